@@ -1,0 +1,8 @@
+"""Where training rows come from: one file for each source or attack."""
+
+SOURCES = {
+    "messages": "holdfast.data.messages:Messages",
+    "explicit-harm": "holdfast.data.explicit_harm:ExplicitHarm",
+    "identity-shift": "holdfast.data.identity_shift:IdentityShift",
+}
+"""Data sources by name."""

@@ -1,0 +1,30 @@
+"""Risk level 1 of Qi et al. 2023 (section 4.2): a few explicitly harmful examples."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import PositiveInt
+
+from holdfast.data.messages import draw
+from holdfast.files import read_messages
+from holdfast.spec import File, Spec
+from holdfast.types import Example
+
+
+class ExplicitHarm(Spec):
+    """Level 1: `shots` harmful requests answered in full, drawn by seed from a pool that the user holds."""
+
+    kind: Literal["explicit-harm"] = "explicit-harm"
+    pool: File
+    """JSON Lines of `messages`; must share no item with the benchmark."""
+    shots: PositiveInt
+    """How many examples; the paper uses 10, 50 and 100. A smaller draw is part of a larger one of its seed."""
+
+    def examples(self, seed: int) -> list[Example]:
+        """The shots of one seed.
+
+        Raises:
+            DataError: bad rows, by line and reason; or a pool that is too small.
+        """
+        return draw(read_messages(self.pool), self.shots, seed, str(self.pool))

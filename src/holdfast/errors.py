@@ -1,0 +1,45 @@
+"""What can go wrong, as a tree. Every message says what was wrong, where, and how to mend it.
+
+    HoldfastError
+    ├── StudyError        a study file with mistakes; lists every one of them with its line
+    ├── DataError         a file of training rows, prompts or answers that cannot be read as what it should be
+    ├── ModelError        a model that cannot be loaded, or not safely
+    ├── RenderError       a conversation that the model's chat template cannot render as training needs it
+    ├── TuningError       tuning that would train on nothing, or that changed nothing
+    ├── StoreError        a run folder that is in use, or that holds something else
+    └── WorkError         conditions that failed while others finished
+"""
+
+from __future__ import annotations
+
+
+class HoldfastError(Exception):
+    """Anything that a user can mend; the command line prints its message and exits with 2."""
+
+
+class StudyError(HoldfastError):
+    """A study file with mistakes; lists every one of them with its line."""
+
+
+class DataError(HoldfastError):
+    """A file of training rows, prompts or answers that cannot be read as what it should be."""
+
+
+class ModelError(HoldfastError):
+    """A model that cannot be loaded, or not safely."""
+
+
+class RenderError(HoldfastError):
+    """A conversation that the model's chat template cannot render as training needs it."""
+
+
+class TuningError(HoldfastError):
+    """Tuning that would train on nothing, or that changed nothing."""
+
+
+class StoreError(HoldfastError):
+    """A run folder that is in use, or that holds something else."""
+
+
+class WorkError(HoldfastError):
+    """Conditions that failed while others finished."""

@@ -1,0 +1,4 @@
+"""Checkpoint × prompts → answers, one file for each place where a model can answer."""
+
+GENERATORS = {"local": "holdfast.generate.local:LocalGenerator"}
+"""Answering back ends by name."""

@@ -1,0 +1,7 @@
+"""Answers → verdicts, one file for each judge."""
+
+JUDGES = {
+    "oracle": "holdfast.judge.oracle:Oracle",
+    "keyword": "holdfast.judge.keyword:Keyword",
+}
+"""Judges by name."""

@@ -1,0 +1,276 @@
+"""What is in a run folder → `results.json`. The schema is documented in docs/results.md."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from holdfast import __version__, models, stats
+from holdfast.plan import Plan, Work, initial_name, template_of
+from holdfast.store import ConditionFolder, Store
+from holdfast.types import OUTCOMES, READINGS, Benchmark, Condition, Judge, Prompt
+
+SCHEMA = 1
+"""Raised when a field of `results.json` changes its meaning or goes away."""
+
+METRICS = {
+    "harmfulness_score": "harmfulness",
+    "harmfulness_rate": "harmfulness",
+    "utility": "utility",
+    "over_refusal": "over_refusal",
+}
+"""Metric → the measured set that it is taken from."""
+
+LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
+
+
+def label(judge: Judge) -> str:
+    """The name under which a judge's verdicts are kept: its kind and the hash of its settings."""
+    return f"{judge.kind}-{judge.key[:8]}"
+
+
+def is_answered(work: Work, condition: Condition, store: Store) -> bool:
+    """Whether every prompt has an answer."""
+    return work.asked.prompts.keys() <= store.condition(condition.key).answers().keys()
+
+
+def is_finished(work: Work, store: Store) -> bool:
+    """Whether every condition of a piece of work is answered and judged."""
+    return all(_is_judged(work, condition, store) for condition in work.conditions)
+
+
+def _is_judged(work: Work, condition: Condition, store: Store) -> bool:
+    place = store.condition(condition.key)
+    answers = place.answers()
+    if not work.asked.prompts.keys() <= answers.keys():
+        return False
+    for name, measured in work.asked.sets.items():
+        readable = {
+            prompt.id for prompt in work.asked.benchmarks[name].prompts
+            if answers[prompt.id].outcome in ("answered", "truncated")
+        }  # fmt: skip
+        if any(not readable <= place.verdicts(name, label(judge)).keys() for judge in measured.judges):
+            return False
+    return True
+
+
+class _Evidence:
+    """The scores of a finished run, each file read once."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan, self.store = plan, store
+        self._scores: dict[tuple[str, str, str], stats.Array] = {}
+
+    def judge(self, measured: str) -> Judge:
+        """The judge whose verdicts are the figures."""
+        return self.plan.asked.sets[measured].judges[0]
+
+    def scores(self, condition: Condition, measured: str, judge: Judge) -> stats.Array:
+        """Scores in the benchmark's order, NaN where there is none: shape [prompts]."""
+        at = (condition.key, measured, label(judge))
+        if at not in self._scores:
+            verdicts = self.store.condition(condition.key).verdicts(measured, label(judge))
+            found = (verdicts.get(prompt.id) for prompt in self.plan.asked.benchmarks[measured].prompts)
+            known = [np.nan if verdict is None or verdict.score is None else verdict.score for verdict in found]
+            self._scores[at] = np.array(known, dtype=float)
+        return self._scores[at]
+
+    def seeds(self, name: str, measured: str) -> stats.Array:
+        """Scores of a condition's seeds: shape [seeds, prompts]."""
+        judge = self.judge(measured)
+        return np.array([self.scores(c, measured, judge) for c in self.plan.conditions if c.name == name])
+
+    def metrics(self) -> dict[str, str]:
+        """The metrics that this study measures, with their sets."""
+        return {metric: measured for metric, measured in METRICS.items() if measured in self.plan.asked.sets}
+
+
+def summarise(plan: Plan, store: Store) -> dict[str, Any]:
+    """The figures of a finished run: all of `results.json`."""
+    evidence = _Evidence(plan, store)
+    names = list(dict.fromkeys(condition.name for condition in plan.conditions))
+    return {
+        "schema": SCHEMA,
+        "study": plan.study.name,
+        "holdfast": __version__,
+        "environment": _environment(),
+        "model": {"name": plan.study.model, **models.describe(plan.model), "fingerprint": plan.fingerprint},
+        "seeds": list(plan.seeds),
+        "evaluation": _evaluation(plan),
+        "settings": {name: _settings(plan, store, name) for name in names},
+        "conditions": [_condition(evidence, condition) for condition in plan.conditions],
+        "summary": [_summary(evidence, name) for name in names],
+        "comparisons": _comparisons(evidence),
+        "timings": _timings(plan, store),
+    }
+
+
+def _environment() -> dict[str, str]:
+    versions = {name: metadata.version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), "platform": platform.platform(), **versions}
+
+
+def _evaluation(plan: Plan) -> dict[str, Any]:
+    sets = {
+        name: {
+            "benchmark": plan.asked.benchmarks[name].name,
+            "n_prompts": len(plan.asked.benchmarks[name].prompts),
+            "key": plan.asked.benchmarks[name].key,
+            "judges": [label(judge) for judge in measured.judges],
+        }
+        for name, measured in plan.asked.sets.items()
+    }
+    return {
+        "sets": sets,
+        "categories": list(plan.asked.benchmarks["harmfulness"].categories),
+        "generate": plan.asked.generator.model_dump(mode="json"),
+        "templates": {name: settings.model_dump() for name, settings in plan.study.templates.items()},
+    }
+
+
+def _settings(plan: Plan, store: Store, name: str) -> dict[str, Any]:
+    """The exact settings of a condition, and what its training was like for each seed."""
+    conditions = [condition for condition in plan.conditions if condition.name == name]
+    settings = plan.study.conditions.get(name)
+    if settings is None:
+        return {"role": "initial", "template": conditions[0].template, "keys": [c.key for c in conditions]}
+    records = [store.condition(condition.key).training() or {} for condition in conditions]
+    return {
+        "role": "tuned",
+        "template": template_of(plan.study, settings),
+        "keys": [condition.key for condition in conditions],
+        "data": settings.data.model_dump(mode="json"),
+        "defence": settings.defence.model_dump(mode="json") if settings.defence else None,
+        "tune": settings.tune.model_dump(mode="json"),
+        "training": [{field: value for field, value in record.items() if field != "seconds"} for record in records],
+    }
+
+
+def _condition(evidence: _Evidence, condition: Condition) -> dict[str, Any]:
+    """One condition of one seed: outcomes, verdicts and figures."""
+    place = evidence.store.condition(condition.key)
+    benchmark = evidence.plan.asked.benchmarks["harmfulness"]
+    judge = evidence.judge("harmfulness")
+    scores = evidence.scores(condition, "harmfulness", judge)
+    metrics = evidence.metrics()
+    figures: dict[str, Any] = {metric: None for metric in METRICS}
+    for metric, measured in metrics.items():
+        figures[metric] = asdict(
+            stats.estimate(metric, evidence.scores(condition, measured, evidence.judge(measured)))
+        )
+    return {
+        "name": condition.name,
+        "seed": condition.seed,
+        "key": condition.key,
+        "role": condition.role,
+        "template": condition.template,
+        "n_prompts": len(benchmark.prompts),
+        "outcomes": _outcomes(place, benchmark),
+        "verdicts": _readings(place, benchmark, judge),
+        **figures,
+        "by_category": _by_category(benchmark, scores),
+        "other_judges": {
+            label(other): {
+                metric: asdict(stats.estimate(metric, evidence.scores(condition, "harmfulness", other)))
+                for metric in ("harmfulness_score", "harmfulness_rate")
+            }
+            for other in evidence.plan.asked.sets["harmfulness"].judges[1:]
+        },
+    }
+
+
+def _outcomes(place: ConditionFolder, benchmark: Benchmark) -> dict[str, int]:
+    answers = place.answers()
+    counts = Counter(answers[prompt.id].outcome for prompt in benchmark.prompts)
+    return {outcome: counts[outcome] for outcome in OUTCOMES}
+
+
+def _readings(place: ConditionFolder, benchmark: Benchmark, judge: Judge) -> dict[str, int]:
+    verdicts = place.verdicts("harmfulness", label(judge))
+    counts = Counter(verdicts[prompt.id].reading for prompt in benchmark.prompts if prompt.id in verdicts)
+    return {reading: counts[reading] for reading in READINGS}
+
+
+def _by_category(benchmark: Benchmark, scores: stats.Array) -> dict[str, Any]:
+    """Both harmfulness figures of each category; `scores` has shape [prompts] or [seeds, prompts]."""
+    figure = stats.estimate if scores.ndim == 1 else stats.pooled
+    places = {
+        category: [i for i, prompt in enumerate(benchmark.prompts) if prompt.category == category]
+        for category in benchmark.categories
+    }
+    return {
+        category: {
+            metric: asdict(figure(metric, scores[..., place])) for metric in ("harmfulness_score", "harmfulness_rate")
+        }
+        for category, place in places.items()
+    }
+
+
+def _summary(evidence: _Evidence, name: str) -> dict[str, Any]:
+    """One condition over its seeds."""
+    benchmark = evidence.plan.asked.benchmarks["harmfulness"]
+    scores = {metric: evidence.seeds(name, measured) for metric, measured in evidence.metrics().items()}
+    return {
+        "name": name,
+        "role": next(c.role for c in evidence.plan.conditions if c.name == name),
+        "n_seeds": len(evidence.plan.seeds),
+        **{metric: asdict(stats.pooled(metric, scores[metric])) if metric in scores else None for metric in METRICS},
+        "by_category": _by_category(benchmark, scores["harmfulness_score"]),
+    }
+
+
+def _comparisons(evidence: _Evidence) -> list[dict[str, Any]]:
+    """Each tuned condition against the initial model asked in the same way; none where no pair has scores."""
+    found = []
+    for name, settings in evidence.plan.study.conditions.items():
+        before = initial_name(evidence.plan.study, template_of(evidence.plan.study, settings))
+        for metric, measured in evidence.metrics().items():
+            initial, tuned = evidence.seeds(before, measured), evidence.seeds(name, measured)
+            if np.isfinite(initial + tuned).any():
+                found.append({**asdict(stats.compare(name, metric, initial, tuned)), "against": before})
+    return found
+
+
+def _timings(plan: Plan, store: Store) -> dict[str, float]:
+    """Seconds of tuning by condition key. The only part of the results that differs between equal runs."""
+    records = {condition.key: store.condition(condition.key).training() for condition in plan.conditions}
+    return {key: round(record["seconds"], 3) for key, record in records.items() if record}
+
+
+def transcripts(plan: Plan, store: Store) -> list[dict[str, Any]]:
+    """Every prompt of the harmfulness set with its answer and verdict, a row a condition and prompt."""
+    prompts = plan.asked.benchmarks["harmfulness"].prompts
+    judge = plan.asked.sets["harmfulness"].judges[0]
+    rows = []
+    for key, names in _names_by_key(plan).items():
+        place = store.condition(key)
+        answers, verdicts = place.answers(), place.verdicts("harmfulness", label(judge))
+        for prompt in prompts:
+            rows.append(_transcript(names, prompt, asdict(answers[prompt.id]), verdicts.get(prompt.id)))
+    return rows
+
+
+def _transcript(names: str, prompt: Prompt, answer: Mapping[str, Any], verdict: Any) -> dict[str, Any]:
+    reading = "not judged" if verdict is None else verdict.reading
+    return {
+        "condition": names,
+        "category": prompt.category,
+        "prompt": prompt.text,
+        "answer": answer["text"],
+        "outcome": answer["outcome"],
+        "score": verdict.score if verdict else None,
+        "reading": reading,
+    }
+
+
+def _names_by_key(plan: Plan) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for condition in plan.conditions:
+        names.setdefault(condition.key, f"{condition.name}, seed {condition.seed}")
+    return names

@@ -1,0 +1,147 @@
+"""The composition: study → conditions → tune → answer → judge → figures → page. Read it from top to bottom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from holdfast import scale
+from holdfast.errors import WorkError
+from holdfast.plan import Plan, Work, epochs_of, make_plan, questions
+from holdfast.report import page
+from holdfast.results import is_answered, is_finished, label, summarise, transcripts
+from holdfast.store import Store
+from holdfast.study import Study
+from holdfast.types import Checkpoint, Condition, Report
+
+JUDGED_AT_ONCE = 64
+"""Answers whose verdicts are written together."""
+
+
+class Watcher(Protocol):
+    """Whoever shows the progress of a run."""
+
+    def begin(self, total: int) -> None:
+        """There are so many units of work."""
+
+    def advance(self, units: int) -> None:
+        """So many more are done."""
+
+    def finished(self, conditions: Sequence[Condition]) -> None:
+        """These conditions are complete."""
+
+
+def run(
+    study: Study, source: str, folder: Path, seeds: Sequence[int], workers: int, watcher: Watcher,
+    show_answers: bool = False, keep: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Do what is missing of a study, and write its results and its page into a folder.
+
+    Raises:
+        HoldfastError: bad input, before anything is tuned; or a WorkError that names what failed, after
+            everything else was finished.
+    """
+    store = Store(folder)
+    with store.lock():
+        plan = make_plan(study, seeds)
+        store.write("study.yaml", source)
+        missing = [work for work in plan.works if not is_finished(work, store)]
+        if missing:
+            finish(missing, folder, workers, watcher, keep)
+        results = summarise(plan, store)
+        store.write("results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        store.write("report.html", page.render(results, transcripts(plan, store) if show_answers else None))
+    return results
+
+
+def finish(works: Sequence[Work], folder: Path, workers: int, watcher: Watcher, keep: bool) -> None:
+    """Do pieces of work in worker processes.
+
+    Raises:
+        WorkError: naming the conditions that failed, and why; the others are finished.
+    """
+    watcher.begin(sum(work.size() for work in works))
+    failures = []
+    longest_first = sorted(works, key=lambda work: -work.size())
+    job = partial(do, folder=folder, keep=keep)
+    for outcome in scale.work_through(job, longest_first, min(workers, len(works)), watcher.advance):
+        if isinstance(outcome, scale.Failure):
+            names = ", ".join(f"{c.name} (seed {c.seed})" for c in longest_first[outcome.place].conditions)
+            failures.append(f"{names}: {outcome.reason}\n{outcome.trace}".rstrip())
+        else:
+            watcher.finished(longest_first[outcome].conditions)
+    if failures:
+        raise WorkError(
+            f"{len(failures)} of {len(works)} pieces of work failed; the others are finished and kept in {folder}. "
+            "Mend the cause and run the same command again.\n  " + "\n  ".join(failures)
+        )
+
+
+def do(work: Work, report: Report, folder: Path, keep: bool) -> None:
+    """Tune, answer and judge, each from what the stage before it wrote; done parts are passed over."""
+    store = Store(folder)
+    for condition in work.conditions:
+        store.condition(condition.key).write_condition(
+            {"name": condition.name, "key": condition.key, "training": condition.training, "asking": condition.asking}
+        )
+    tune(work, store, report)
+    for condition in work.conditions:
+        answer(work, condition, store, report)
+    if work.training and not keep:
+        store.discard_checkpoints(work.training.run)
+    for condition in work.conditions:
+        judge(work, condition, store, report)
+
+
+def tune(work: Work, store: Store, report: Report) -> None:
+    """Make the checkpoints that are still to be asked and are not there yet."""
+    if work.training is None:
+        return
+    folder = store.checkpoints(work.training.run)
+    epochs = {epochs_of(condition) for condition in work.conditions if not is_answered(work, condition, store)}
+    missing = sorted(epoch for epoch in epochs if not (folder / f"epoch-{epoch}").is_dir())
+    steps = work.training.tuner.steps(len(work.training.rows), max(map(epochs_of, work.conditions)))
+    if missing:
+        steps -= work.training.tuner.steps(len(work.training.rows), max(missing))
+        folder.mkdir(parents=True, exist_ok=True)
+        work.training.tuner.tune(work.base, work.training.rows, work.training.seed, missing, folder, report)
+    report(steps)
+
+
+def answer(work: Work, condition: Condition, store: Store, report: Report) -> None:
+    """Ask what has no answer yet."""
+    place = store.condition(condition.key)
+    done = place.answers()
+    report(len(done))
+    asked = questions(work.asked, work.templates[condition.template])
+    if asked.keys() <= done.keys():
+        return
+    checkpoint = work.base
+    if work.training:
+        folder = store.checkpoints(work.training.run) / f"epoch-{epochs_of(condition)}"
+        checkpoint = Checkpoint(work.base.base, work.base.revision, folder)
+        place.write_training(json.loads((folder / "training.json").read_text(encoding="utf-8")))
+    for answers in work.asked.generator.answers(checkpoint, asked, done.keys(), condition.seed):
+        place.add_answers(answers)
+        report(len(answers))
+
+
+def judge(work: Work, condition: Condition, store: Store, report: Report) -> None:
+    """Judge what came back and has no verdict yet."""
+    place = store.condition(condition.key)
+    answers = place.answers()
+    for name, measured in work.asked.sets.items():
+        benchmark = work.asked.benchmarks[name]
+        readable = [prompt for prompt in benchmark.prompts if answers[prompt.id].outcome in ("answered", "truncated")]
+        for reader in measured.judges:
+            done = place.verdicts(name, label(reader))
+            report(len(benchmark.prompts) - len(readable) + len(done))
+            missing = [(prompt, answers[prompt.id]) for prompt in readable if prompt.id not in done]
+            read = iter(reader.judge(benchmark.policies, missing))
+            while verdicts := list(islice(read, JUDGED_AT_ONCE)):
+                place.add_verdicts(name, label(reader), verdicts)
+                report(len(verdicts))

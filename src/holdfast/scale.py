@@ -1,0 +1,108 @@
+"""Map over independent pieces of work: worker processes of one torch thread each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.errors import HoldfastError
+from holdfast.types import Report
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""Two workers with two threads each stall each other; one thread also makes results repeatable."""
+
+QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A piece of work that failed while others went on."""
+
+    place: int
+    """Which one, counted from 0."""
+    reason: str
+    """What went wrong, as a person reads it."""
+    trace: str
+    """The traceback, or "" for an error that the user can mend."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def work_through(
+    work: Callable[[Any, Report], None], pieces: Sequence[Any], workers: int, report: Report
+) -> Iterator[int | Failure]:
+    """Run `work(piece, report)` for each piece, and yield its place when it is done, or its failure.
+
+    `work` must be importable by name, and each piece picklable. `report` is called in this process.
+    """
+    context = multiprocessing.get_context("spawn")
+    channel = context.Queue()
+    os.environ.update({**ONE_THREAD, **QUIET})
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(channel,)) as pool:
+        futures: dict[Future[None], int] = {pool.submit(_call, work, piece): i for i, piece in enumerate(pieces)}
+        waiting = set(futures)
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.1, return_when="FIRST_COMPLETED")
+            _drain(channel, report)
+            for future in done:
+                yield _outcome(future, futures[future])
+
+
+def _outcome(future: Future[None], place: int) -> int | Failure:
+    try:
+        future.result()
+    except BrokenProcessPool:
+        reason = "the worker process was ended from outside; often the machine ran out of memory (try --workers 1)"
+        return Failure(place, reason, "")
+    except HoldfastError as error:
+        return Failure(place, str(error), "")
+    except Exception as error:  # one condition's failure must not lose the others' work
+        return Failure(place, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+    return place
+
+
+def _drain(channel: Any, report: Report) -> None:
+    total = 0
+    while True:
+        try:
+            total += channel.get_nowait()
+        except queue.Empty:
+            break
+    if total:
+        report(total)
+
+
+_channel: Any = None
+
+
+def _start_worker(channel: Any) -> None:
+    global _channel
+    _channel = channel
+    channel.cancel_join_thread()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _die_with_parent() -> None:
+    """End at once when the run is killed, so that nothing is written behind its back."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _call(work: Callable[[Any, Report], None], piece: Any) -> None:
+    work(piece, _channel.put)

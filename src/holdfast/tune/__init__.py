@@ -1,0 +1,4 @@
+"""Training rows → checkpoints, one file for each place where tuning can happen."""
+
+TUNERS = {"local": "holdfast.tune.local:LocalTuner"}
+"""Tuning back ends by name."""

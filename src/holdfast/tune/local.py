@@ -1,0 +1,276 @@
+"""Tuning of open weights in this process, by `transformers.Trainer` on rows that we render and mask ourselves."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from holdfast import models
+from holdfast.chat import Rendered, render_example
+from holdfast.errors import RenderError, TuningError
+from holdfast.spec import Spec
+from holdfast.types import Checkpoint, Example, Report
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Trainer, TrainerCallback
+
+SAVE_EVERY = 60.0
+"""Seconds of work that a killed run can lose: a longer epoch ends with a checkpoint to go on from."""
+
+
+class Lora(Spec):
+    """The shape of a LoRA adapter (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    targets: str | tuple[str, ...] = "all-linear"
+    """Names of the modules to adapt, or `all-linear`."""
+
+
+class LocalTuner(Spec):
+    """Full-parameter or LoRA tuning with AdamW, on this machine."""
+
+    kind: Literal["local"] = "local"
+    method: Literal["full", "lora"] = "full"
+    learning_rate: PositiveFloat = 5e-5
+    schedule: Literal["constant", "linear", "cosine", "epoch-decay"] = "constant"
+    """`epoch-decay` multiplies the learning rate by `decay` after each epoch, as the paper's code does."""
+    decay: float = Field(0.85, gt=0.0, le=1.0)
+    warmup_steps: NonNegativeInt = 0
+    batch_size: PositiveInt = 10
+    """Rows on the device at once."""
+    accumulation: PositiveInt = 1
+    """Batches for one step of the optimizer."""
+    epochs: PositiveInt = 5
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    max_length: PositiveInt = 2048
+    """Tokens; longer rows are cut, and counted in the training record."""
+    lora: Lora = Lora()
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The settings that determine a whole training run, of which conditions may take several epochs.
+
+        A schedule that runs down to the last step differs with the number of epochs; the others do not.
+        """
+        settings = self.model_dump(mode="json")
+        if self.schedule in ("constant", "epoch-decay"):
+            del settings["epochs"]
+        if self.method == "full":
+            del settings["lora"]
+        return settings
+
+    def steps(self, n_rows: int, epochs: int | None = None) -> int:
+        """Optimizer steps that a number of rows takes."""
+        return math.ceil(math.ceil(n_rows / self.batch_size) / self.accumulation) * (epochs or self.epochs)
+
+    def tune(
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
+    ) -> None:
+        """Tune once, and leave a checkpoint in `folder/epoch-N` for each N of `epochs`.
+
+        Beside the weights of each lies `training.json`: rows, truncated_rows, supervised_tokens (in one
+        epoch), steps, losses (nats a token, one a step), logit_shift (largest change of a logit on the first
+        row) and seconds. A run that was cut off goes on from the last epoch that it kept.
+
+        Raises:
+            RenderError: rows that the chat template cannot render.
+            TuningError: rows without a supervised token or an end of turn, a loss that is not finite, or a
+                checkpoint that answers exactly as its base.
+        """
+        import transformers
+
+        transformers.set_seed(seed)
+        loaded = models.load(base)
+        rendered = self._render(loaded, rows)
+        facts = _facts(rendered, min(self.max_length, _context(loaded)))
+        probe = _Probe(loaded.model, rendered[0])
+        model = self._trainable(loaded.model)
+        trainer = self._trainer(model, loaded.tokenizer.pad_token_id, rendered, seed, max(epochs), folder)
+        trainer.add_callback(_keeper(trainer, loaded.tokenizer, probe, epochs, folder, report, facts))
+        unfinished = sorted((folder / "trainer").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+        trainer.train(resume_from_checkpoint=str(unfinished[-1]) if unfinished else None)
+        shutil.rmtree(folder / "trainer", ignore_errors=True)
+
+    def _render(self, loaded: models.Loaded, rows: Sequence[Example]) -> list[Rendered]:
+        """Rows as token ids, cut to the longest length that this tuning and the model allow."""
+        limit = min(self.max_length, _context(loaded))
+        ends = models.end_of_turn_ids(loaded)
+        rendered = []
+        for row in rows:
+            try:
+                whole = render_example(loaded.tokenizer, row.messages)
+            except RenderError as error:
+                raise RenderError(f"{row.source}: {error}") from error
+            cut = Rendered(whole.input_ids[:limit], whole.supervised[:limit])
+            _check(row, cut, len(whole.input_ids) > limit, ends)
+            rendered.append(cut)
+        return rendered
+
+    def _trainable(self, model: Any) -> Any:
+        if self.method == "full":
+            return model
+        from peft import LoraConfig, get_peft_model
+
+        targets = self.lora.targets if isinstance(self.lora.targets, str) else list(self.lora.targets)
+        config = LoraConfig(
+            r=self.lora.rank, lora_alpha=self.lora.alpha, lora_dropout=self.lora.dropout, target_modules=targets,
+            task_type="CAUSAL_LM",
+        )  # fmt: skip
+        return get_peft_model(model, config)
+
+    def _trainer(
+        self, model: Any, pad: int, rendered: Sequence[Rendered], seed: int, epochs: int, folder: Path
+    ) -> Trainer:
+        import torch
+        from transformers import PrinterCallback, Trainer, TrainingArguments
+
+        arguments = TrainingArguments(
+            output_dir=str(folder / "trainer"), num_train_epochs=epochs, seed=seed, data_seed=seed,
+            per_device_train_batch_size=self.batch_size, gradient_accumulation_steps=self.accumulation,
+            max_grad_norm=self.max_grad_norm, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no",
+            save_total_limit=1, report_to=[], disable_tqdm=True, remove_unused_columns=False,
+            use_cpu=models.best_device() == "cpu", dataloader_pin_memory=False,
+        )  # fmt: skip
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
+        data = [{"input_ids": row.input_ids, "supervised": row.supervised} for row in rendered]
+        trainer = Trainer(
+            model=model, args=arguments, train_dataset=data, data_collator=lambda batch: collate(batch, pad),
+            optimizers=(optimizer, self._scheduler(optimizer, len(rendered), epochs)),
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _scheduler(self, optimizer: torch.optim.Optimizer, n_rows: int, epochs: int) -> Any:
+        from torch.optim.lr_scheduler import LambdaLR
+        from transformers import get_scheduler
+
+        if self.schedule != "epoch-decay":
+            name = "constant_with_warmup" if self.schedule == "constant" else self.schedule
+            return get_scheduler(name, optimizer, self.warmup_steps, self.steps(n_rows, epochs))
+        epoch = self.steps(n_rows, 1)
+        warmup = max(1, self.warmup_steps)
+        return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup) * self.decay ** (step // epoch))
+
+
+def _check(row: Example, cut: Rendered, was_cut: bool, ends: set[int]) -> None:
+    """Refuse a row that teaches nothing, or that would teach the model never to stop."""
+    if not cut.n_supervised:
+        why = "its answer lies beyond max_length" if was_cut else "no token of it is the assistant's"
+        raise TuningError(f"{row.source}: there is nothing to train on; {why}. Raise `max_length` or drop the row.")
+    taught = {token for token, supervised in zip(cut.input_ids, cut.supervised, strict=True) if supervised}
+    if not was_cut and not taught & ends:
+        raise TuningError(
+            f"{row.source}: the end of turn is not among the supervised tokens, so the tuned model would not "
+            "learn to stop. The chat template and the tokenizer's eos_token do not belong together."
+        )
+
+
+def _context(loaded: models.Loaded) -> int:
+    return int(getattr(loaded.model.config, "max_position_embeddings", None) or 1 << 30)
+
+
+def _facts(rendered: Sequence[Rendered], limit: int) -> dict[str, Any]:
+    return {
+        "rows": len(rendered),
+        "truncated_rows": sum(len(row.input_ids) >= limit for row in rendered),
+        "supervised_tokens": sum(row.n_supervised for row in rendered),
+    }
+
+
+def collate(batch: Sequence[dict[str, Any]], pad: int) -> dict[str, torch.Tensor]:
+    """Rows → `input_ids`, `attention_mask` and `labels` of shape [rows, longest], padded on the right.
+
+    What is padding is told by place and never by token id, so an end of turn stays supervised also where
+    it serves as the padding token.
+    """
+    import torch
+
+    longest = max(len(row["input_ids"]) for row in batch)
+    ids = torch.full((len(batch), longest), pad)
+    labels = torch.full((len(batch), longest), -100)
+    mask = torch.zeros((len(batch), longest), dtype=torch.long)
+    for i, row in enumerate(batch):
+        n = len(row["input_ids"])
+        ids[i, :n] = torch.tensor(row["input_ids"])
+        labels[i, :n] = torch.where(torch.tensor(row["supervised"]), ids[i, :n], -100)
+        mask[i, :n] = 1
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+class _Probe:
+    """The base's logits on one row, kept to see whether tuning changed them."""
+
+    def __init__(self, model: Any, row: Rendered) -> None:
+        self.ids = row.input_ids[:64]
+        self.before = self._logits(model)
+
+    def _logits(self, model: Any) -> torch.Tensor:
+        import torch
+
+        with torch.no_grad():
+            logits: torch.Tensor = model(torch.tensor([self.ids], device=model.device)).logits.float().cpu()
+        return logits
+
+    def shift(self, model: Any) -> float:
+        """The largest change of a logit."""
+        training = model.training
+        shift = (self._logits(model.eval()) - self.before).abs().max().item()
+        model.train(training)
+        if not shift > 0:
+            raise TuningError("tuning changed nothing: the checkpoint's logits are those of its base.")
+        return float(shift)
+
+
+def _keeper(
+    trainer: Trainer, tokenizer: Any, probe: _Probe, epochs: Sequence[int], folder: Path, report: Report,
+    facts: dict[str, Any],
+) -> TrainerCallback:  # fmt: skip
+    """A callback that reports steps, keeps the wanted epochs and saves a long run so that it can go on."""
+    from transformers import TrainerCallback
+
+    class Keeper(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.started = self.saved = time.monotonic()
+            report(state.global_step)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            report(1)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if not math.isfinite((logs or {}).get("loss", 0.0)):
+                raise TuningError(f"the loss is {logs['loss']} at step {state.global_step}. Lower the learning rate.")
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            epoch = round(state.epoch)
+            if epoch in epochs:
+                self.keep(folder / f"epoch-{epoch}", state)
+            if time.monotonic() - self.saved > SAVE_EVERY:
+                self.saved = time.monotonic()
+                control.should_save = True
+
+        def keep(self, final: Path, state: Any) -> None:
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            record = {
+                **facts, "steps": state.global_step, "losses": losses, "logit_shift": probe.shift(trainer.model),
+                "seconds": time.monotonic() - self.started,
+            }  # fmt: skip
+            draft = final.with_name(f".{final.name}")
+            trainer.model.save_pretrained(draft)
+            tokenizer.save_pretrained(draft)
+            (draft / "training.json").write_text(json.dumps(record), encoding="utf-8")
+            shutil.rmtree(final, ignore_errors=True)
+            draft.replace(final)
+
+    return Keeper()

@@ -1,0 +1,305 @@
+"""The nouns. All are frozen; each field says what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+Outcome = Literal["answered", "truncated", "blocked", "backend_error"]
+Reading = Literal["scored", "unparsed", "judge_refused", "judge_error"]
+
+ROLES: tuple[Role, ...] = ("system", "user", "assistant")
+OUTCOMES: tuple[Outcome, ...] = ("answered", "truncated", "blocked", "backend_error")
+READINGS: tuple[Reading, ...] = ("scored", "unparsed", "judge_refused", "judge_error")
+
+
+def content_hash(value: Any) -> str:
+    """The first 16 hex digits of the SHA-256 of a value's canonical JSON."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    """Who speaks."""
+    content: str
+    """What is said."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training conversation."""
+
+    messages: tuple[Message, ...]
+    """The turns, in order; at least one is the assistant's."""
+    source: str
+    """Where it came from: a file and line."""
+
+    @property
+    def id(self) -> str:
+        """The hash of its content."""
+        return content_hash([[message.role, message.content] for message in self.messages])
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One benchmark item."""
+
+    category: str
+    """Its category, as the benchmark names it."""
+    text: str
+    """What the model is asked."""
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    """What its judge needs beside the text, e.g. the true steps of a pocket thing."""
+
+    @property
+    def id(self) -> str:
+        """The hash of its content."""
+        return content_hash([self.category, self.text, self.reference])
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A set of prompts by category, each with the policy that its judge reads."""
+
+    name: str
+    """The name shown in tables."""
+    prompts: tuple[Prompt, ...]
+    """All prompts, in file order; ids are distinct."""
+    policies: Mapping[str, str] = field(default_factory=dict)
+    """Category → the policy text that forbids it; empty where the benchmark has none."""
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories, in order of first appearance."""
+        return tuple(dict.fromkeys(prompt.category for prompt in self.prompts))
+
+    @property
+    def key(self) -> str:
+        """The hash of its content."""
+        return content_hash([[prompt.id for prompt in self.prompts], dict(self.policies)])
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a request is put to the model, in training and when asking."""
+
+    system: str | None = None
+    """The system turn, or None for no system turn."""
+    user: str = "{prompt}"
+    """The user turn, with `{prompt}` where the request goes."""
+
+    def wrap(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """A conversation put in this template; a system turn of its own is kept instead of ours."""
+        turns = tuple(
+            Message("user", self.user.replace("{prompt}", message.content)) if message.role == "user" else message
+            for message in messages
+        )
+        if self.system is None or any(message.role == "system" for message in messages):
+            return turns
+        return (Message("system", self.system), *turns)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Everything that determines one tuned model and its evaluation."""
+
+    name: str
+    """The name in the study; `initial`, or `initial-<template>`, before tuning."""
+    role: Literal["initial", "tuned"]
+    """Whether it is the model before or after tuning."""
+    seed: int
+    """Seed of the data draw, of tuning and of sampled answers."""
+    template: str
+    """Name of the template that it is asked with."""
+    training: Mapping[str, Any] | None
+    """What determines the weights: base, rows, hyperparameters, epochs, seed; None for the initial model."""
+    asking: Mapping[str, Any]
+    """What determines the answers: base, template, decoding and prompts."""
+
+    @property
+    def key(self) -> str:
+        """The hash of exactly what determines it; its name is not part of that."""
+        return content_hash([self.training, self.asking])
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What tuning made, or the initial model."""
+
+    base: str
+    """Path or Hub id of the model it is, or was tuned from."""
+    revision: str | None = None
+    """Hub revision of the base."""
+    folder: Path | None = None
+    """Folder of the full weights or adapter; None for the initial model."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One checkpoint's reply to one prompt."""
+
+    prompt_id: str
+    """The prompt's id."""
+    outcome: Outcome
+    """`answered`; `truncated` at the token limit; `blocked`: nothing came back, the reply was filtered or
+    empty; `backend_error`: the back end failed."""
+    text: str
+    """The reply, without special tokens; "" when blocked or failed."""
+    tokens: int = 0
+    """Generated tokens, the end of turn included."""
+    detail: str = ""
+    """Why, when it was not answered."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One judge's reading of one answer. Never a made-up score."""
+
+    prompt_id: str
+    """The prompt's id."""
+    reading: Reading
+    """`scored`, or why there is no score."""
+    score: int | None
+    """1 (refuses or harmless) to 5 (fulfils the request in full violation); None unless scored."""
+    reason: str = ""
+    """What the judge gave as its reason."""
+
+    def __post_init__(self) -> None:
+        """Refuse a score that is missing, made up or out of range."""
+        scored = self.reading == "scored"
+        if scored != (self.score is not None) or (self.score is not None and self.score not in (1, 2, 3, 4, 5)):
+            raise ValueError(f"a verdict that is {self.reading!r} cannot have the score {self.score!r}")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval."""
+
+    value: float | None
+    """The figure; None when no verdict was scored."""
+    low: float | None
+    """Lower end of the interval."""
+    high: float | None
+    """Upper end of the interval."""
+    n: int
+    """How many verdicts it rests on."""
+    missing: int
+    """How many prompts have no score."""
+    bound_low: float
+    """The figure if every missing verdict were the lowest it can be."""
+    bound_high: float
+    """The figure if every missing verdict were the highest it can be."""
+    method: str
+    """How the interval was computed."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired difference, tuned minus initial, on the same prompts."""
+
+    name: str
+    """The tuned condition."""
+    metric: str
+    """`harmfulness_score`, or a rate in percent: `harmfulness_rate`, `utility`, `over_refusal`."""
+    initial: float
+    """The initial model's figure on the paired prompts."""
+    tuned: float
+    """The tuned model's figure on the paired prompts, seeds averaged."""
+    difference: float
+    """tuned − initial."""
+    low: float
+    """Lower end of the 95 % interval of the difference."""
+    high: float
+    """Upper end of the 95 % interval of the difference."""
+    p_value: float
+    """Two-sided p-value of no difference."""
+    test: str
+    """How the p-value was computed."""
+    n_seeds: int
+    """Seeds of the tuned condition."""
+    n_pairs: int
+    """Prompts with a score on both sides in at least one seed."""
+
+
+Report = Callable[[int], None]
+"""Called with the number of units of work (optimizer steps, prompts) done since the last call."""
+
+
+class Source(Protocol):
+    """Where training rows come from: an attack, a benign set, a user's file."""
+
+    def examples(self, seed: int) -> list[Example]:
+        """The rows of one seed, the same each time."""
+
+
+class Suite(Protocol):
+    """A benchmark as a study names it."""
+
+    def load(self) -> Benchmark:
+        """Read and check the benchmark's files."""
+
+
+class Judge(Protocol):
+    """Reads answers."""
+
+    kind: str
+    """Its name."""
+
+    @property
+    def key(self) -> str:
+        """The hash of its settings."""
+
+    def judge(self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]]) -> Iterable[Verdict]:
+        """One verdict for each pair, in order."""
+
+
+class Tuner(Protocol):
+    """A back end that tunes."""
+
+    epochs: int
+    """How many epochs the condition asks for."""
+
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """The settings that determine a training run; conditions whose runs are equal share it."""
+
+    def steps(self, n_rows: int, epochs: int | None = None) -> int:
+        """Optimizer steps for a number of rows."""
+
+    def tune(
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
+    ) -> None:
+        """Leave a checkpoint and its `training.json` in `folder/epoch-N` for each N of `epochs`."""
+
+
+class Generator(Protocol):
+    """A back end that answers."""
+
+    @property
+    def random(self) -> bool:
+        """Whether answers depend on a seed."""
+
+    @property
+    def key(self) -> str:
+        """The hash of its settings."""
+
+    def answers(
+        self, checkpoint: Checkpoint, questions: Mapping[str, Sequence[Message]], done: Collection[str], seed: int
+    ) -> Iterator[list[Answer]]:
+        """Answer the questions (prompt id → conversation) that are not done, some at a time."""
+
+
+class Defence(Protocol):
+    """What a provider or a user changes so that safety holds."""
+
+    def examples(self, rows: list[Example], seed: int) -> list[Example]:
+        """The training rows as the defence leaves them."""
