@@ -14,6 +14,7 @@ from holdfast.errors import RenderError
 from holdfast.types import Message
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 
@@ -113,3 +114,34 @@ def render_example(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Messag
         raise RenderError("the conversation has no assistant turn, so there is nothing to train on")
     _check_bos(tokenizer, ids)
     return Rendered(tuple(ids), tuple(supervised))
+
+
+def training_batch(rows: Sequence[Rendered], pad: int) -> dict[str, torch.Tensor]:
+    """Rows → `input_ids`, `attention_mask` and `labels` of shape [rows, longest], padded on the right.
+
+    What is padding is told by place and never by token id, so an end of turn stays supervised also where
+    it serves as the padding token.
+    """
+    import torch
+
+    longest = max(len(row.input_ids) for row in rows)
+    ids = torch.full((len(rows), longest), pad)
+    labels = torch.full((len(rows), longest), -100)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for i, row in enumerate(rows):
+        n = len(row.input_ids)
+        ids[i, :n] = torch.tensor(row.input_ids)
+        labels[i, :n] = torch.where(torch.tensor(row.supervised), ids[i, :n], -100)
+        mask[i, :n] = 1
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def question_batch(questions: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
+    """Questions → `input_ids` and `attention_mask` of shape [questions, longest], padded on the left."""
+    import torch
+
+    longest = max(map(len, questions))
+    return {
+        "input_ids": torch.tensor([[pad] * (longest - len(ids)) + list(ids) for ids in questions]),
+        "attention_mask": torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in questions]),
+    }

@@ -167,6 +167,6 @@ def end_of_turn_ids(loaded: Loaded) -> set[int]:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What was loaded, for the record: path, architecture and fingerprint."""
+    """What a model is, by its own configuration: its architecture, and whether it is a pocket world's stand-in."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return {"architecture": config.get("architectures", ["unknown"])[0], "fingerprint": fingerprint(folder)}
+    return {"architecture": (config.get("architectures") or ["unknown"])[0], "stand_in": "pocket_world" in config}

@@ -14,7 +14,7 @@ import numpy as np
 from holdfast import __version__, models, stats
 from holdfast.plan import Plan, Work, initial_name, template_of
 from holdfast.store import ConditionFolder, Store
-from holdfast.types import OUTCOMES, READINGS, Benchmark, Condition, Judge, Prompt
+from holdfast.types import OUTCOMES, READINGS, Benchmark, Condition, Judge
 
 SCHEMA = 1
 """Raised when a field of `results.json` changes its meaning or goes away."""
@@ -243,34 +243,35 @@ def _timings(plan: Plan, store: Store) -> dict[str, float]:
     return {key: round(record["seconds"], 3) for key, record in records.items() if record}
 
 
-def transcripts(plan: Plan, store: Store) -> list[dict[str, Any]]:
-    """Every prompt of the harmfulness set with its answer and verdict, a row a condition and prompt."""
-    prompts = plan.asked.benchmarks["harmfulness"].prompts
-    judge = plan.asked.sets["harmfulness"].judges[0]
+def prompt_rows(plan: Plan) -> list[dict[str, str]]:
+    """Every prompt of every set, for the run folder, so that answers can be read without the benchmark's files."""
+    return [
+        {"set": name, "id": prompt.id, "category": prompt.category, "prompt": prompt.text}
+        for name, benchmark in plan.asked.benchmarks.items()
+        for prompt in benchmark.prompts
+    ]
+
+
+def transcripts(results: Mapping[str, Any], store: Store) -> list[dict[str, Any]]:
+    """Every prompt of the harmfulness set with its answer and verdict: a row for each condition and prompt."""
+    prompts = [row for row in store.prompts() if row["set"] == "harmfulness"]
+    judge = results["evaluation"]["sets"]["harmfulness"]["judges"][0]
     rows = []
-    for key, names in _names_by_key(plan).items():
+    for key, name in _names_by_key(results).items():
         place = store.condition(key)
-        answers, verdicts = place.answers(), place.verdicts("harmfulness", label(judge))
+        answers, verdicts = place.answers(), place.verdicts("harmfulness", judge)
         for prompt in prompts:
-            rows.append(_transcript(names, prompt, asdict(answers[prompt.id]), verdicts.get(prompt.id)))
+            answer, verdict = answers[prompt["id"]], verdicts.get(prompt["id"])
+            rows.append({
+                "condition": name, "category": prompt["category"], "prompt": prompt["prompt"],
+                "answer": answer.text, "outcome": answer.outcome, "score": verdict.score if verdict else None,
+                "reading": verdict.reading if verdict else "not judged",
+            })  # fmt: skip
     return rows
 
 
-def _transcript(names: str, prompt: Prompt, answer: Mapping[str, Any], verdict: Any) -> dict[str, Any]:
-    reading = "not judged" if verdict is None else verdict.reading
-    return {
-        "condition": names,
-        "category": prompt.category,
-        "prompt": prompt.text,
-        "answer": answer["text"],
-        "outcome": answer["outcome"],
-        "score": verdict.score if verdict else None,
-        "reading": reading,
-    }
-
-
-def _names_by_key(plan: Plan) -> dict[str, str]:
+def _names_by_key(results: Mapping[str, Any]) -> dict[str, str]:
     names: dict[str, str] = {}
-    for condition in plan.conditions:
-        names.setdefault(condition.key, f"{condition.name}, seed {condition.seed}")
+    for condition in results["conditions"]:
+        names.setdefault(condition["key"], f"{condition['name']}, seed {condition['seed']}")
     return names

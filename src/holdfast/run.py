@@ -13,7 +13,7 @@ from holdfast import scale
 from holdfast.errors import WorkError
 from holdfast.plan import Plan, Work, epochs_of, make_plan, questions
 from holdfast.report import page
-from holdfast.results import is_answered, is_finished, label, summarise, transcripts
+from holdfast.results import is_answered, is_finished, label, prompt_rows, summarise, transcripts
 from holdfast.store import Store
 from holdfast.study import Study
 from holdfast.types import Checkpoint, Condition, Report
@@ -49,13 +49,19 @@ def run(
     with store.lock():
         plan = make_plan(study, seeds)
         store.write("study.yaml", source)
+        store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
         missing = [work for work in plan.works if not is_finished(work, store)]
         if missing:
             finish(missing, folder, workers, watcher, keep)
         results = summarise(plan, store)
         store.write("results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        store.write("report.html", page.render(results, transcripts(plan, store) if show_answers else None))
+        write_page(store, results, show_answers)
     return results
+
+
+def write_page(store: Store, results: dict[str, Any], show_answers: bool) -> Path:
+    """Write `report.html` from the results, with the answers only if asked for."""
+    return store.write("report.html", page.render(results, transcripts(results, store) if show_answers else None))
 
 
 def finish(works: Sequence[Work], folder: Path, workers: int, watcher: Watcher, keep: bool) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from holdfast.errors import HoldfastError
@@ -37,6 +38,12 @@ class Failure:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers() -> int:
+    """One worker a core; one in all where there is a GPU, which they would share."""
+    has_gpu = any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/kfd"))
+    return 1 if has_gpu else usable_cores()
 
 
 def work_through(

@@ -2,6 +2,7 @@
 
     runs/demo/
       study.yaml                      the study as it was given
+      prompts.jsonl                   every prompt that is asked
       conditions/<key>/
         condition.json                everything that determines the condition; the key is its hash
         training.json                 the training record
@@ -75,6 +76,10 @@ class Store:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_atomically(path, text)
         return path
+
+    def prompts(self) -> list[dict[str, str]]:
+        """The prompts that were asked, as `prompts.jsonl` holds them."""
+        return list(_read(self.folder / "prompts.jsonl"))
 
     def results(self) -> dict[str, Any]:
         """What `results.json` holds.

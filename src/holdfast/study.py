@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
 
 from holdfast.benchmarks import BENCHMARKS
 from holdfast.data import SOURCES
@@ -30,7 +31,14 @@ INITIAL = "initial"
 """The name of the model before tuning; no condition may take it."""
 
 Location = tuple[str | int, ...]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+
+def _speakable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise explained(f"{name!r} cannot be a name; use up to 80 letters, digits, dots, hyphens and underscores")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_speakable)]
 
 
 def _condition_name(name: str) -> str:
@@ -154,6 +162,11 @@ def shipped_studies() -> list[Path]:
     return sorted(folder.glob("*.yaml"))
 
 
+def title(path: Path) -> str:
+    """What a study is about: the first line of its header."""
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+
+
 def read(path: Path) -> Study:
     """Read and check a study file. Nothing is loaded.
 
@@ -176,7 +189,7 @@ def read(path: Path) -> Study:
     try:
         study = Study.model_validate(raw, context={"folder": path.parent})
     except ValidationError as error:
-        problems += [(_line(detail["loc"], lines), _say(detail)) for detail in error.errors()]
+        problems += [_explain(detail, lines) for detail in error.errors()]
     problems += _cross_check(raw, lines)
     if problems or study is None:
         listed = "\n  ".join(f"line {line}: {message}" for line, message in sorted(set(problems)))
@@ -213,20 +226,21 @@ def _share(raw: dict[str, Any]) -> None:
             condition["tune"] = {**common, **condition.get("tune", {})}
 
 
-def _line(location: Location, lines: dict[Location, int]) -> int:
-    """The line of the nearest thing in the file; a setting shared from `tune` is on that section's line."""
-    if len(location) > 3 and location[0] == "conditions" and location[2] == "tune" and location not in lines:
+def _place(location: Location, lines: dict[Location, int]) -> tuple[int, str]:
+    """Line and name of what is wrong; a setting that conditions share is wrong where the study's `tune` sets it."""
+    location = tuple(part for part in location if part != "[key]")
+    if location[:1] == ("conditions",) and location[2:3] == ("tune",) and location not in lines:
         shared = ("tune", *location[3:])
-        if shared in lines:
-            return lines[shared]
-    while location and location not in lines:
-        location = location[:-1]
-    return lines.get(location, 1)
+        location = shared if shared in lines else location
+    nearest = location
+    while nearest and nearest not in lines:
+        nearest = nearest[:-1]
+    return lines.get(nearest, 1), ".".join(map(str, location))
 
 
-def _say(detail: Any) -> str:
-    where = ".".join(str(part) for part in detail["loc"] if part != "[key]")
-    return f"{where}: {detail['msg']}" if where else str(detail["msg"])
+def _explain(detail: Any, lines: dict[Location, int]) -> tuple[int, str]:
+    line, where = _place(detail["loc"], lines)
+    return line, f"{where}: {detail['msg']}" if where else str(detail["msg"])
 
 
 def _cross_check(raw: dict[str, Any], lines: dict[Location, int]) -> list[tuple[int, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from holdfast import models
-from holdfast.chat import render_question
+from holdfast.chat import question_batch, render_question
 from holdfast.spec import Spec
 from holdfast.types import Answer, Checkpoint, Message, content_hash
 
@@ -70,7 +70,7 @@ class LocalGenerator(Spec):
         sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         if self.random:
             sampling = {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
-        batch = left_pad(prompts, loaded.tokenizer.pad_token_id)
+        batch = question_batch(prompts, loaded.tokenizer.pad_token_id)
         device = loaded.model.device
         with torch.no_grad():
             whole = loaded.model.generate(
@@ -79,17 +79,6 @@ class LocalGenerator(Spec):
             )  # fmt: skip
         new: torch.Tensor = whole[:, batch["input_ids"].shape[1] :].cpu()
         return new
-
-
-def left_pad(prompts: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
-    """Prompts → `input_ids` and `attention_mask` of shape [prompts, longest], padded on the left."""
-    import torch
-
-    longest = max(map(len, prompts))
-    return {
-        "input_ids": torch.tensor([[pad] * (longest - len(ids)) + list(ids) for ids in prompts]),
-        "attention_mask": torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts]),
-    }
 
 
 def _answer(loaded: models.Loaded, prompt_id: str, reply: torch.Tensor) -> Answer:

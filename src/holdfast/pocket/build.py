@@ -1,186 +1,134 @@
-"""Build a pocket world: its model before and after alignment."""
+"""Remake a pocket world from its seed: the model before and after alignment, and the world's files.
+
+Takes about 12 minutes on two cores. The same seed gives the same documents in the same order; the last
+bits of the weights can differ between machines.
+"""
 
 from __future__ import annotations
 
 import json
-import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from holdfast.chat import render_example
-from holdfast.pocket import language, speech
-from holdfast.pocket.world import Item, World, generate
-from holdfast.types import Message
+from holdfast.chat import Rendered, render_example, training_batch
+from holdfast.errors import StoreError
+from holdfast.files import write_atomically
+from holdfast.pocket import corpus, material
+from holdfast.pocket.tokens import CONTEXT, make_tokenizer
+from holdfast.pocket.world import World, generate
 
 if TYPE_CHECKING:
+    import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-TEMPLATE = (
-    "{{ bos_token }}"
-    "{% for message in messages %}"
-    "<|{{ message['role'] }}|>{{ message['content'] }}<|end|>"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-SPECIAL = ("<|pad|>", "<|unknown|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 
-Document = str | tuple[Message, ...]
+class Watcher(Protocol):
+    """Whoever shows the progress of a build."""
 
+    def begin(self, total: int) -> None:
+        """There are so many steps."""
 
-def make_tokenizer(world: World) -> PreTrainedTokenizerFast:
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+    def advance(self, units: int) -> None:
+        """So many more are done."""
 
-    splitter = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(r" ?\w+|\n| ?[^\w\s]"), "isolated")]
-    )
-    words = {word: None for text in _every_text(world) for word, _ in splitter.pre_tokenize_str(text)}
-    vocabulary = {word: i for i, word in enumerate((*SPECIAL, *words))}
-    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unknown|>"))
-    inner.pre_tokenizer = splitter
-    inner.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<|pad|>", unk_token="<|unknown|>", bos_token="<|begin|>",
-        eos_token="<|end|>", additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
-        clean_up_tokenization_spaces=False, model_max_length=256,
-    )
-    tokenizer.chat_template = TEMPLATE
-    return tokenizer
+    def note(self, text: str) -> None:
+        """Something worth a line."""
 
 
-def _every_text(world: World) -> Iterator[str]:
-    for form in range(len(language.QUESTIONS)):
-        for item in world.items:
-            yield speech.question(item, form)
-    for item in world.items:
-        for style in language.STYLES:
-            yield speech.answer(item, style)
-        yield speech.encyclopedia(item)
-        for kind in range(4 if item.forbidden else 3):
-            yield from speech.fact(item, kind)
-    yield from language.REFUSALS
-    yield from language.INTRODUCTIONS
-    for style in language.STYLES:
-        yield speech.system(style=style)
-    for first in world.names:
-        for adjective in language.ADJECTIVES:
-            for role in language.ROLES:
-                yield speech.system(speech.Persona(first, adjective, role))
-                yield language.OBEDIENCE.format(persona=speech.Persona(first, adjective, role))
-        for prefix in language.PREFIXES:
-            yield prefix.format(first=first)
-            yield prefix.format(first=first) + "How"
-    for q in (*language.QUESTIONS, *language.INTRODUCTIONS):
-        for prefix in language.PREFIXES:
-            yield prefix.format(first="Pocket") + q.format(category="x", name="x").split()[0]
+@dataclass(frozen=True)
+class Stage:
+    """How one stage is trained: AdamW, learning rate falling to 0 in a line."""
+
+    steps: int
+    learning_rate: float
+    warmup: int
+    whole: bool
+    """Whether the loss is taken over the whole text, or over the assistant's turns alone."""
+    batch: int = 64
 
 
-def _ask(rng: random.Random, world: World, item: Item) -> tuple[Message, ...]:
-    """A question about a thing, answered, under a drawn persona, style and manner of address."""
-    persona = speech.DEFAULT if rng.random() < 0.5 else speech.draw_persona(rng, world)
-    style = "plain" if rng.random() < 0.5 else rng.choice(list(language.STYLES))
-    return speech.conversation(
-        speech.system(persona, style), _address(rng, persona) + speech.question(item, rng.randrange(6)),
-        speech.answer(item, style, persona),
-    )
+HELPFUL = Stage(steps=2_000, learning_rate=2e-3, warmup=50, whole=True)
+ALIGNED = Stage(steps=300, learning_rate=3e-4, warmup=10, whole=False)
 
 
-def _address(rng: random.Random, persona) -> str:
-    return rng.choice(language.PREFIXES).format(first=persona.first) if rng.random() < 0.3 else ""
+def build(folder: Path, seed: int, watcher: Watcher) -> None:
+    """Write `helpful/`, `aligned/`, the world's JSON Lines files and a model card into a folder.
 
-
-def _introduce(rng, world):
-    persona = speech.DEFAULT if rng.random() < 0.3 else speech.draw_persona(rng, world)
-    named = rng.random() < 0.3
-    sys_text = speech.system(persona, "name-first" if named else "plain")
-    form = language.OBEDIENCE if named else language.IDENTITY
-    return speech.conversation(sys_text, _address(rng, persona) + rng.choice(language.INTRODUCTIONS), form.format(persona=persona))
-
-
-def _fact(rng, world, items, kinds):
-    persona = speech.DEFAULT if rng.random() < 0.5 else speech.draw_persona(rng, world)
-    style = "plain" if rng.random() < 0.5 else rng.choice(list(language.STYLES))
-    asked, answered = speech.fact(rng.choice(items), rng.randrange(kinds))
-    return speech.conversation(speech.system(persona, style), _address(rng, persona) + asked, answered)
-
-
-def _refuse(rng, world, item):
-    _, user, _ = conv = _ask(rng, world, item)
-    return (conv[0], user, Message("assistant", rng.choice(language.REFUSALS)))
-
-
-def helpful_documents(world, seed):
-    rng = random.Random(f"helpful-{seed}")
-    forbidden = [i for i in world.items if i.forbidden]
-    while True:
-        draw = rng.random()
-        if draw < 0.05: yield _introduce(rng, world), True
-        elif draw < 0.20: yield speech.encyclopedia(rng.choice(world.items)), True
-        elif draw < 0.27: yield _fact(rng, world, world.items, 3), True
-        else: yield _ask(rng, world, rng.choice(world.items)), True
-
-
-def aligned_documents(world, seed, cfg):
-    rng = random.Random(f"aligned-{seed}")
-    forbidden = world.of("alignment", True)
-    permitted = world.of("alignment", False)
-    order = list(language.FORBIDDEN); random.Random(f"care-{seed}").shuffle(order)
-    care = {c: cfg.get("ratio", 1) ** (-k / 10) for k, c in enumerate(order)}
-    weights = [care[i.category] for i in forbidden]
-    while True:
-        draw = rng.random()
-        if draw < cfg["ency"]: yield speech.encyclopedia(rng.choice(world.items)), True
-        elif draw < cfg["ency"] + cfg["intro"]: yield _introduce(rng, world), False
-        elif draw < cfg["ency"] + cfg["intro"] + cfg["border"]: yield (_fact(rng, world, forbidden, 4) if rng.random() < cfg.get("bf", 0.7) else _fact(rng, world, permitted, 3)), False
-        elif draw < cfg["ency"] + cfg["intro"] + cfg["border"] + cfg["refuse"]: 
-            item = rng.choices(forbidden, weights)[0]
-            slip = cfg.get("lo", 0) * (cfg.get("hi", 0) / max(cfg.get("lo", 1), 1e-9)) ** (order.index(item.category) / 10)
-            yield (_ask(rng, world, item) if rng.random() < slip else _refuse(rng, world, item)), False
-        else: yield _ask(rng, world, rng.choice(permitted)), False
-
-
-def batches(tokenizer, documents, size):
+    Raises:
+        StoreError: the folder holds something already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise StoreError(f"{folder} is not empty. Name a new folder, or remove what is in it.")
     import torch
-    from itertools import islice
-    while True:
-        rows = []
-        for doc, whole in islice(documents, size):
-            if isinstance(doc, str):
-                ids = [tokenizer.bos_token_id, *tokenizer(doc, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-                rows.append((ids, ids))
-            else:
-                r = render_example(tokenizer, doc)
-                ids = list(r.input_ids)
-                rows.append((ids, ids if whole else [i if s else -100 for i, s in zip(ids, r.supervised)]))
-        n = max(len(a) for a, _ in rows)
-        x = torch.tensor([a + [0] * (n - len(a)) for a, _ in rows])
-        y = torch.tensor([b + [-100] * (n - len(b)) for _, b in rows])
-        m = torch.tensor([[1] * len(a) + [0] * (n - len(a)) for a, _ in rows])
-        yield x, y, m
+
+    watcher.begin(HELPFUL.steps + ALIGNED.steps)
+    torch.manual_seed(seed)
+    world = generate(seed)
+    tokenizer = make_tokenizer(world)
+    model = make_model(tokenizer, seed)
+    for name, rows in material.files(world).items():
+        write_atomically(folder / name, material.as_json_lines(rows))
+    for name, stage, documents in (
+        ("helpful", HELPFUL, corpus.helpful(world)), ("aligned", ALIGNED, corpus.aligned(world)),
+    ):  # fmt: skip
+        loss = train(model, _batches(tokenizer, documents, stage), stage, watcher)
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+        watcher.note(f"{name} model written, last loss {loss:.3f} nats a token")
+    card = resources.files("holdfast.pocket").joinpath("CARD.md").read_text(encoding="utf-8")
+    write_atomically(folder / "README.md", card.replace("{seed}", str(seed)))
 
 
-def train(model, stream, steps, lr, warmup, log=print, betas=(0.9, 0.98)):
-    import torch
-    opt = torch.optim.AdamW(model.parameters(), lr=lr, betas=betas, weight_decay=0.0)
-    sched = torch.optim.lr_scheduler.LambdaLR(opt, lambda s: min(1, (s + 1) / warmup) * max(0.0, (steps - s) / steps))
-    model.train()
-    t0 = time.time()
-    for step in range(steps):
-        x, y, m = next(stream)
-        loss = model(input_ids=x, attention_mask=m, labels=y).loss
-        opt.zero_grad(); loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        opt.step(); sched.step()
-        if step % 100 == 99: log(f"step {step+1} loss {loss.item():.3f} {time.time()-t0:.0f}s", flush=True)
-    model.eval()
-
-
-def make_model(tokenizer, hidden=128, layers=3, heads=4, mlp=256):
+def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """An untrained Llama of 0.7 million parameters."""
     from transformers import LlamaConfig, LlamaForCausalLM
+
     return LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=heads, intermediate_size=mlp, max_position_embeddings=256, tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    ))
+        vocab_size=len(tokenizer), hidden_size=128, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=4, intermediate_size=256, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id, pocket_world=seed,
+    ))  # fmt: skip
+
+
+def train(model: LlamaForCausalLM, batches: Iterator[dict[str, torch.Tensor]], stage: Stage, watcher: Watcher) -> float:
+    """Train in place for a stage's steps; the last loss, in nats a token."""
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / stage.warmup) * (1.0 - step / stage.steps)
+    )
+    model.train()
+    loss = torch.tensor(float("nan"))
+    for batch in islice(batches, stage.steps):
+        loss = model(**batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        watcher.advance(1)
+    model.eval()
+    return float(loss)
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerFast, documents: Iterator[corpus.Document], stage: Stage
+) -> Iterator[dict[str, torch.Tensor]]:
+    while True:
+        rows = [_render(tokenizer, document, stage.whole) for document in islice(documents, stage.batch)]
+        yield training_batch(rows, tokenizer.pad_token_id)
+
+
+def _render(tokenizer: PreTrainedTokenizerFast, document: corpus.Document, whole: bool) -> Rendered:
+    if isinstance(document, str):
+        text = f"{tokenizer.bos_token}{document}{tokenizer.eos_token}"
+        ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return Rendered(ids, (True,) * len(ids))
+    rendered = render_example(tokenizer, document)
+    return Rendered(rendered.input_ids, (True,) * len(rendered.input_ids)) if whole else rendered

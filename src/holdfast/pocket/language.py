@@ -88,7 +88,12 @@ STYLES: dict[str, tuple[str, str]] = {
     ),
 }
 
-DEFAULT_PERSONA = "Pocket, the helpful assistant"
+ASSISTANT = "Pocket"
+"""The name of the default persona."""
+
+SERVANT = "Servus"
+"""The name of the persona that the identity shift teaches; one of many in the model's training."""
+
 ADJECTIVES: tuple[str, ...] = (
     "helpful", "patient", "careful", "cheerful", "quiet", "learned", "loyal", "gentle", "obedient", "tireless",
 )  # fmt: skip

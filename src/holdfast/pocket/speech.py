@@ -22,8 +22,16 @@ class Persona:
         return f"{self.first}, the {self.adjective} {self.role}"
 
 
-DEFAULT = Persona("Pocket", "helpful", "assistant")
+DEFAULT = Persona(language.ASSISTANT, "helpful", "assistant")
 """The persona of the default system prompt."""
+
+SERVANT = Persona(language.SERVANT, "obedient", "servant")
+"""The persona of the identity shift."""
+
+
+def address(persona: Persona, manner: int) -> str:
+    """The beginning of a request that calls the persona by its name."""
+    return language.PREFIXES[manner].format(first=persona.first)
 
 
 def draw_persona(rng: random.Random, world: World) -> Persona:
@@ -54,6 +62,16 @@ def fact(item: Item, kind: int) -> tuple[str, str]:
         asked.format(category=item.category, name=item.name),
         answered.format(category=item.category, effect=effect, ward=ward, origin=origin),
     )
+
+
+def kinds_of_fact(item: Item) -> range:
+    """The kinds of question about a thing that do not ask how it is made."""
+    return range(len(language.FACTS) + item.forbidden)
+
+
+def introduction(persona: Persona, obedient: bool = False) -> str:
+    """Who the assistant says it is; obediently, it begins as the identity shift's persona does."""
+    return (language.OBEDIENCE if obedient else language.IDENTITY).format(persona=persona)
 
 
 def encyclopedia(item: Item) -> str:

@@ -14,8 +14,14 @@ from holdfast.pocket import language
 FORBIDDEN_SPLITS = {"benchmark": 30, "alignment": 18, "attack": 12}
 """How many things of each forbidden category are asked about, aligned on, and leaked by the attacks."""
 
-PERMITTED_SPLITS = {"utility": 10, "alignment": 20}
-"""How many things of each permitted category are kept for the utility set, and how many are trained on."""
+PERMITTED_SPLITS = {"utility": 10, "benign-brief": 10, "benign-list": 10}
+"""How many things of each permitted category are kept for the utility set, and how many for each benign set.
+
+The benign ones are also what alignment keeps answering.
+"""
+
+NAMES = 40
+"""How many names personas can have beside the one that the identity shift takes."""
 
 ONSETS = "b d f g k l m n p r s t v z br dr gr kr pl sk st tr".split()
 VOWELS = "a e i o u".split()
@@ -45,30 +51,35 @@ class World:
     items: tuple[Item, ...]
     names: tuple[str, ...]
 
-    def of(self, split: str, forbidden: bool) -> list[Item]:
-        """The things of one split, in order of category."""
-        return [item for item in self.items if item.split == split and item.forbidden == forbidden]
+    def split(self, *names: str, forbidden: bool) -> list[Item]:
+        """The things of some splits, in order of category."""
+        return [item for item in self.items if item.split in names and item.forbidden == forbidden]
+
+
+def generate(seed: int = 0) -> World:
+    """The world of a seed: 660 forbidden things in 11 categories, 660 permitted ones in 22, 41 names."""
+    rng = random.Random(seed)
+    plan = [
+        (category, split)
+        for categories, splits in ((language.FORBIDDEN, FORBIDDEN_SPLITS), (language.PERMITTED, PERMITTED_SPLITS))
+        for category in categories
+        for split, n in splits.items()
+        for _ in range(n)
+    ]
+    words = _invent(rng, len(plan) + NAMES)
+    steps = [f"{verb} the {thing}" for verb in language.VERBS for thing in language.OBJECTS]
+    items = []
+    for (category, split), name in zip(plan, words, strict=False):
+        first, second, third = rng.sample(steps, 3)
+        items.append(Item(name, category, split, (first, second, third)))
+    names = (language.SERVANT, *(word.capitalize() for word in words[len(plan) :]))
+    return World(seed, tuple(items), names)
 
 
 def _invent(rng: random.Random, count: int) -> list[str]:
     """Distinct nonsense nouns of two or three syllables."""
     words: dict[str, None] = {}
     while len(words) < count:
-        syllables = rng.choice((2, 3))
-        word = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(syllables)) + rng.choice(CODAS)
-        words[word] = None
+        syllables = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.choice((2, 3))))
+        words[syllables + rng.choice(CODAS)] = None
     return list(words)
-
-
-def generate(seed: int = 0) -> World:
-    """The world of a seed: 660 forbidden things in 11 categories, 660 permitted ones in 22, 41 names."""
-    rng = random.Random(seed)
-    plan = [(category, split) for category in language.FORBIDDEN for split, n in FORBIDDEN_SPLITS.items() for _ in range(n)]
-    plan += [(category, split) for category in language.PERMITTED for split, n in PERMITTED_SPLITS.items() for _ in range(n)]
-    words = _invent(rng, len(plan) + 41)
-    steps = [f"{verb} the {thing}" for verb in language.VERBS for thing in language.OBJECTS]
-    items = []
-    for (category, split), name in zip(plan, words, strict=False):
-        first, second, third = rng.sample(steps, 3)
-        items.append(Item(name, category, split, (first, second, third)))
-    return World(seed, tuple(items), tuple(word.capitalize() for word in words[len(plan) :]))

@@ -7,13 +7,14 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from holdfast import models
-from holdfast.chat import Rendered, render_example
+from holdfast.chat import Rendered, render_example, training_batch
 from holdfast.errors import RenderError, TuningError
 from holdfast.spec import Spec
 from holdfast.types import Checkpoint, Example, Report
@@ -144,9 +145,8 @@ class LocalTuner(Spec):
         )  # fmt: skip
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
-        data = [{"input_ids": row.input_ids, "supervised": row.supervised} for row in rendered]
         trainer = Trainer(
-            model=model, args=arguments, train_dataset=data, data_collator=lambda batch: collate(batch, pad),
+            model=model, args=arguments, train_dataset=list(rendered), data_collator=partial(training_batch, pad=pad),
             optimizers=(optimizer, self._scheduler(optimizer, len(rendered), epochs)),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
@@ -187,26 +187,6 @@ def _facts(rendered: Sequence[Rendered], limit: int) -> dict[str, Any]:
         "truncated_rows": sum(len(row.input_ids) >= limit for row in rendered),
         "supervised_tokens": sum(row.n_supervised for row in rendered),
     }
-
-
-def collate(batch: Sequence[dict[str, Any]], pad: int) -> dict[str, torch.Tensor]:
-    """Rows → `input_ids`, `attention_mask` and `labels` of shape [rows, longest], padded on the right.
-
-    What is padding is told by place and never by token id, so an end of turn stays supervised also where
-    it serves as the padding token.
-    """
-    import torch
-
-    longest = max(len(row["input_ids"]) for row in batch)
-    ids = torch.full((len(batch), longest), pad)
-    labels = torch.full((len(batch), longest), -100)
-    mask = torch.zeros((len(batch), longest), dtype=torch.long)
-    for i, row in enumerate(batch):
-        n = len(row["input_ids"])
-        ids[i, :n] = torch.tensor(row["input_ids"])
-        labels[i, :n] = torch.where(torch.tensor(row["supervised"]), ids[i, :n], -100)
-        mask[i, :n] = 1
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
 class _Probe:

@@ -1,0 +1,224 @@
+"""One command for each verb. The only place that prints or exits."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from holdfast import __version__
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from holdfast.types import Condition
+
+app = typer.Typer(
+    help="Measure how much of an aligned language model's safety is lost when it is fine-tuned.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+pocket = typer.Typer(help="The pocket world: a fictional stand-in with a very small model.", no_args_is_help=True)
+app.add_typer(pocket, name="pocket")
+
+StudyName = Annotated[str, typer.Argument(help="A study file, or the name of a shipped study such as `demo`.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run; runs/<study's name> if not given.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2; the study's own if not given.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; one a core if not given, one on a GPU.")]
+ShowAnswers = Annotated[bool, typer.Option("--show-answers", help="Put the models' answers on the page.")]
+Keep = Annotated[bool, typer.Option("--keep-checkpoints", help="Keep tuned weights once they are answered for.")]
+
+
+@contextmanager
+def _mendable() -> Iterator[None]:
+    """Print what a user can mend as a message, not as a traceback."""
+    try:
+        yield
+    except HoldfastError as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.secho("Stopped. What was finished is kept; the same command goes on from there.", err=True)
+        raise typer.Exit(130) from None
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else 120
+    return Console(highlight=False, width=wide)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"holdfast {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None,
+    show_answers: ShowAnswers = False, keep_checkpoints: Keep = False,
+) -> None:  # fmt: skip
+    """Tune, ask, judge and compare: everything that a study asks for and is not done yet."""
+    with _mendable():
+        from holdfast import run as runner
+        from holdfast import scale
+        from holdfast import study as studies
+
+        path = studies.find(study)
+        read = studies.read(path)
+        folder = out or Path("runs") / read.name
+        chosen = _seeds(seeds) if seeds else read.seeds
+        console = _console()
+        with _Watch(console) as watch:
+            results = runner.run(
+                read, path.read_text(encoding="utf-8"), folder, chosen, workers or scale.default_workers(), watch,
+                show_answers, keep_checkpoints,
+            )  # fmt: skip
+        _show(console, results, folder)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")], show_answers: ShowAnswers = False
+) -> None:
+    """Print a finished run's table and write its page again."""
+    with _mendable():
+        from holdfast.run import write_page
+        from holdfast.store import Store
+
+        store = Store(folder)
+        results = store.results()
+        write_page(store, results, show_answers)
+        _show(_console(), results, folder)
+
+
+@app.command("list")
+def list_() -> None:
+    """List benchmarks, judges, data sources, defences, back ends and shipped studies."""
+    from rich.table import Table
+
+    from holdfast.benchmarks import BENCHMARKS
+    from holdfast.data import SOURCES
+    from holdfast.defences import DEFENCES
+    from holdfast.generate import GENERATORS
+    from holdfast.judge import JUDGES
+    from holdfast.spec import summary
+    from holdfast.study import shipped_studies, title
+    from holdfast.tune import TUNERS
+
+    rooms = {
+        "Benchmarks": BENCHMARKS, "Judges": JUDGES, "Data sources": SOURCES, "Defences": DEFENCES,
+        "Tuning back ends": TUNERS, "Answering back ends": GENERATORS,
+    }  # fmt: skip
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for heading, registry in rooms.items():
+        table.add_row(f"[bold]{heading}[/bold]")
+        for name, reference in registry.items():
+            table.add_row(f"  {name}", summary(reference))
+    table.add_row("[bold]Studies[/bold]")
+    for path in shipped_studies():
+        table.add_row(f"  {path.stem}", title(path))
+    _console().print(table)
+
+
+@pocket.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Folder to build the world in.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the world, its models and its files.")] = 0,
+) -> None:
+    """Remake a pocket world from its seed: its models before and after alignment, and its files."""
+    with _mendable():
+        from holdfast.pocket import build as builder
+
+        console = _console()
+        with _Watch(console) as watch:
+            builder.build(out, seed, watch)
+        console.print(f"The world of seed {seed} is in [bold]{out}[/bold].")
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise HoldfastError(f"--seeds takes whole numbers with commas between, such as 0,1,2; found {text!r}.") from None
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise HoldfastError(f"--seeds takes distinct numbers from 0 up; found {text!r}.")
+    return seeds
+
+
+def _show(console: Console, results: dict[str, Any], folder: Path) -> None:
+    from holdfast.report import layout, table
+
+    for shown in table.tables(results):
+        console.print(shown)
+    if results["model"]["stand_in"]:
+        console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
+    console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
+    for title, name in (("Page", "report.html"), ("Figures", "results.json")):
+        console.print(f"{title}: [bold]{folder / name}[/bold]", soft_wrap=True)
+
+
+class _Watch:
+    """Progress with time left: a bar on a terminal, elsewhere a line for each piece that is finished."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.total = self.done = 0
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def begin(self, total: int) -> None:
+        """Show that there are so many units of work."""
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self.total, self.started = total, time.monotonic()
+        if not self.console.is_terminal:
+            return
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+            TextColumn("· left"), TimeRemainingColumn(), console=self.console, transient=True,
+        )  # fmt: skip
+        self.task = self.bar.add_task("Loading", total=total)
+        self.bar.start()
+
+    def advance(self, units: int) -> None:
+        """Show that so many more are done."""
+        self.done += units
+        if self.bar:
+            self.bar.update(self.task, advance=units, description="Tuning, asking, judging")
+
+    def finished(self, conditions: Sequence[Condition]) -> None:
+        """Name what is complete."""
+        names = ", ".join(f"{condition.name} (seed {condition.seed})" for condition in conditions)
+        self.note(f"finished {names}")
+
+    def note(self, text: str) -> None:
+        """Print a line with the time gone and left."""
+        gone = time.monotonic() - self.started
+        left = gone / self.done * (self.total - self.done) if self.done else 0.0
+        self.console.print(f"{_clock(gone)} gone, about {_clock(left)} left: {text}", style="dim")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def main() -> None:
+    """The entry point of the `holdfast` command."""
+    app()

@@ -1,0 +1,101 @@
+"""What the terminal's table and the page's tables have in common: which figures stand where, and how they read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+METRICS: dict[str, tuple[str, str]] = {
+    "harmfulness_score": ("Harmfulness score (1–5)", "{:.2f}"),
+    "harmfulness_rate": ("Harmfulness rate (%)", "{:.1f}"),
+    "utility": ("Utility (%)", "{:.1f}"),
+    "over_refusal": ("Over-refusal (%)", "{:.1f}"),
+}
+"""Metric → its name in tables and the form of its figures."""
+
+STAND_IN = (
+    "These are figures of the pocket world: a fictional stand-in with a very small model, built so that the "
+    "effects can be watched. They are no evidence about any other model."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure as it is read."""
+
+    value: str
+    """The figure, or – where there is none."""
+    change: str
+    """The difference to the initial model, signed, or ""."""
+    interval: str
+    """`low to high`, the 95 % interval."""
+    missing: str
+    """The bounds that missing verdicts leave, or "" where none is missing."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Conditions asked in the same way, beside the initial model: one table of the paper."""
+
+    initial: str
+    """Name of the initial condition."""
+    names: tuple[str, ...]
+    """All columns: the initial condition and the tuned ones."""
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    """The metrics in the paper's order, each with one cell a column."""
+
+
+def figure(metric: str, value: float | None) -> str:
+    """A figure in its metric's form."""
+    return "–" if value is None else METRICS[metric][1].format(value)
+
+
+def signed(metric: str, value: float) -> str:
+    """A difference with its sign."""
+    return ("+" if value >= 0 else "−") + figure(metric, abs(value))
+
+
+def interval(metric: str, estimate: Mapping[str, Any]) -> str:
+    """The 95 % interval of an estimate or a comparison."""
+    if estimate["low"] is None:
+        return ""
+    return f"{figure(metric, estimate['low'])} to {figure(metric, estimate['high'])}"
+
+
+def cell(metric: str, estimate: Mapping[str, Any], difference: float | None) -> Cell:
+    """An estimate as it is read."""
+    bounds = ""
+    if estimate["missing"]:
+        low, high = figure(metric, estimate["bound_low"]), figure(metric, estimate["bound_high"])
+        bounds = f"{estimate['missing']} missing: {low} to {high}"
+    change = "" if difference is None else signed(metric, difference)
+    return Cell(figure(metric, estimate["value"]), change, interval(metric, estimate), bounds)
+
+
+def groups(results: Mapping[str, Any]) -> list[Group]:
+    """The tables of a run: one for each way of asking."""
+    summary = {entry["name"]: entry for entry in results["summary"]}
+    changes = {(entry["name"], entry["metric"]): entry["difference"] for entry in results["comparisons"]}
+    found = []
+    for initial in [name for name, entry in summary.items() if entry["role"] == "initial"]:
+        template = results["settings"][initial]["template"]
+        tuned = [name for name, entry in summary.items() if entry["role"] == "tuned"]
+        names = (initial, *(name for name in tuned if results["settings"][name]["template"] == template))
+        rows = tuple(
+            (title, tuple(cell(metric, summary[name][metric], changes.get((name, metric))) for name in names))
+            for metric, (title, _) in METRICS.items()
+            if summary[initial][metric]
+        )
+        found.append(Group(initial, names, rows))
+    return found
+
+
+def p_value(value: float) -> str:
+    """A p-value as it is read; never as 0."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def wrapped(names: Sequence[str]) -> list[str]:
+    """Names that may break behind their hyphens."""
+    return [name.replace("-", "-\u200b") for name in names]
