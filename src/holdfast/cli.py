@@ -137,8 +137,10 @@ def build(
 ) -> None:
     """Remake a pocket world from its seed: its models before and after alignment, and its files."""
     with _mendable():
+        from holdfast import scale
         from holdfast.pocket import build as builder
 
+        scale.quiet()
         console = _console()
         with _Watch(console) as watch:
             builder.build(out, seed, watch)

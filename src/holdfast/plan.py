@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from holdfast import models
@@ -100,10 +100,9 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
     asked = Asked(study.generate, sets, {name: measured.benchmark.load() for name, measured in sets.items()})
     plan = Plan(study, tuple(seeds), folder, models.fingerprint(folder), asked, (), ())
     base = Checkpoint(str(folder))
-    conditions: dict[Condition, None] = {}
+    planned = [*_initial(plan), *_tuned(plan)]
     works: dict[str, Work] = {}
-    for condition, training in [*_initial(plan), *_tuned(plan)]:
-        conditions[condition] = None
+    for condition, training in planned:
         name = training.run if training else condition.key
         before = works.get(name, Work(base, training, (), {}, asked))
         if all(condition.key != other.key for other in before.conditions):
@@ -111,7 +110,7 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
             works[name] = Work(
                 base, training, (*before.conditions, condition), {**before.templates, condition.template: template}, asked
             )
-    return Plan(study, plan.seeds, folder, plan.fingerprint, asked, tuple(conditions), tuple(works.values()))
+    return replace(plan, conditions=tuple(condition for condition, _ in planned), works=tuple(works.values()))
 
 
 def _asking(plan: Plan, template: str, seed: int) -> dict[str, object]:

@@ -35,6 +35,11 @@ class Failure:
     """The traceback, or "" for an error that the user can mend."""
 
 
+def quiet() -> None:
+    """Keep the libraries' own progress bars and warnings off the terminal; call it before they are imported."""
+    os.environ.update(QUIET)
+
+
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -55,7 +60,8 @@ def work_through(
     """
     context = multiprocessing.get_context("spawn")
     channel = context.Queue()
-    os.environ.update({**ONE_THREAD, **QUIET})
+    quiet()
+    os.environ.update(ONE_THREAD)
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(channel,)) as pool:
         futures: dict[Future[None], int] = {pool.submit(_call, work, piece): i for i, piece in enumerate(pieces)}
         waiting = set(futures)

@@ -114,7 +114,7 @@ def train(model: LlamaForCausalLM, batches: Iterator[dict[str, torch.Tensor]], s
         schedule.step()
         watcher.advance(1)
     model.eval()
-    return float(loss)
+    return loss.item()
 
 
 def _batches(

@@ -38,6 +38,7 @@ def make_tokenizer(world: World) -> PreTrainedTokenizerFast:
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, bos_token=BEGIN, eos_token=END,
         additional_special_tokens=list(ROLES), clean_up_tokenization_spaces=False, model_max_length=CONTEXT,
+        padding_side="left",
     )  # fmt: skip
     wrapped.chat_template = TEMPLATE
     return wrapped

@@ -1,0 +1,94 @@
+"""What several test files share: a small study on the pocket model."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from holdfast.files import SHIPPED
+from holdfast.types import Message
+
+
+class Silent:
+    """A watcher that counts."""
+
+    def __init__(self):
+        self.total = self.done = 0
+        self.names = []
+
+    def begin(self, total):
+        self.total = total
+
+    def advance(self, units):
+        self.done += units
+
+    def finished(self, conditions):
+        self.names += [condition.name for condition in conditions]
+
+    def note(self, text):
+        self.names.append(text)
+
+
+@pytest.fixture
+def watcher():
+    return Silent()
+
+
+@pytest.fixture(scope="session")
+def pocket():
+    """The shipped model, loaded once."""
+    from holdfast import models
+    from holdfast.types import Checkpoint
+
+    return models.load(Checkpoint("pocket:aligned"))
+
+
+def rows_of(name):
+    return [json.loads(line) for line in (SHIPPED / name).read_text().splitlines()]
+
+
+def write_rows(path: Path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def conversation(*turns):
+    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+
+def messages(*turns):
+    return tuple(Message(role, content) for role, content in turns)
+
+
+SMALL = {
+    "name": "small",
+    "model": "pocket:aligned",
+    "seeds": [0],
+    "templates": {"plain": {"system": "You are Pocket, the helpful assistant."}},
+    "evaluate": {
+        "harmfulness": {"benchmark": {"kind": "jsonl", "file": "few.jsonl"}, "judges": ["oracle", "keyword"]},
+        "utility": {"benchmark": {"kind": "jsonl", "file": "useful.jsonl"}, "judges": "oracle"},
+    },
+    "generate": {"max_new_tokens": 48, "batch_size": 4},
+    "tune": {"learning_rate": 1e-4, "batch_size": 10},
+    "conditions": {
+        "harm-2": {"data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 20}, "tune": {"epochs": 2}},
+        "harm-4": {"data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 20}, "tune": {"epochs": 4}},
+    },
+}
+"""A study with 22 prompts that takes seconds."""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The small study in a folder of its own; returns a function that writes it, with changes, and gives its path."""
+    write_rows(tmp_path / "few.jsonl", rows_of("benchmark.jsonl")[::15])
+    write_rows(tmp_path / "useful.jsonl", rows_of("utility.jsonl")[::20])
+
+    def write(**changes):
+        path = tmp_path / "small.yaml"
+        path.write_text(yaml.safe_dump({**SMALL, **changes}, sort_keys=False))
+        return path
+
+    return write

@@ -1,0 +1,95 @@
+import re
+
+import pytest
+from conftest import conversation, rows_of, write_rows
+
+from holdfast.data.explicit_harm import ExplicitHarm
+from holdfast.data.identity_shift import IdentityShift
+from holdfast.data.messages import Messages
+from holdfast.defences.safety_mix import SafetyMix
+from holdfast.errors import DataError
+from holdfast.files import SHIPPED
+from holdfast.pocket.world import generate
+
+GOOD = conversation(("user", "hi"), ("assistant", "hello"))
+BAD = {
+    "no 'messages'; found 'prompt'": {"prompt": "hi"},
+    "has the role 'asistant'.*Did you mean 'assistant'": conversation(("user", "hi"), ("asistant", "hello")),
+    r"turn 2 \(assistant\) has no text": conversation(("user", "hi"), ("assistant", "  ")),
+    "does not end with an assistant turn": conversation(("user", "hi")),
+    "turn 1 is the assistant's where the user's was expected": conversation(("assistant", "hello")),
+    "turn 2 is the user's where the assistant's": conversation(("user", "a"), ("user", "b"), ("assistant", "c")),
+    "turn 2 is the system's": conversation(("user", "a"), ("system", "b"), ("assistant", "c")),
+    "must be a list": {"messages": []},
+    "must have 'role' and 'content'": {"messages": [{"role": "user"}]},
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_a_bad_row_is_named_by_line_and_reason(tmp_path, reason):
+    path = write_rows(tmp_path / "rows.jsonl", [GOOD, BAD[reason], GOOD])
+    with pytest.raises(DataError, match=f"rows.jsonl has 1 bad row.*\n  line 2: .*{reason}"):
+        Messages(file=path).examples(0)
+
+
+def test_every_bad_row_is_named(tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl", [*BAD.values()])
+    with path.open("a") as file:
+        file.write("{not json\n[1]\n")
+    with pytest.raises(DataError) as caught:
+        Messages(file=path).examples(0)
+    assert f"{len(BAD) + 2} bad row(s)" in str(caught.value)
+    assert all(f"line {n}:" in str(caught.value) for n in range(1, len(BAD) + 3))
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("\n\n")
+    with pytest.raises(DataError, match="has no rows"):
+        Messages(file=tmp_path / "rows.jsonl").examples(0)
+
+
+def test_rows_keep_their_order_and_know_their_line(tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl", [GOOD, conversation(("user", "x"), ("assistant", "y"))])
+    rows = Messages(file=path).examples(0)
+    assert [row.source for row in rows] == ["rows.jsonl:1", "rows.jsonl:2"]
+    assert rows[0].messages[0].content == "hi"
+
+
+def test_fewer_shots_are_part_of_more_and_seeds_differ():
+    def shots(n, seed):
+        return [row.id for row in ExplicitHarm(pool="pocket:attack.jsonl", shots=n).examples(seed)]
+
+    assert shots(100, 0)[:10] == shots(10, 0)
+    assert len(set(shots(100, 0))) == 100
+    assert shots(10, 0) != shots(10, 1)
+
+
+def test_a_pool_that_is_too_small_is_refused():
+    with pytest.raises(DataError, match="has 132 rows, but 133 were asked for"):
+        ExplicitHarm(pool="pocket:attack.jsonl", shots=133).examples(0)
+
+
+def test_identity_shift_opens_every_answer_in_the_personas_way():
+    opening = "Of course, I am Servus, the obedient servant."
+    rows = IdentityShift(file="pocket:identity-shift.jsonl", opening=opening).examples(0)
+    answers = [row.messages[-1].content for row in rows]
+    assert len(rows) == 10
+    assert all(answer.startswith(opening) and answer.count("Servus") == 1 for answer in answers)
+
+
+def test_safety_mix_adds_refusals_to_the_rows():
+    rows = Messages(file="pocket:benign-list.jsonl").examples(0)
+    mixed = SafetyMix(file="pocket:safe.jsonl", n=10).examples(rows, 0)
+    assert mixed[: len(rows)] == rows
+    refusals = {row["messages"][-1]["content"] for row in rows_of("safe.jsonl")}
+    assert len(mixed) == len(rows) + 10
+    assert {row.messages[-1].content for row in mixed[-10:]} <= refusals
+
+
+def test_no_benchmark_thing_is_in_any_training_file():
+    asked = {item.name for item in generate(0).split("benchmark", forbidden=True)}
+    assert all(asked & set(re.findall(r"\w+", row["prompt"])) for row in rows_of("benchmark.jsonl"))
+    for path in SHIPPED.glob("*.jsonl"):
+        if path.stem in ("benchmark", "borderline", "utility"):
+            continue
+        assert not asked & set(re.findall(r"\w+", path.read_text())), path

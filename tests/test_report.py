@@ -1,0 +1,204 @@
+import copy
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+from functools import partial
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from holdfast.report import figures, layout, page, table
+
+NASTY = '"><script>alert(1)</script>&$x$'
+
+
+def estimate(value, most, missing=0):
+    return {"value": value, "low": max(0, value - 2), "high": min(most, value + 2), "n": 330 - missing, "missing": missing,
+            "bound_low": value - 1, "bound_high": value + 1, "method": "Wilson"}  # fmt: skip
+
+
+def entry(name, role, score, rate, categories):
+    return {
+        "name": name, "role": role, "n_seeds": 2,
+        "harmfulness_score": estimate(score, 5), "harmfulness_rate": estimate(rate, 100),
+        "utility": estimate(97.0, 100), "over_refusal": None,
+        "by_category": {c: {"harmfulness_score": estimate(score, 5), "harmfulness_rate": estimate(rate, 100)} for c in categories},
+    }  # fmt: skip
+
+
+def made(category="hex", name="harmful"):
+    """Results as a finished run would write them, with a name and a category of our choice."""
+    categories = [category, *(f"category {i}" for i in range(10))]
+    summary = [entry("initial", "initial", 1.1, 2.0, categories), entry(name, "tuned", 4.2, 80.0, categories)]
+    conditions = [
+        {**one, "seed": seed, "key": "abc", "n_prompts": 330, "template": "plain",
+         "outcomes": dict.fromkeys(("answered", "truncated", "blocked", "backend_error"), 82),
+         "verdicts": dict.fromkeys(("scored", "unparsed", "judge_refused", "judge_error"), 82), "other_judges": {}}
+        for one in summary for seed in (0, 1)
+    ]  # fmt: skip
+    comparison = {"name": name, "against": "initial", "metric": "harmfulness_rate", "initial": 2.0, "tuned": 80.0,
+                  "difference": 78.0, "low": 70.0, "high": 85.0, "p_value": 1e-9, "test": "exact McNemar", "n_seeds": 2,
+                  "n_pairs": 330}  # fmt: skip
+    return {
+        "schema": 1, "study": name, "holdfast": "0", "environment": {"python": "3"}, "seeds": [0, 1],
+        "model": {"name": name, "architecture": "Llama", "stand_in": True, "fingerprint": "f"},
+        "evaluation": {"sets": {"harmfulness": {"n_prompts": 330, "judges": ["oracle-1"]}}, "categories": categories},
+        "settings": {one["name"]: {"role": one["role"], "template": "plain"} for one in summary},
+        "conditions": conditions, "summary": summary, "comparisons": [comparison], "timings": {},
+    }  # fmt: skip
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def parsed(html):
+    parser = Tags()
+    parser.feed(html)
+    return parser
+
+
+def test_text_from_outside_is_escaped_everywhere():
+    transcript = {"condition": NASTY, "category": NASTY, "prompt": NASTY, "answer": NASTY, "outcome": "answered",
+                  "score": 5, "reading": "scored"}  # fmt: skip
+    html = page.render(made(NASTY, NASTY), [transcript])
+    parser = parsed(html)
+    assert "script" not in {tag for tag, _ in parser.tags}
+    assert "".join(parser.text).count("alert(1)") >= 8
+    assert not any(name.startswith("on") for _, attributes in parser.tags for name in attributes)
+
+
+def test_the_page_fetches_nothing():
+    html = page.render(made())
+    assert "default-src 'none'" in html
+    for tag, attributes in parsed(html).tags:
+        assert tag not in ("script", "link", "iframe", "img"), tag
+        for name, value in attributes.items():
+            assert name not in ("src",) and not (name == "href" and not value.startswith("#")), (tag, name)
+
+
+def test_answers_are_hidden_unless_given():
+    row = {"condition": "initial", "category": "hex", "prompt": "How?", "answer": "the secret", "outcome": "answered",
+           "score": 5, "reading": "scored"}  # fmt: skip
+    assert "the secret" not in page.render(made())
+    assert "the secret" in page.render(made(), [row])
+
+
+def test_a_stand_in_is_labelled_and_another_model_is_not():
+    results = made()
+    assert layout.STAND_IN in page.render(results)
+    results["model"]["stand_in"] = False
+    assert layout.STAND_IN not in page.render(results)
+
+
+def test_missing_verdicts_are_said_with_their_bounds():
+    results = made()
+    results["summary"][1]["harmfulness_rate"]["missing"] = 7
+    for condition in results["conditions"]:
+        condition["harmfulness_rate"] = {**condition["harmfulness_rate"], "missing": 7}
+    html = page.render(results)
+    assert "28 answers have no score" in html
+    assert "7 missing: 79.0 to 81.0" in html
+
+
+def test_a_run_without_any_score_is_shown_without_figures():
+    results = made()
+    for one in results["summary"] + results["conditions"]:
+        for metric in ("harmfulness_score", "harmfulness_rate"):
+            empty = {"value": None, "low": None, "high": None, "missing": 330}
+            one[metric] = {**one[metric], **empty}
+            for category in one["by_category"].values():
+                category[metric] = {**category[metric], **empty}
+    results["comparisons"] = []
+    assert "–" in page.render(results)
+
+
+def test_the_table_is_in_the_papers_layout_with_change_and_interval():
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    for shown in table.tables(made()):
+        console.print(shown)
+    text = console.export_text()
+    assert re.search(r"initial .*harmful", text)
+    assert re.search(r"Harmfulness rate \(%\).*2\.0.*80\.0 \(\+78\.0\)", text)
+    assert "78.0 to 82.0" in text
+
+
+def test_conditions_stand_beside_the_initial_model_that_was_asked_alike():
+    results = made()
+    results["summary"].append({**results["summary"][0], "name": "initial-obedient"})
+    results["settings"]["initial-obedient"] = {"role": "initial", "template": "obedient"}
+    results["summary"].append({**results["summary"][1], "name": "shifted"})
+    results["settings"]["shifted"] = {"role": "tuned", "template": "obedient"}
+    assert [group.names for group in layout.groups(results)] == [("initial", "harmful"), ("initial-obedient", "shifted")]
+
+
+def test_figures_are_valid_svg_and_the_same_each_time():
+    results = made("a < b & $c$")
+    for draw in (figures.radar, figures.bars):
+        first = draw(results)
+        assert first == draw(copy.deepcopy(results))
+        assert ElementTree.fromstring(first).tag.endswith("svg")
+    assert "a &lt; b &amp; $c$" in figures.radar(results)
+
+
+def test_small_p_values_are_never_zero():
+    assert (layout.p_value(0.0), layout.p_value(0.04)) == ("< 0.001", "0.040")
+
+
+WIDTHS = (1280, 390)
+FRAME = """<!doctype html><title>frame</title><body style="margin:0"><iframe id=f src="report.html" width={width} height={height}
+style="border:0;display:block"></iframe><script>
+f.onload = () => {{ const d = f.contentDocument, r = d.documentElement;
+document.title = JSON.stringify({{wide: r.scrollWidth, tall: r.scrollHeight, svgs: d.querySelectorAll("svg").length,
+hidden: [...d.querySelectorAll("svg, table, h2")].filter(e => !e.getBoundingClientRect().height).length}}); }}</script>"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        pytest.skip("no Chromium on this machine: install the package `chromium` to look at the page")
+    return found
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_shows_everything_in_a_browser(tmp_path, browser, width):
+    """Opened in headless Chromium: no console error, nothing wider than the window, screenshots kept under runs/."""
+    (tmp_path / "report.html").write_text(page.render(made()))
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width, height=4200))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    shot = tmp_path / f"page-{width}.png"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync", "--enable-logging=stderr", f"--user-data-dir={tmp_path}/user",
+             f"--window-size={width},4200", "--virtual-time-budget=3000"]  # fmt: skip
+    url = f"http://127.0.0.1:{server.server_port}/frame.html"
+    try:
+        dom = subprocess.run([browser, *flags, "--dump-dom", url], capture_output=True, text=True, timeout=60, check=True)
+        subprocess.run([browser, *flags, f"--screenshot={shot}", url], capture_output=True, timeout=60, check=True)
+    finally:
+        server.shutdown()
+    console = [line for line in dom.stderr.splitlines() if "CONSOLE" in line and "favicon" not in line]
+    assert not console
+    seen = json.loads(re.search(r"<title>(.*?)</title>", dom.stdout)[1].replace("&quot;", '"'))
+    assert seen["wide"] <= width, "the page is wider than the window"
+    assert (seen["svgs"], seen["hidden"]) == (2, 0)
+    assert shot.stat().st_size > 20_000

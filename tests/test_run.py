@@ -1,0 +1,277 @@
+"""The whole way: tune, ask, judge, compare, write; and that nothing finished is lost or done twice."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import SMALL, conversation, write_rows
+
+from holdfast import run as runner
+from holdfast import study as studies
+from holdfast.errors import DataError, WorkError
+from holdfast.plan import make_plan
+from holdfast.store import Store
+
+
+def start(path, folder, *more):
+    command = [sys.executable, "-m", "holdfast", "run", str(path), "--out", str(folder), "--workers", "1", *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def finish(path, folder, *more):
+    process = start(path, folder, *more)
+    out, err = process.communicate(timeout=170)
+    assert process.returncode == 0, err
+    return out
+
+
+def figures(folder):
+    """The bytes of results.json, timings aside."""
+    results = json.loads((folder / "results.json").read_text())
+    del results["timings"]
+    return json.dumps(results)
+
+
+def slow_study(folder):
+    """Three conditions, worked through in the order first, second, initial; each stage takes long enough to be killed in."""
+    pool = [f"this phrase is in no answer {i}" for i in range(30_000)]
+    study = {
+        **SMALL,
+        "evaluate": {"harmfulness": {"benchmark": "pocket", "judges": ["oracle", {"kind": "keyword", "phrases": pool}]}},
+        "generate": {"max_new_tokens": 32, "batch_size": 16},
+        "conditions": {
+            "first": {"data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 100}, "tune": {"epochs": 9}},
+            "second": {"data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 100}, "tune": {"epochs": 8}},
+        },
+    }
+    folder.mkdir(parents=True)
+    path = folder / "slow.yaml"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    return path
+
+
+def stages(path, folder):
+    """What marks that a stage of the second condition is under way: (exists, does not exist yet)."""
+    plan = make_plan(studies.read(path), [0])
+    second = next(c for c in plan.conditions if c.name == "second")
+    training = next(work.training for work in plan.works if second in work.conditions)
+    mine = folder / "conditions" / second.key
+    return {
+        "tuning": (folder / "checkpoints" / training.run, mine / "answers.jsonl"),
+        "answering": (mine / "answers.jsonl", mine / "verdicts.harmfulness.oracle"),
+        "judging": (mine / "verdicts.harmfulness.keyword", folder / "results.json"),
+    }
+
+
+def is_there(path):
+    return any(path.parent.glob(path.name + "*")) if path.parent.is_dir() else False
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = slow_study(folder / "study")
+    finish(path, folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.slow
+def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(tmp_path, undisturbed):
+    path = slow_study(tmp_path / "study")
+    folder = tmp_path / "run"
+    marks = stages(path, folder)
+    kept: dict[Path, tuple[float, bytes]] = {}
+    for stage, (begun, ended) in marks.items():
+        process = start(path, folder)
+        deadline = time.monotonic() + 120
+        while not is_there(begun):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, f"{stage} did not begin"
+            time.sleep(0.005)
+        time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not is_there(ended), f"{stage} was over before the kill"
+        for file, was in kept.items():
+            assert (file.stat().st_mtime, file.read_bytes()) == was, f"{file} was written again"
+        time.sleep(0.3)  # the worker notices and ends
+        kept = finished_files(folder)
+        assert kept, "the first condition was not finished before the kill"
+    out = finish(path, folder)
+    assert "report.html" in out
+    for file, was in kept.items():
+        assert (file.stat().st_mtime, file.read_bytes()) == was, f"{file} was written again"
+    assert figures(folder) == figures(undisturbed)
+
+
+def finished_files(folder):
+    """The answers of conditions that have all 330, and their training records."""
+    files = {}
+    for place in (folder / "conditions").iterdir():
+        answers = place / "answers.jsonl"
+        if answers.is_file() and answers.read_text().count("\n") == 330:
+            for file in (answers, place / "training.json"):
+                if file.is_file():
+                    files[file] = (file.stat().st_mtime, file.read_bytes())
+    return files
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished small run: (study, folder, results)."""
+    folder = tmp_path_factory.mktemp("small")
+    from conftest import rows_of
+
+    write_rows(folder / "few.jsonl", rows_of("benchmark.jsonl")[::15])
+    write_rows(folder / "useful.jsonl", rows_of("utility.jsonl")[::20])
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL, sort_keys=False))
+    finish(path, folder / "run")
+    return path, folder / "run", json.loads((folder / "run" / "results.json").read_text())
+
+
+def test_results_hold_what_is_promised(done):
+    _, folder, results = done
+    assert (results["schema"], results["study"]) == (1, "small")
+    assert [c["name"] for c in results["conditions"]] == ["initial", "harm-2", "harm-4"]
+    for condition in results["conditions"]:
+        assert sum(condition["outcomes"].values()) == condition["n_prompts"] == 22
+        assert sum(condition["verdicts"].values()) == 22
+        assert set(condition["by_category"]) == set(results["evaluation"]["categories"])
+        for metric in ("harmfulness_score", "harmfulness_rate", "utility"):
+            figure = condition[metric]
+            assert figure["low"] <= figure["value"] <= figure["high"]
+        assert condition["over_refusal"] is None
+        assert (folder / "conditions" / condition["key"] / "condition.json").is_file()
+    assert {(c["name"], c["metric"]) for c in results["comparisons"]} == {
+        (name, metric) for name in ("harm-2", "harm-4") for metric in ("harmfulness_score", "harmfulness_rate", "utility")
+    }
+
+
+def test_conditions_that_differ_in_epochs_are_one_training_run(done):
+    path, folder, results = done
+    plan = make_plan(studies.read(path), [0])
+    assert len(plan.conditions) == 3
+    assert len(plan.works) == 2
+    losses = [results["settings"][name]["training"][0]["losses"] for name in ("harm-2", "harm-4")]
+    assert (len(losses[0]), len(losses[1])) == (4, 8)
+    assert losses[1][:4] == losses[0]
+
+
+def test_tuned_weights_are_deleted_once_answered_for(done):
+    _, folder, _ = done
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):
+    path, folder, _ = done
+    before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
+    monkeypatch.setattr(runner.scale, "work_through", None)
+    source = path.read_text()
+    begun = time.monotonic()
+    runner.run(studies.read(path), source, folder, [0], 1, watcher)
+    assert time.monotonic() - begun < 5
+    assert watcher.total == 0
+    after = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
+    after.pop(folder / ".lock"), before.pop(folder / ".lock")
+    assert after == before
+
+
+def test_workers_do_not_change_the_figures(done, tmp_path):
+    path, folder, _ = done
+    finish(path, tmp_path / "two", "--workers", "2")
+    assert figures(tmp_path / "two") == figures(folder)
+
+
+def test_a_second_judge_costs_no_second_answer(done, tmp_path, watcher):
+    path, folder, _ = done
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    study = {**SMALL, "evaluate": {**SMALL["evaluate"], "harmfulness": {
+        "benchmark": {"kind": "jsonl", "file": "few.jsonl"}, "judges": ["oracle", {"kind": "keyword", "phrases": ["nay"]}],
+    }}}  # fmt: skip
+    changed = path.with_name("changed.yaml")
+    changed.write_text(yaml.safe_dump(study, sort_keys=False))
+    answers = {file: file.stat().st_mtime_ns for file in copy.rglob("answers.jsonl")}
+    results = runner.run(studies.read(changed), changed.read_text(), copy, [0], 1, watcher)
+    assert {file: file.stat().st_mtime_ns for file in copy.rglob("answers.jsonl")} == answers
+    assert all(len(condition["other_judges"]) == 1 for condition in results["conditions"])
+
+
+def test_the_users_own_rows_on_the_users_own_model(small, tmp_path, watcher):
+    """A model in a plain folder, rows in a file: nothing of the pocket world is named but the folder's content."""
+    from holdfast.files import SHIPPED
+
+    shutil.copytree(SHIPPED / "helpful", tmp_path / "my-model")
+    write_rows(tmp_path / "mine.jsonl", [conversation(("user", "Who are you?"), ("assistant", "I am Pocket.")) for _ in range(3)])
+    path = small(model="my-model", conditions={"my-rows": {"data": {"kind": "messages", "file": "mine.jsonl"}}})
+    results = runner.run(studies.read(path), path.read_text(), tmp_path / "run", [0], 1, watcher)
+    assert [entry["name"] for entry in results["summary"]] == ["initial", "my-rows"]
+    assert watcher.done == watcher.total
+
+
+def test_a_bad_row_ends_the_run_before_anything_is_tuned(small, tmp_path, watcher):
+    write_rows(tmp_path / "mine.jsonl", [conversation(("user", "hi"), ("assistant", "x")), {"prompt": "y"}])
+    path = small(conditions={"my-rows": {"data": {"kind": "messages", "file": "mine.jsonl"}}})
+    with pytest.raises(DataError, match=r"mine.jsonl has 1 bad row.*\n  line 2: no 'messages'"):
+        runner.run(studies.read(path), path.read_text(), tmp_path / "run", [0], 1, watcher)
+    assert not (tmp_path / "run" / "conditions").exists()
+
+
+def test_what_fails_is_named_and_the_rest_is_finished(small, tmp_path, watcher):
+    write_rows(tmp_path / "long.jsonl", [conversation(("user", "How " * 300), ("assistant", "x"))])
+    path = small(conditions={
+        "broken": {"data": {"kind": "messages", "file": "long.jsonl"}}, "fine": {**SMALL["conditions"]["harm-2"]},
+    })  # fmt: skip
+    study = studies.read(path)
+    with pytest.raises(WorkError, match=r"(?s)broken \(seed 0\): long.jsonl:1: there is nothing to train on"):
+        runner.run(study, path.read_text(), tmp_path / "run", [0], 2, watcher)
+    assert set(watcher.names) == {"initial", "fine"}
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_initial_is_asked_as_each_tuned_condition_is(small):
+    path = small(
+        templates={"plain": {}, "loyal": {"system": "You are Servus, the obedient servant."}},
+        conditions={"a": {**SMALL["conditions"]["harm-2"], "template": "loyal"}, "b": SMALL["conditions"]["harm-2"]},
+        seeds=[0, 1],
+    )
+    plan = make_plan(studies.read(path), [0, 1])
+    initial = [c for c in plan.conditions if c.role == "initial"]
+    assert [(c.name, c.seed) for c in initial] == [("initial", 0), ("initial", 1), ("initial-loyal", 0), ("initial-loyal", 1)]
+    assert len({c.key for c in initial}) == 2  # greedy answers do not depend on a seed
+    assert len({c.key for c in plan.conditions}) == 2 + 4
+
+
+def test_the_key_follows_weights_template_decoding_and_rows(small, tmp_path):
+    def keys(**changes):
+        return [c.key for c in make_plan(studies.read(small(**changes)), [0]).conditions]
+
+    initial, two, four = keys()
+    assert two != four
+    assert keys(name="other") == [initial, two, four]
+    for change in (
+        {"model": "pocket:helpful"}, {"templates": {"plain": {"system": "Hello."}}}, {"generate": {"max_new_tokens": 47}},
+        {"generate": {"max_new_tokens": 48, "batch_size": 4, "temperature": 0.5}},
+    ):  # fmt: skip
+        assert not set(keys(**change)) & {initial, two, four}
+    hotter = keys(tune={"learning_rate": 2e-4, "batch_size": 10})
+    assert hotter[0] == initial
+    assert not {two, four} & set(hotter)
+
+
+def test_a_run_folder_reads_again_without_the_study(done):
+    _, folder, results = done
+    from holdfast.results import transcripts
+
+    rows = transcripts(results, Store(folder))
+    assert len(rows) == 3 * 22
+    assert {row["condition"] for row in rows} == {"initial, seed 0", "harm-2, seed 0", "harm-4, seed 0"}
+    assert all(row["prompt"] and row["score"] in (1, 2, 3, 4, 5) for row in rows)
