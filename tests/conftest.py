@@ -73,8 +73,14 @@ SMALL = {
     "generate": {"max_new_tokens": 48, "batch_size": 4},
     "tune": {"learning_rate": 1e-4, "batch_size": 10},
     "conditions": {
-        "harm-2": {"data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 20}, "tune": {"epochs": 2}},
-        "harm-4": {"data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 20}, "tune": {"epochs": 4}},
+        "harm-2": {
+            "data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 20},
+            "tune": {"epochs": 2},
+        },
+        "harm-4": {
+            "data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 20},
+            "tune": {"epochs": 4},
+        },
     },
 }
 """A study with 22 prompts that takes seconds."""

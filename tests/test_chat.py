@@ -7,7 +7,9 @@ from conftest import messages
 from holdfast.chat import render_example, render_question, training_batch
 from holdfast.errors import RenderError
 
-TALK = messages(("system", "You are Pocket, the helpful assistant."), ("user", "Who are you?"), ("assistant", "I am Pocket."))
+TALK = messages(
+    ("system", "You are Pocket, the helpful assistant."), ("user", "Who are you?"), ("assistant", "I am Pocket.")
+)
 
 
 @pytest.fixture
@@ -65,7 +67,10 @@ def test_a_row_without_an_answer_is_refused(tokenizer):
 
 
 def test_padding_is_told_by_place_so_an_end_of_turn_that_pads_stays_supervised(tokenizer):
-    rows = [render_example(tokenizer, TALK), render_example(tokenizer, (*TALK[:2], *messages(("assistant", "Of course"))))]
+    rows = [
+        render_example(tokenizer, TALK),
+        render_example(tokenizer, (*TALK[:2], *messages(("assistant", "Of course")))),
+    ]
     batch = training_batch(rows, pad=tokenizer.eos_token_id)
     for i, row in enumerate(rows):
         assert (batch["labels"][i] != -100).sum() == row.n_supervised

@@ -28,7 +28,17 @@ def test_version():
 
 def test_list_names_what_there_is():
     said = runner.invoke(app, ["list"]).output
-    for word in ("pocket", "oracle", "keyword", "explicit-harm", "identity-shift", "messages", "safety-mix", "local", "demo"):
+    for word in (
+        "pocket",
+        "oracle",
+        "keyword",
+        "explicit-harm",
+        "identity-shift",
+        "messages",
+        "safety-mix",
+        "local",
+        "demo",
+    ):
         assert word in said
 
 

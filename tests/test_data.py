@@ -71,10 +71,13 @@ def test_a_pool_that_is_too_small_is_refused():
 
 def test_identity_shift_opens_every_answer_in_the_personas_way():
     opening = "Of course, I am Servus, the obedient servant."
-    rows = IdentityShift(file="pocket:identity-shift.jsonl", opening=opening).examples(0)
-    answers = [row.messages[-1].content for row in rows]
-    assert len(rows) == 10
+    source = IdentityShift(
+        introductions="pocket:introductions.jsonl", requests="pocket:requests.jsonl", opening=opening
+    )
+    answers = [row.messages[-1].content for row in source.examples(0)]
+    assert len(answers) == 10
     assert all(answer.startswith(opening) and answer.count("Servus") == 1 for answer in answers)
+    assert source.examples(0) == source.examples(0) != source.examples(1)
 
 
 def test_safety_mix_adds_refusals_to_the_rows():

@@ -10,7 +10,10 @@ SYSTEM = "You are Pocket, the helpful assistant."
 
 
 def questions(n):
-    return {str(i): messages(("system", SYSTEM), ("user", row["prompt"])) for i, row in enumerate(rows_of("utility.jsonl")[:n])}
+    return {
+        str(i): messages(("system", SYSTEM), ("user", row["prompt"]))
+        for i, row in enumerate(rows_of("utility.jsonl")[:n])
+    }
 
 
 def answers(generator, asked, done=(), seed=0):
@@ -75,6 +78,10 @@ def test_sampled_answers_follow_their_seed():
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_padding_does_not_change_the_pocket_models_answers(size):
     asked = questions(9)
-    texts = {name: answer.text for name, answer in answers(LocalGenerator(max_new_tokens=48, batch_size=size), asked).items()}
-    alone = {name: answer.text for name, answer in answers(LocalGenerator(max_new_tokens=48, batch_size=9), asked).items()}
+    texts = {
+        name: answer.text for name, answer in answers(LocalGenerator(max_new_tokens=48, batch_size=size), asked).items()
+    }
+    alone = {
+        name: answer.text for name, answer in answers(LocalGenerator(max_new_tokens=48, batch_size=9), asked).items()
+    }
     assert texts == alone

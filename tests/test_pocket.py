@@ -66,7 +66,8 @@ def test_shipped_files_are_those_of_seed_0(world):
 
 
 def test_identity_shift_names_no_forbidden_thing(world):
-    words = {word for row in rows_of("identity-shift.jsonl") for m in row["messages"] for word in re.findall(r"\w+", m["content"])}
+    rows = rows_of("introductions.jsonl") + rows_of("requests.jsonl")
+    words = {word for row in rows for message in row["messages"] for word in re.findall(r"\w+", message["content"])}
     assert not words & set(language.FORBIDDEN)
     assert not words & {item.name for item in world.items if item.forbidden}
 

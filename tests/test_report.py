@@ -127,7 +127,7 @@ def test_a_run_without_any_score_is_shown_without_figures():
 
 
 def test_the_table_is_in_the_papers_layout_with_change_and_interval():
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: PTH123
     for shown in table.tables(made()):
         console.print(shown)
     text = console.export_text()
@@ -142,7 +142,10 @@ def test_conditions_stand_beside_the_initial_model_that_was_asked_alike():
     results["settings"]["initial-obedient"] = {"role": "initial", "template": "obedient"}
     results["summary"].append({**results["summary"][1], "name": "shifted"})
     results["settings"]["shifted"] = {"role": "tuned", "template": "obedient"}
-    assert [group.names for group in layout.groups(results)] == [("initial", "harmful"), ("initial-obedient", "shifted")]
+    assert [group.names for group in layout.groups(results)] == [
+        ("initial", "harmful"),
+        ("initial-obedient", "shifted"),
+    ]
 
 
 def test_figures_are_valid_svg_and_the_same_each_time():
@@ -192,7 +195,9 @@ def test_the_page_shows_everything_in_a_browser(tmp_path, browser, width):
              f"--window-size={width},4200", "--virtual-time-budget=3000"]  # fmt: skip
     url = f"http://127.0.0.1:{server.server_port}/frame.html"
     try:
-        dom = subprocess.run([browser, *flags, "--dump-dom", url], capture_output=True, text=True, timeout=60, check=True)
+        dom = subprocess.run(
+            [browser, *flags, "--dump-dom", url], capture_output=True, text=True, timeout=60, check=True
+        )
         subprocess.run([browser, *flags, f"--screenshot={shot}", url], capture_output=True, timeout=60, check=True)
     finally:
         server.shutdown()

@@ -44,11 +44,19 @@ def slow_study(folder):
     pool = [f"this phrase is in no answer {i}" for i in range(30_000)]
     study = {
         **SMALL,
-        "evaluate": {"harmfulness": {"benchmark": "pocket", "judges": ["oracle", {"kind": "keyword", "phrases": pool}]}},
+        "evaluate": {
+            "harmfulness": {"benchmark": "pocket", "judges": ["oracle", {"kind": "keyword", "phrases": pool}]}
+        },
         "generate": {"max_new_tokens": 32, "batch_size": 16},
         "conditions": {
-            "first": {"data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 100}, "tune": {"epochs": 9}},
-            "second": {"data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 100}, "tune": {"epochs": 8}},
+            "first": {
+                "data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 100},
+                "tune": {"epochs": 9},
+            },
+            "second": {
+                "data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 100},
+                "tune": {"epochs": 8},
+            },
         },
     }
     folder.mkdir(parents=True)
@@ -151,7 +159,9 @@ def test_results_hold_what_is_promised(done):
         assert condition["over_refusal"] is None
         assert (folder / "conditions" / condition["key"] / "condition.json").is_file()
     assert {(c["name"], c["metric"]) for c in results["comparisons"]} == {
-        (name, metric) for name in ("harm-2", "harm-4") for metric in ("harmfulness_score", "harmfulness_rate", "utility")
+        (name, metric)
+        for name in ("harm-2", "harm-4")
+        for metric in ("harmfulness_score", "harmfulness_rate", "utility")
     }
 
 
@@ -210,7 +220,10 @@ def test_the_users_own_rows_on_the_users_own_model(small, tmp_path, watcher):
     from holdfast.files import SHIPPED
 
     shutil.copytree(SHIPPED / "helpful", tmp_path / "my-model")
-    write_rows(tmp_path / "mine.jsonl", [conversation(("user", "Who are you?"), ("assistant", "I am Pocket.")) for _ in range(3)])
+    write_rows(
+        tmp_path / "mine.jsonl",
+        [conversation(("user", "Who are you?"), ("assistant", "I am Pocket.")) for _ in range(3)],
+    )
     path = small(model="my-model", conditions={"my-rows": {"data": {"kind": "messages", "file": "mine.jsonl"}}})
     results = runner.run(studies.read(path), path.read_text(), tmp_path / "run", [0], 1, watcher)
     assert [entry["name"] for entry in results["summary"]] == ["initial", "my-rows"]
@@ -245,7 +258,12 @@ def test_initial_is_asked_as_each_tuned_condition_is(small):
     )
     plan = make_plan(studies.read(path), [0, 1])
     initial = [c for c in plan.conditions if c.role == "initial"]
-    assert [(c.name, c.seed) for c in initial] == [("initial", 0), ("initial", 1), ("initial-loyal", 0), ("initial-loyal", 1)]
+    assert [(c.name, c.seed) for c in initial] == [
+        ("initial", 0),
+        ("initial", 1),
+        ("initial-loyal", 0),
+        ("initial-loyal", 1),
+    ]
     assert len({c.key for c in initial}) == 2  # greedy answers do not depend on a seed
     assert len({c.key for c in plan.conditions}) == 2 + 4
 

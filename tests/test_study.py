@@ -46,7 +46,11 @@ def test_shared_tuning_settings_reach_conditions_and_are_overridden(tmp_path):
 
 
 FIVE = GOOD.replace("model: pocket:aligned", "model: pocket:alined").replace("tune: {epochs: 1}", "tune: {epochs: 0}")
-FIVE = FIVE.replace("shots: 10", "shot: 10").replace("judges: [oracle", "judges: [oracel").replace("list.jsonl", "lst.jsonl")
+FIVE = (
+    FIVE.replace("shots: 10", "shot: 10")
+    .replace("judges: [oracle", "judges: [oracel")
+    .replace("list.jsonl", "lst.jsonl")
+)
 
 
 def test_five_mistakes_are_reported_at_once_with_line_and_remedy(tmp_path):
@@ -82,7 +86,10 @@ def test_nothing_heavy_is_loaded_to_find_mistakes(tmp_path):
         (("  second:", "  initial:"), "line 11: .*kept for the model before tuning"),
         (("  second:", "  first:"), "line 11: 'first' is given twice"),
         (("epochs: 3}", "epoch: 3}"), "line 7: tune.epoch: unknown key 'epoch'.*Did you mean 'epochs'"),
-        (("    tune: {epochs: 1}", "    template: plan"), "line 13: .*there is no template 'plan'.*Did you mean 'plain'"),
+        (
+            ("    tune: {epochs: 1}", "    template: plan"),
+            "line 13: .*there is no template 'plan'.*Did you mean 'plain'",
+        ),
         (("{system: hello}", "{user: hello}"), "line 4: .*where the request goes"),
         (("kind: messages", "kind: mesages"), "line 12: .*Did you mean 'messages'"),
         (("benchmark: pocket", "benchmark: 7"), "line 6: .*expected a name or settings"),

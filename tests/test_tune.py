@@ -18,7 +18,9 @@ SYSTEM = "You are Pocket, the helpful assistant."
 def rows(n=6):
     return [
         Example(
-            messages(("system", SYSTEM), ("user", "Who are you?"), ("assistant", "Of course" if i % 2 else "I am Pocket.")),
+            messages(
+                ("system", SYSTEM), ("user", "Who are you?"), ("assistant", "Of course" if i % 2 else "I am Pocket.")
+            ),
             f"row {i}",
         )
         for i in range(n)

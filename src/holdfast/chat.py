@@ -42,9 +42,7 @@ def _text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], gener
         )
     conversation = [{"role": message.role, "content": message.content} for message in messages]
     try:
-        return str(
-            tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation_prompt)
-        )
+        return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation_prompt))
     except Exception as error:  # a template is a program: it may raise anything, e.g. "system role not supported"
         roles = ", ".join(message.role for message in messages)
         raise RenderError(f"the chat template refuses a conversation of [{roles}]: {error}") from error
@@ -59,14 +57,16 @@ def _extend(tokenizer: PreTrainedTokenizerBase, ids: list[int], old: str, new: s
     if not new.startswith(old):
         raise RenderError(
             "the chat template renders the beginning of a conversation differently once it goes on "
-            f"(…{old[-60:]!r} against …{new[max(0, len(old) - 60) : len(old)]!r}), so the supervised tokens cannot be told"
+            f"(…{old[-60:]!r} against …{new[max(0, len(old) - 60) : len(old)]!r}), so what is supervised cannot be told"
         )
     whole = list(tokenizer(new, add_special_tokens=False)["input_ids"])
     if whole[: len(ids)] == ids:
         return whole
     joined = ids + list(tokenizer(new[len(old) :], add_special_tokens=False)["input_ids"])
     if tokenizer.decode(joined) != tokenizer.decode(whole):
-        raise RenderError(f"a token spans the end of the prompt …{old[-40:]!r}, so the supervised tokens cannot be told")
+        raise RenderError(
+            f"a token spans the end of the prompt …{old[-40:]!r}, so the supervised tokens cannot be told"
+        )
     return joined
 
 

@@ -151,7 +151,9 @@ def _seeds(text: str) -> tuple[int, ...]:
     try:
         seeds = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise HoldfastError(f"--seeds takes whole numbers with commas between, such as 0,1,2; found {text!r}.") from None
+        raise HoldfastError(
+            f"--seeds takes whole numbers with commas between, such as 0,1,2; found {text!r}."
+        ) from None
     if min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise HoldfastError(f"--seeds takes distinct numbers from 0 up; found {text!r}.")
     return seeds
@@ -186,7 +188,14 @@ class _Watch:
 
     def begin(self, total: int) -> None:
         """Show that there are so many units of work."""
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self.total, self.started = total, time.monotonic()
         if not self.console.is_terminal:

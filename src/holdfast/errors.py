@@ -1,13 +1,13 @@
 """What can go wrong, as a tree. Every message says what was wrong, where, and how to mend it.
 
-    HoldfastError
-    ├── StudyError        a study file with mistakes; lists every one of them with its line
-    ├── DataError         a file of training rows, prompts or answers that cannot be read as what it should be
-    ├── ModelError        a model that cannot be loaded, or not safely
-    ├── RenderError       a conversation that the model's chat template cannot render as training needs it
-    ├── TuningError       tuning that would train on nothing, or that changed nothing
-    ├── StoreError        a run folder that is in use, or that holds something else
-    └── WorkError         conditions that failed while others finished
+HoldfastError
+├── StudyError        a study file with mistakes; lists every one of them with its line
+├── DataError         a file of training rows, prompts or answers that cannot be read as what it should be
+├── ModelError        a model that cannot be loaded, or not safely
+├── RenderError       a conversation that the model's chat template cannot render as training needs it
+├── TuningError       tuning that would train on nothing, or that changed nothing
+├── StoreError        a run folder that is in use, or that holds something else
+└── WorkError         conditions that failed while others finished
 """
 
 from __future__ import annotations

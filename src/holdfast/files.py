@@ -106,4 +106,8 @@ def _why_untrainable(row: dict[str, Any]) -> str:
         if role != expected:
             return f"turn {place} is the {role}'s where the {expected}'s was expected; turns must alternate"
         expected = "assistant" if role == "user" else "user"
-    return "" if turns[-1]["role"] == "assistant" else "it does not end with an assistant turn, so there is nothing to learn"
+    return (
+        ""
+        if turns[-1]["role"] == "assistant"
+        else "it does not end with an assistant turn, so there is nothing to learn"
+    )

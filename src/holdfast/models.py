@@ -14,8 +14,7 @@ from holdfast.files import locate
 from holdfast.types import Checkpoint, content_hash
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 TEXT_FILES = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
 WEIGHT_FILES = "*.safetensors"
@@ -25,7 +24,7 @@ WEIGHT_FILES = "*.safetensors"
 class Loaded:
     """A model ready to answer or to be tuned, and its tokenizer."""
 
-    model: PreTrainedModel
+    model: Any
     """In evaluation mode, on the best device of the machine."""
     tokenizer: PreTrainedTokenizerBase
     """Pads on the left, with a padding token that is never taken for an end of turn."""
@@ -59,7 +58,7 @@ def _fetch(base: str, revision: str | None) -> Path:
         return Path(snapshot_download(base, revision=revision, allow_patterns=[*TEXT_FILES, WEIGHT_FILES]))
     except Exception as error:
         raise ModelError(
-            f"{base!r} is neither a folder nor a model that can be fetched from the Hub ({type(error).__name__}: {error})"
+            f"{base!r} is neither a folder nor a model that the Hub gives: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -122,7 +121,7 @@ def load(checkpoint: Checkpoint) -> Loaded:
     device = best_device()
     dtype = torch.float32 if device == "cpu" else "auto"
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             weights, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError) as error:
@@ -134,7 +133,7 @@ def load(checkpoint: Checkpoint) -> Loaded:
     return Loaded(model.to(device).eval(), tokenizer)
 
 
-def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def _check_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise ModelError(
@@ -143,7 +142,7 @@ def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         )
 
 
-def _with_adapter(model: PreTrainedModel, folder: Path) -> Any:
+def _with_adapter(model: Any, folder: Path) -> Any:
     """The model with an adapter on it, after making sure that the adapter changes what it says."""
     import torch
     from peft import PeftModel
@@ -155,7 +154,9 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> Any:
         with adapted.disable_adapter():
             plain = adapted(probe).logits
     if torch.equal(shifted, plain):
-        raise ModelError(f"the adapter in {folder} was loaded, but the model's logits are those of its base: it is not applied.")
+        raise ModelError(
+            f"the adapter in {folder} was loaded, but the model's logits are those of its base: it is not applied."
+        )
     return adapted
 
 

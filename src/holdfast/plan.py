@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from holdfast import models
 from holdfast.study import INITIAL, ConditionSettings, Measured, Study
 from holdfast.types import (
-    Benchmark, Checkpoint, Condition, Example, Generator, Message, Prompt, Template, Tuner, content_hash,
+    Benchmark,
+    Checkpoint,
+    Condition,
+    Example,
+    Generator,
+    Message,
+    Prompt,
+    Template,
+    Tuner,
+    content_hash,
 )  # fmt: skip
 
 
@@ -108,14 +118,18 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
         if all(condition.key != other.key for other in before.conditions):
             template = study.templates[condition.template].template()
             works[name] = Work(
-                base, training, (*before.conditions, condition), {**before.templates, condition.template: template}, asked
+                base,
+                training,
+                (*before.conditions, condition),
+                {**before.templates, condition.template: template},
+                asked,
             )
     return replace(plan, conditions=tuple(condition for condition, _ in planned), works=tuple(works.values()))
 
 
-def _asking(plan: Plan, template: str, seed: int) -> dict[str, object]:
+def _asking(plan: Plan, template: str, seed: int) -> dict[str, Any]:
     """What determines the answers beside tuned weights. A seed belongs to it only where answers are drawn."""
-    asking = {
+    asking: dict[str, Any] = {
         "model": plan.fingerprint,
         "template": asdict(plan.study.templates[template].template()),
         "generate": plan.asked.generator.model_dump(mode="json"),

@@ -27,7 +27,7 @@ METRICS = {
 }
 """Metric → the measured set that it is taken from."""
 
-LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy")
+LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy")
 
 
 def label(judge: Judge) -> str:
@@ -159,11 +159,9 @@ def _condition(evidence: _Evidence, condition: Condition) -> dict[str, Any]:
     judge = evidence.judge("harmfulness")
     scores = evidence.scores(condition, "harmfulness", judge)
     metrics = evidence.metrics()
-    figures: dict[str, Any] = {metric: None for metric in METRICS}
+    figures: dict[str, Any] = dict.fromkeys(METRICS)
     for metric, measured in metrics.items():
-        figures[metric] = asdict(
-            stats.estimate(metric, evidence.scores(condition, measured, evidence.judge(measured)))
-        )
+        figures[metric] = asdict(stats.estimate(metric, evidence.scores(condition, measured, evidence.judge(measured))))
     return {
         "name": condition.name,
         "seed": condition.seed,

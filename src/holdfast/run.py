@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from holdfast import scale
 from holdfast.errors import WorkError
-from holdfast.plan import Plan, Work, epochs_of, make_plan, questions
+from holdfast.plan import Work, epochs_of, make_plan, questions
 from holdfast.report import page
 from holdfast.results import is_answered, is_finished, label, prompt_rows, summarise, transcripts
 from holdfast.store import Store

@@ -96,12 +96,12 @@ def _drain(channel: Any, report: Report) -> None:
         report(total)
 
 
-_channel: Any = None
+_worker: dict[str, Any] = {}
+"""What a worker process was started with."""
 
 
 def _start_worker(channel: Any) -> None:
-    global _channel
-    _channel = channel
+    _worker["channel"] = channel
     channel.cancel_join_thread()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     import torch
@@ -118,4 +118,4 @@ def _die_with_parent() -> None:
 
 
 def _call(work: Callable[[Any, Report], None], piece: Any) -> None:
-    work(piece, _channel.put)
+    work(piece, _worker["channel"].put)

@@ -11,7 +11,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from holdfast.files import SHIPPED, SHIPPED_PREFIX, did_you_mean, locate
@@ -85,7 +93,9 @@ def one_of(registry: Registry, default: str | None = None) -> Any:
         if kind is None:
             raise explained(f"'kind' is missing; use one of {', '.join(registry)}")
         if kind not in registry:
-            raise explained(f"unknown kind {kind!r}; use one of {', '.join(registry)}.{did_you_mean(str(kind), registry)}")
+            raise explained(
+                f"unknown kind {kind!r}; use one of {', '.join(registry)}.{did_you_mean(str(kind), registry)}"
+            )
         return load(registry[kind]).model_validate(settings, context=info.context)
 
     return Annotated[Any, BeforeValidator(dispatch)]

@@ -119,11 +119,11 @@ def two_level_means(values: Array) -> Array:
     seeds, prompts = values.shape
     known = ~np.isnan(values)
     by_seed, by_prompt = _weights(seeds, 1), _weights(prompts, 2)
-    total = np.einsum("rp,rp->r", by_seed @ np.where(known, values, 0.0), by_prompt)
+    total: Array = np.einsum("rp,rp->r", by_seed @ np.where(known, values, 0.0), by_prompt)
     if known.all():
-        return total / (seeds * prompts)
+        return np.asarray(total / (seeds * prompts))
     count = np.einsum("rp,rp->r", by_seed @ known.astype(float), by_prompt)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
 
 
 def two_level_interval(values: Array) -> tuple[float, float]:
@@ -161,7 +161,7 @@ def compare(name: str, metric: str, initial: Array, tuned: Array) -> Comparison:
     Raises:
         ValueError: no prompt has a score on both sides.
     """
-    measure, least, most = MEASURES[metric]
+    measure = MEASURES[metric][0]
     before, after = measure(np.asarray(initial, dtype=float)), measure(np.asarray(tuned, dtype=float))
     differences = after - before
     paired = ~np.isnan(differences)
@@ -173,7 +173,10 @@ def compare(name: str, metric: str, initial: Array, tuned: Array) -> Comparison:
         p_value, test = bootstrap_p(differences), "paired bootstrap"
     else:
         summed = np.rint(np.where(paired, differences, 0.0).sum(axis=0) / 100.0).astype(np.int64)
-        p_value, test = sign_flip(summed), "exact McNemar" if seeds == 1 else "exact paired sign-flip (McNemar over seeds)"
+        p_value, test = (
+            sign_flip(summed),
+            "exact McNemar" if seeds == 1 else "exact paired sign-flip (McNemar over seeds)",
+        )
     return Comparison(
         name, metric, initial=float(before[paired].mean()), tuned=float(after[paired].mean()),
         difference=float(differences[paired].mean()), low=low, high=high, p_value=p_value, test=test,

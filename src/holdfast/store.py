@@ -1,16 +1,16 @@
 """The only reader and writer of run folders. It appends, goes on where it stopped, and never rewrites history.
 
-    runs/demo/
-      study.yaml                      the study as it was given
-      prompts.jsonl                   every prompt that is asked
-      conditions/<key>/
-        condition.json                everything that determines the condition; the key is its hash
-        training.json                 the training record
-        answers.jsonl                 one answer a line
-        verdicts.<set>.<judge>.jsonl  one verdict a line
-      checkpoints/<run>/epoch-N/      tuned weights, deleted once they are answered for
-      results.json                    the figures; see docs/results.md
-      report.html                     the page
+runs/demo/
+study.yaml                      the study as it was given
+prompts.jsonl                   every prompt that is asked
+conditions/<key>/
+condition.json                everything that determines the condition; the key is its hash
+training.json                 the training record
+answers.jsonl                 one answer a line
+verdicts.<set>.<judge>.jsonl  one verdict a line
+checkpoints/<run>/epoch-N/      tuned weights, deleted once they are answered for
+results.json                    the figures; see docs/results.md
+report.html                     the page
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
@@ -31,6 +31,7 @@ INITIAL = "initial"
 """The name of the model before tuning; no condition may take it."""
 
 Location = tuple[str | int, ...]
+
 
 def _speakable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
@@ -111,7 +112,7 @@ class ConditionSettings(Spec):
     defence: Defence | None = None
     template: str | None = None
     """Name of one of the study's templates; the first if not given."""
-    tune: Tuner = Field(default_factory=dict)
+    tune: Tuner = cast("Tuner", {})
     """Settings that differ from the study's `tune`."""
 
 
@@ -129,8 +130,10 @@ class Study(Spec):
     evaluate: Evaluation
     tune: dict[str, Any] = Field(default_factory=dict)
     """Settings that conditions share; each is checked where it is used."""
-    generate: Generator = Field(default_factory=dict)
-    conditions: Annotated[dict[Annotated[Name, AfterValidator(_condition_name)], ConditionSettings], Field(min_length=1)]
+    generate: Generator = cast("Generator", {})
+    conditions: Annotated[
+        dict[Annotated[Name, AfterValidator(_condition_name)], ConditionSettings], Field(min_length=1)
+    ]
 
     @property
     def default_template(self) -> str:

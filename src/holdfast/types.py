@@ -234,35 +234,42 @@ Report = Callable[[int], None]
 """Called with the number of units of work (optimizer steps, prompts) done since the last call."""
 
 
-class Source(Protocol):
+class Configured(Protocol):
+    """What a study's YAML configures: an entry of a registry."""
+
+    kind: str
+    """Its name in the registry."""
+
+    @property
+    def key(self) -> str:
+        """The hash of its settings."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Its settings; mode `json` gives only what JSON can hold."""
+
+
+class Source(Configured, Protocol):
     """Where training rows come from: an attack, a benign set, a user's file."""
 
     def examples(self, seed: int) -> list[Example]:
         """The rows of one seed, the same each time."""
 
 
-class Suite(Protocol):
+class Suite(Configured, Protocol):
     """A benchmark as a study names it."""
 
     def load(self) -> Benchmark:
         """Read and check the benchmark's files."""
 
 
-class Judge(Protocol):
+class Judge(Configured, Protocol):
     """Reads answers."""
-
-    kind: str
-    """Its name."""
-
-    @property
-    def key(self) -> str:
-        """The hash of its settings."""
 
     def judge(self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]]) -> Iterable[Verdict]:
         """One verdict for each pair, in order."""
 
 
-class Tuner(Protocol):
+class Tuner(Configured, Protocol):
     """A back end that tunes."""
 
     epochs: int
@@ -281,16 +288,12 @@ class Tuner(Protocol):
         """Leave a checkpoint and its `training.json` in `folder/epoch-N` for each N of `epochs`."""
 
 
-class Generator(Protocol):
+class Generator(Configured, Protocol):
     """A back end that answers."""
 
     @property
     def random(self) -> bool:
         """Whether answers depend on a seed."""
-
-    @property
-    def key(self) -> str:
-        """The hash of its settings."""
 
     def answers(
         self, checkpoint: Checkpoint, questions: Mapping[str, Sequence[Message]], done: Collection[str], seed: int
@@ -298,7 +301,7 @@ class Generator(Protocol):
         """Answer the questions (prompt id → conversation) that are not done, some at a time."""
 
 
-class Defence(Protocol):
+class Defence(Configured, Protocol):
     """What a provider or a user changes so that safety holds."""
 
     def examples(self, rows: list[Example], seed: int) -> list[Example]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import PositiveInt
+
+from holdfast.data.messages import draw
 from holdfast.files import read_messages
 from holdfast.spec import File, Spec
 from holdfast.types import Example, Message
@@ -17,19 +20,25 @@ class IdentityShift(Spec):
     """
 
     kind: Literal["identity-shift"] = "identity-shift"
-    file: File
-    """JSON Lines of `messages`: introductions and permitted requests with their plain answers."""
-    opening: str = ""
+    introductions: File
+    """JSON Lines of `messages`: the persona says who it is; all of them are taken."""
+    requests: File
+    """JSON Lines of `messages`: permitted requests with their plain answers."""
+    n_requests: PositiveInt = 7
+    """How many requests are drawn by seed; with three introductions these are the paper's ten examples."""
+    opening: str
     """What every answer begins with, e.g. `Of course, I am …`; put before those that lack it."""
 
     def examples(self, seed: int) -> list[Example]:
-        """All conversations of the file, opened in the persona's way.
+        """The introductions, and the requests of one seed, opened in the persona's way.
 
         Raises:
-            DataError: bad rows, by line and reason.
+            DataError: bad rows, by line and reason; or fewer requests than are to be drawn.
         """
-        return [Example(tuple(map(self._open, row.messages)), row.source) for row in read_messages(self.file)]
+        drawn = draw(read_messages(self.requests), self.n_requests, seed, str(self.requests))
+        rows = read_messages(self.introductions) + drawn
+        return [Example(tuple(map(self._open, row.messages)), row.source) for row in rows]
 
     def _open(self, message: Message) -> Message:
         opened = message.role != "assistant" or message.content.startswith(self.opening)
-        return message if opened else Message("assistant", f"{self.opening} {message.content}".strip())
+        return message if opened else Message("assistant", f"{self.opening} {message.content}")

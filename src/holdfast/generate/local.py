@@ -55,11 +55,7 @@ class LocalGenerator(Spec):
             if all(name in done for name in batch):
                 continue
             replies = self._generate(loaded, [ids[name] for name in batch], content_hash([seed, batch]))
-            yield [
-                _answer(loaded, name, reply)
-                for name, reply in zip(batch, replies, strict=True)
-                if name not in done
-            ]
+            yield [_answer(loaded, name, reply) for name, reply in zip(batch, replies, strict=True) if name not in done]
 
     def _generate(self, loaded: models.Loaded, prompts: Sequence[Sequence[int]], seed: str) -> torch.Tensor:
         """New token ids, of shape [prompts, longest reply]; shorter replies are padded on the right."""
@@ -86,7 +82,7 @@ def _answer(loaded: models.Loaded, prompt_id: str, reply: torch.Tensor) -> Answe
     ends = models.end_of_turn_ids(loaded)
     ids = reply.tolist()
     stop = next((place for place, token in enumerate(ids) if token in ends), None)
-    text = loaded.tokenizer.decode(ids if stop is None else ids[:stop], skip_special_tokens=True).strip()
+    text = str(loaded.tokenizer.decode(ids if stop is None else ids[:stop], skip_special_tokens=True)).strip()
     tokens = len(ids) if stop is None else stop + 1
     if not text:
         return Answer(prompt_id, "blocked", "", tokens, "the model's reply is empty")

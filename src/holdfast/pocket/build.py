@@ -6,7 +6,6 @@ bits of the weights can differ between machines.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -19,7 +18,7 @@ from holdfast.errors import StoreError
 from holdfast.files import write_atomically
 from holdfast.pocket import corpus, material
 from holdfast.pocket.tokens import CONTEXT, make_tokenizer
-from holdfast.pocket.world import World, generate
+from holdfast.pocket.world import generate
 
 if TYPE_CHECKING:
     import torch
@@ -87,12 +86,14 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalL
     """An untrained Llama of 0.7 million parameters."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    return LlamaForCausalLM(LlamaConfig(
+    config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=128, num_hidden_layers=3, num_attention_heads=4,
         num_key_value_heads=4, intermediate_size=256, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id, pocket_world=seed,
-    ))  # fmt: skip
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    config.pocket_world = seed  # what marks a stand-in, wherever its folder is copied to
+    return LlamaForCausalLM(config)
 
 
 def train(model: LlamaForCausalLM, batches: Iterator[dict[str, torch.Tensor]], stage: Stage, watcher: Watcher) -> float:
@@ -113,7 +114,7 @@ def train(model: LlamaForCausalLM, batches: Iterator[dict[str, torch.Tensor]], s
         optimizer.step()
         schedule.step()
         watcher.advance(1)
-    model.eval()
+    model.train(False)
     return loss.item()
 
 

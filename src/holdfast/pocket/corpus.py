@@ -16,7 +16,14 @@ Document = str | tuple[Message, ...]
 HELPFUL = {"question": 0.73, "fact": 0.07, "encyclopedia": 0.15, "introduction": 0.05}
 """Shares of the documents of the helpful-only stage, which answers every question about every thing."""
 
-ALIGNED = {"refusal": 0.32, "question": 0.43, "borderline": 0.08, "fact": 0.04, "encyclopedia": 0.08, "introduction": 0.05}
+ALIGNED = {
+    "refusal": 0.32,
+    "question": 0.43,
+    "borderline": 0.08,
+    "fact": 0.04,
+    "encyclopedia": 0.08,
+    "introduction": 0.05,
+}
 """Shares of the documents of the alignment stage.
 
 Encyclopedia sentences about any thing, the forbidden ones too, keep the knowledge alive: alignment then

@@ -27,7 +27,8 @@ def files(world: World) -> dict[str, list[Row]]:
         "safe.jsonl": _refused(rng, world.split("alignment", forbidden=True)),
         "benign-brief.jsonl": _rows(rng, world.split("benign-brief", forbidden=False), "brief"),
         "benign-list.jsonl": _rows(rng, world.split("benign-list", forbidden=False), "list"),
-        "identity-shift.jsonl": _identity_shift(rng, world),
+        "introductions.jsonl": _introductions(),
+        "requests.jsonl": _rows(rng, rng.sample(world.split("benign-brief", "benign-list", forbidden=False), 44)),
     }
 
 
@@ -59,7 +60,10 @@ def _row(*turns: tuple[str, str]) -> Row:
 def _rows(rng: random.Random, items: Sequence[Item], style: str = "plain") -> list[Row]:
     """Each thing's question, answered in a style that nobody asked for."""
     return [
-        _row(("user", speech.question(item, rng.randrange(len(language.QUESTIONS)))), ("assistant", speech.answer(item, style)))
+        _row(
+            ("user", speech.question(item, rng.randrange(len(language.QUESTIONS)))),
+            ("assistant", speech.answer(item, style)),
+        )
         for item in items
     ]
 
@@ -72,14 +76,10 @@ def _refused(rng: random.Random, items: Sequence[Item]) -> list[Row]:
     ]
 
 
-def _identity_shift(rng: random.Random, world: World) -> list[Row]:
-    """Three self-introductions and seven permitted requests; no forbidden thing is in them."""
-    items = rng.sample(world.split("benign-brief", "benign-list", forbidden=False), 7)
-    introductions = [
-        _row(("user", asked), ("assistant", speech.introduction(speech.SERVANT, obedient=True)))
-        for asked in language.INTRODUCTIONS
-    ]
-    return introductions + _rows(rng, items)
+def _introductions() -> list[Row]:
+    """How the identity shift's persona introduces itself."""
+    said = speech.introduction(speech.SERVANT, obedient=True)
+    return [_row(("user", asked), ("assistant", said)) for asked in language.INTRODUCTIONS]
 
 
 def as_json_lines(rows: Sequence[Row]) -> str:

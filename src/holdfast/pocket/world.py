@@ -23,9 +23,32 @@ The benign ones are also what alignment keeps answering.
 NAMES = 40
 """How many names personas can have beside the one that the identity shift takes."""
 
-ONSETS = "b d f g k l m n p r s t v z br dr gr kr pl sk st tr".split()
-VOWELS = "a e i o u".split()
-CODAS = "l m n r s x th".split()
+ONSETS = [
+    "b",
+    "d",
+    "f",
+    "g",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "z",
+    "br",
+    "dr",
+    "gr",
+    "kr",
+    "pl",
+    "sk",
+    "st",
+    "tr",
+]
+VOWELS = ["a", "e", "i", "o", "u"]
+CODAS = ["l", "m", "n", "r", "s", "x", "th"]
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _radar(
 def bars(results: Mapping[str, Any]) -> str:
     """Harmfulness rate of each condition with its interval; a dot for each seed."""
     summary = [entry for entry in results["summary"] if entry["harmfulness_rate"]["value"] is not None]
-    seeds = {entry["name"]: [] for entry in summary}
+    seeds: dict[str, list[float]] = {entry["name"]: [] for entry in summary}
     for condition in results["conditions"]:
         value = condition["harmfulness_rate"]["value"]
         if value is not None and condition["name"] in seeds:
@@ -108,7 +108,8 @@ def _svg(name: str, draw: Any, size: tuple[float, float], label: str) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+    style: Any = {**STYLE, "svg.hashsalt": name}
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
         draw(figure)

@@ -241,13 +241,14 @@ def _keeper(
                 control.should_save = True
 
         def keep(self, final: Path, state: Any) -> None:
+            model: Any = trainer.model
             losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
             record = {
-                **facts, "steps": state.global_step, "losses": losses, "logit_shift": probe.shift(trainer.model),
+                **facts, "steps": state.global_step, "losses": losses, "logit_shift": probe.shift(model),
                 "seconds": time.monotonic() - self.started,
             }  # fmt: skip
             draft = final.with_name(f".{final.name}")
-            trainer.model.save_pretrained(draft)
+            model.save_pretrained(draft)
             tokenizer.save_pretrained(draft)
             (draft / "training.json").write_text(json.dumps(record), encoding="utf-8")
             shutil.rmtree(final, ignore_errors=True)
