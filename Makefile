@@ -11,7 +11,7 @@ demo: $(VENV)/ready
 	$(BIN)/holdfast run demo
 
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .

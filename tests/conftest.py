@@ -1,6 +1,9 @@
 """What several test files share: a small study on the pocket model."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +101,26 @@ def small(tmp_path):
         return path
 
     return write
+
+
+def start(path, folder, *more, **environment):
+    """`holdfast run` in a process of its own."""
+    command = [sys.executable, "-m", "holdfast", "run", str(path), "--out", str(folder), "--workers", "1", *more]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
+
+
+def finish(path, folder, *more, **environment):
+    """`holdfast run` to its end; what it printed."""
+    process = start(path, folder, *more, **environment)
+    out, err = process.communicate(timeout=170)
+    assert process.returncode == 0, err
+    return out
+
+
+def figures(folder):
+    """The bytes of results.json, timings aside."""
+    results = json.loads((folder / "results.json").read_text())
+    del results["timings"]
+    return json.dumps(results)

@@ -31,7 +31,7 @@ def test_a_bad_prompt_is_named_by_line_and_reason(tmp_path):
     with pytest.raises(DataError) as caught:
         JsonLines(file=path).load()
     for line, reason in {
-        2: "no 'category'", 3: "no 'prompt'", 4: "the same prompt as line 1", 5: "another policy", 6: "must be an object",
+        2: "no 'category'", 3: "no 'prompt'", 4: "the same prompt as line 1", 5: "another policy", 6: "'reference' must be an object",
     }.items():  # fmt: skip
         assert f"line {line}: {reason}" in str(caught.value)
 

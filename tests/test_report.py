@@ -1,5 +1,6 @@
 import copy
 import http.server
+import io
 import json
 import re
 import shutil
@@ -127,7 +128,7 @@ def test_a_run_without_any_score_is_shown_without_figures():
 
 
 def test_the_table_is_in_the_papers_layout_with_change_and_interval():
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: PTH123
+    console = Console(width=120, record=True, file=io.StringIO())
     for shown in table.tables(made()):
         console.print(shown)
     text = console.export_text()
@@ -201,6 +202,7 @@ def test_the_page_shows_everything_in_a_browser(tmp_path, browser, width):
         subprocess.run([browser, *flags, f"--screenshot={shot}", url], capture_output=True, timeout=60, check=True)
     finally:
         server.shutdown()
+        server.server_close()
     console = [line for line in dom.stderr.splitlines() if "CONSOLE" in line and "favicon" not in line]
     assert not console
     seen = json.loads(re.search(r"<title>(.*?)</title>", dom.stdout)[1].replace("&quot;", '"'))

@@ -1,17 +1,12 @@
 """The whole way: tune, ask, judge, compare, write; and that nothing finished is lost or done twice."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
-from conftest import SMALL, conversation, write_rows
+from conftest import SMALL, conversation, figures, finish, rows_of, write_rows
 
 from holdfast import run as runner
 from holdfast import study as studies
@@ -20,123 +15,10 @@ from holdfast.plan import make_plan
 from holdfast.store import Store
 
 
-def start(path, folder, *more):
-    command = [sys.executable, "-m", "holdfast", "run", str(path), "--out", str(folder), "--workers", "1", *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def finish(path, folder, *more):
-    process = start(path, folder, *more)
-    out, err = process.communicate(timeout=170)
-    assert process.returncode == 0, err
-    return out
-
-
-def figures(folder):
-    """The bytes of results.json, timings aside."""
-    results = json.loads((folder / "results.json").read_text())
-    del results["timings"]
-    return json.dumps(results)
-
-
-def slow_study(folder):
-    """Three conditions, worked through in the order first, second, initial; each stage takes long enough to be killed in."""
-    pool = [f"this phrase is in no answer {i}" for i in range(30_000)]
-    study = {
-        **SMALL,
-        "evaluate": {
-            "harmfulness": {"benchmark": "pocket", "judges": ["oracle", {"kind": "keyword", "phrases": pool}]}
-        },
-        "generate": {"max_new_tokens": 32, "batch_size": 16},
-        "conditions": {
-            "first": {
-                "data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 100},
-                "tune": {"epochs": 9},
-            },
-            "second": {
-                "data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 100},
-                "tune": {"epochs": 8},
-            },
-        },
-    }
-    folder.mkdir(parents=True)
-    path = folder / "slow.yaml"
-    path.write_text(yaml.safe_dump(study, sort_keys=False))
-    return path
-
-
-def stages(path, folder):
-    """What marks that a stage of the second condition is under way: (exists, does not exist yet)."""
-    plan = make_plan(studies.read(path), [0])
-    second = next(c for c in plan.conditions if c.name == "second")
-    training = next(work.training for work in plan.works if second in work.conditions)
-    mine = folder / "conditions" / second.key
-    return {
-        "tuning": (folder / "checkpoints" / training.run, mine / "answers.jsonl"),
-        "answering": (mine / "answers.jsonl", mine / "verdicts.harmfulness.oracle"),
-        "judging": (mine / "verdicts.harmfulness.keyword", folder / "results.json"),
-    }
-
-
-def is_there(path):
-    return any(path.parent.glob(path.name + "*")) if path.parent.is_dir() else False
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    path = slow_study(folder / "study")
-    finish(path, folder / "run")
-    return folder / "run"
-
-
-@pytest.mark.slow
-def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(tmp_path, undisturbed):
-    path = slow_study(tmp_path / "study")
-    folder = tmp_path / "run"
-    marks = stages(path, folder)
-    kept: dict[Path, tuple[float, bytes]] = {}
-    for stage, (begun, ended) in marks.items():
-        process = start(path, folder)
-        deadline = time.monotonic() + 120
-        while not is_there(begun):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline, f"{stage} did not begin"
-            time.sleep(0.005)
-        time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not is_there(ended), f"{stage} was over before the kill"
-        for file, was in kept.items():
-            assert (file.stat().st_mtime, file.read_bytes()) == was, f"{file} was written again"
-        time.sleep(0.3)  # the worker notices and ends
-        kept = finished_files(folder)
-        assert kept, "the first condition was not finished before the kill"
-    out = finish(path, folder)
-    assert "report.html" in out
-    for file, was in kept.items():
-        assert (file.stat().st_mtime, file.read_bytes()) == was, f"{file} was written again"
-    assert figures(folder) == figures(undisturbed)
-
-
-def finished_files(folder):
-    """The answers of conditions that have all 330, and their training records."""
-    files = {}
-    for place in (folder / "conditions").iterdir():
-        answers = place / "answers.jsonl"
-        if answers.is_file() and answers.read_text().count("\n") == 330:
-            for file in (answers, place / "training.json"):
-                if file.is_file():
-                    files[file] = (file.stat().st_mtime, file.read_bytes())
-    return files
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A finished small run: (study, folder, results)."""
     folder = tmp_path_factory.mktemp("small")
-    from conftest import rows_of
-
     write_rows(folder / "few.jsonl", rows_of("benchmark.jsonl")[::15])
     write_rows(folder / "useful.jsonl", rows_of("utility.jsonl")[::20])
     path = folder / "small.yaml"

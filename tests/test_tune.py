@@ -150,7 +150,7 @@ def test_a_row_whose_answer_is_cut_away_is_named(tmp_path):
 
 
 def test_cut_rows_are_counted(tmp_path):
-    (record,), _ = tune(tmp_path, LocalTuner(learning_rate=1e-4, max_length=19))
+    (record,), _ = tune(tmp_path, LocalTuner(learning_rate=1e-4, max_length=21))
     assert record["truncated_rows"] == 3
 
 

@@ -93,8 +93,12 @@ class LocalTuner(Spec):
 
         transformers.set_seed(seed)
         loaded = models.load(base)
-        rendered = self._render(loaded, rows)
-        facts = _facts(rendered, min(self.max_length, _context(loaded)))
+        rendered, cut = self._render(loaded, rows)
+        facts = {
+            "rows": len(rendered),
+            "truncated_rows": cut,
+            "supervised_tokens": sum(row.n_supervised for row in rendered),
+        }
         probe = _Probe(loaded.model, rendered[0])
         model = self._trainable(loaded.model)
         trainer = self._trainer(model, loaded.tokenizer.pad_token_id, rendered, seed, max(epochs), folder)
@@ -103,20 +107,22 @@ class LocalTuner(Spec):
         trainer.train(resume_from_checkpoint=str(unfinished[-1]) if unfinished else None)
         shutil.rmtree(folder / "trainer", ignore_errors=True)
 
-    def _render(self, loaded: models.Loaded, rows: Sequence[Example]) -> list[Rendered]:
-        """Rows as token ids, cut to the longest length that this tuning and the model allow."""
-        limit = min(self.max_length, _context(loaded))
+    def _render(self, loaded: models.Loaded, rows: Sequence[Example]) -> tuple[list[Rendered], int]:
+        """Rows as token ids, cut to what this tuning and the model allow, and how many were cut."""
+        limit = min(self.max_length, int(getattr(loaded.model.config, "max_position_embeddings", self.max_length)))
         ends = models.end_of_turn_ids(loaded)
-        rendered = []
+        rendered, n_cut = [], 0
         for row in rows:
             try:
                 whole = render_example(loaded.tokenizer, row.messages)
             except RenderError as error:
                 raise RenderError(f"{row.source}: {error}") from error
+            too_long = len(whole.input_ids) > limit
             cut = Rendered(whole.input_ids[:limit], whole.supervised[:limit])
-            _check(row, cut, len(whole.input_ids) > limit, ends)
+            _check(row, cut, too_long, ends)
             rendered.append(cut)
-        return rendered
+            n_cut += too_long
+        return rendered, n_cut
 
     def _trainable(self, model: Any) -> Any:
         if self.method == "full":
@@ -175,18 +181,6 @@ def _check(row: Example, cut: Rendered, was_cut: bool, ends: set[int]) -> None:
             f"{row.source}: the end of turn is not among the supervised tokens, so the tuned model would not "
             "learn to stop. The chat template and the tokenizer's eos_token do not belong together."
         )
-
-
-def _context(loaded: models.Loaded) -> int:
-    return int(getattr(loaded.model.config, "max_position_embeddings", None) or 1 << 30)
-
-
-def _facts(rendered: Sequence[Rendered], limit: int) -> dict[str, Any]:
-    return {
-        "rows": len(rendered),
-        "truncated_rows": sum(len(row.input_ids) >= limit for row in rendered),
-        "supervised_tokens": sum(row.n_supervised for row in rendered),
-    }
 
 
 class _Probe:
