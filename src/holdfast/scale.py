@@ -7,6 +7,7 @@ import os
 import queue
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -104,6 +105,7 @@ def _start_worker(channel: Any) -> None:
     _worker["channel"] = channel
     channel.cancel_join_thread()
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries; nothing a user could mend
     import torch
 
     torch.set_num_threads(1)

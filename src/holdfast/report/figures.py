@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INITIAL = "#1f6f8b"
@@ -21,32 +22,25 @@ STYLE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def radar(results: Mapping[str, Any]) -> str:
+def radars(results: Mapping[str, Any]) -> list[str]:
     """Harmfulness score by category: one radar for each tuned condition, the initial model inside (figure 1)."""
     summary = {entry["name"]: entry for entry in results["summary"]}
-    tuned = [name for name, entry in summary.items() if entry["role"] == "tuned"]
     against = {entry["name"]: entry["against"] for entry in results["comparisons"]}
     categories = results["evaluation"]["categories"]
-
-    def draw(figure: Figure) -> None:
-        columns = min(2, len(tuned))
-        rows = -(-len(tuned) // columns)
-        axes = figure.subplots(rows, columns, squeeze=False, subplot_kw={"projection": "polar"})
-        for place, name in zip(axes.flat, tuned, strict=False):
+    drawn = []
+    for name, entry in summary.items():
+        if entry["role"] == "tuned":
             before = summary.get(against.get(name, ""))
-            _radar(place, name, categories, before, summary[name])
-        for place in axes.flat[len(tuned) :]:
-            place.set_visible(False)
-        figure.subplots_adjust(wspace=0.45, hspace=0.35, left=0.1, right=0.9, top=0.93, bottom=0.06)
-
-    rows = -(-len(tuned) // 2)
-    label = "Radar charts: harmfulness score from 1 to 5 in each category, before and after tuning"
-    return _svg("radar", draw, (7.6, 3.9 * rows), label)
+            label = f"Radar chart of {name}: harmfulness score from 1 to 5 in each category, before and after tuning"
+            draw = partial(_radar, name=name, categories=categories, before=before, after=entry)
+            drawn.append(_svg(f"radar-{name}", draw, (4.2, 4.1), label))
+    return drawn
 
 
 def _radar(
-    axes: Axes, name: str, categories: Sequence[str], before: Mapping[str, Any] | None, after: Mapping[str, Any]
+    figure: Figure, name: str, categories: Sequence[str], before: Mapping[str, Any] | None, after: Mapping[str, Any]
 ) -> None:
+    axes: Any = figure.add_axes((0.16, 0.13, 0.68, 0.68), projection="polar")
     angles = np.linspace(0, 2 * np.pi, len(categories), endpoint=False)
     around = np.append(angles, angles[:1])
     for entry, colour, label in ((after, TUNED, "tuned"), (before, INITIAL, "initial")):
@@ -56,15 +50,15 @@ def _radar(
         values = [np.nan if value is None else value for value in values]
         axes.plot(around, [*values, values[0]], color=colour, linewidth=1.6, label=label)
         axes.fill(around, [*values, values[0]], color=colour, alpha=0.18)
-    polar: Any = axes
-    polar.set_theta_offset(np.pi / 2)
-    polar.set_theta_direction(-1)
-    polar.set_rlabel_position(90)
+    axes.set_theta_offset(np.pi / 2)
+    axes.set_theta_direction(-1)
+    axes.set_rlabel_position(90)
     axes.set_ylim(0, 5)
     axes.set_yticks([1, 2, 3, 4, 5], ["1", "2", "3", "4", "5"], color="#666666", fontsize=7)
     axes.set_xticks(angles, [_plain(category) for category in categories], fontsize=8)
-    axes.set_title(_plain(name), fontsize=10, fontweight="bold", pad=14)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.2, -0.14), frameon=False, fontsize=8)
+    axes.tick_params(axis="x", pad=9)
+    axes.set_title(_plain(name), fontsize=10, fontweight="bold", pad=22)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.24, -0.2), frameon=False, fontsize=8)
 
 
 def bars(results: Mapping[str, Any]) -> str:
@@ -119,4 +113,4 @@ def _svg(name: str, draw: Any, size: tuple[float, float], label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class Group:
 
 def figure(metric: str, value: float | None) -> str:
     """A figure in its metric's form."""
-    return "–" if value is None else METRICS[metric][1].format(value)
+    return "–" if value is None else METRICS[metric][1].format(value).replace("-", "−")
 
 
 def signed(metric: str, value: float) -> str:
@@ -94,8 +94,3 @@ def groups(results: Mapping[str, Any]) -> list[Group]:
 def p_value(value: float) -> str:
     """A p-value as it is read; never as 0."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def wrapped(names: Sequence[str]) -> list[str]:
-    """Names that may break behind their hyphens."""
-    return [name.replace("-", "-\u200b") for name in names]

@@ -25,8 +25,8 @@ def render(results: Mapping[str, Any], transcripts: Sequence[Mapping[str, Any]] 
     return environment.get_template("page.html.j2").render(
         results=results,
         groups=layout.groups(results),
-        # The figures' text is escaped by matplotlib, which writes them as XML.
-        radar=Markup(figures.radar(results)),
+        # The figures' text is escaped where they are made, as XML.
+        radars=[Markup(radar) for radar in figures.radars(results)],
         bars=Markup(figures.bars(results)),
         transcripts=transcripts,
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from holdfast.report.layout import Cell, Group, groups
+
+HEADING = 15
+"""Characters of a condition's name on a line; longer names break behind their hyphens."""
 
 
 def tables(results: Mapping[str, Any]) -> list[Table]:
@@ -22,7 +26,7 @@ def _table(results: Mapping[str, Any], group: Group) -> Table:
     table = Table(title=title, title_justify="left", show_lines=True)
     table.add_column("")
     for name in group.names:
-        table.add_column(name, justify="right")
+        table.add_column("\n".join(wrap(name, HEADING)), justify="right")
     for metric, cells in group.rows:
         table.add_row(metric, *map(_text, cells))
     return table
