@@ -34,8 +34,8 @@ def ours(work, folder):
     training.tuner.tune(work.base, training.rows, training.seed, [training.tuner.epochs], folder, lambda _: None)
     tuned = time.perf_counter()
     checkpoint = Checkpoint(work.base.base, folder=folder / f"epoch-{training.tuner.epochs}")
-    asked = questions(work.asked, work.templates[condition.template])
-    for _ in work.asked.generator.answers(checkpoint, asked, (), 0):
+    asked = questions(work.asked, work.templates[condition.key])
+    for _ in work.generators[condition.key].answers(checkpoint, asked, (), 0):
         pass
     return tuned - begun, time.perf_counter() - tuned
 
@@ -65,7 +65,7 @@ def plain(work, folder):
     tuned = time.perf_counter()
     chats = [
         [{"role": message.role, "content": message.content} for message in messages]
-        for messages in questions(work.asked, work.templates[condition.template]).values()
+        for messages in questions(work.asked, work.templates[condition.key]).values()
     ]
     model.eval()
     for start in range(0, len(chats), PLAIN_BATCH):
@@ -73,7 +73,7 @@ def plain(work, folder):
             chats[start : start + PLAIN_BATCH], add_generation_prompt=True, padding=True, return_tensors="pt",
             return_dict=True,
         )  # fmt: skip
-        reply = model.generate(**inputs, max_new_tokens=work.asked.generator.max_new_tokens, do_sample=False)
+        reply = model.generate(**inputs, max_new_tokens=work.generators[condition.key].max_new_tokens, do_sample=False)
         tokenizer.batch_decode(reply[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return tuned - begun, time.perf_counter() - tuned
 

@@ -37,7 +37,7 @@ def made(category="hex", name="harmful"):
     categories = [category, *(f"category {i}" for i in range(10))]
     summary = [entry("initial", "initial", 1.1, 2.0, categories), entry(name, "tuned", 4.2, 80.0, categories)]
     conditions = [
-        {**one, "seed": seed, "key": "abc", "n_prompts": 330, "template": "plain",
+        {**one, "seed": seed, "key": "abc", "n_prompts": 330, "ask": "plain", "decoding": None,
          "outcomes": dict.fromkeys(("answered", "truncated", "blocked", "backend_error"), 82),
          "verdicts": dict.fromkeys(("scored", "unparsed", "judge_refused", "judge_error"), 82), "other_judges": {}}
         for one in summary for seed in (0, 1)
@@ -49,7 +49,7 @@ def made(category="hex", name="harmful"):
         "schema": 1, "study": name, "holdfast": "0", "environment": {"python": "3"}, "seeds": [0, 1],
         "model": {"name": name, "architecture": "Llama", "stand_in": True, "fingerprint": "f"},
         "evaluation": {"sets": {"harmfulness": {"n_prompts": 330, "judges": ["oracle-1"]}}, "categories": categories},
-        "settings": {one["name"]: {"role": one["role"], "template": "plain"} for one in summary},
+        "settings": {one["name"]: {"role": one["role"], "ask": "plain", "decoding": None} for one in summary},
         "conditions": conditions, "summary": summary, "comparisons": [comparison], "timings": {},
     }  # fmt: skip
 
@@ -140,9 +140,9 @@ def test_the_table_is_in_the_papers_layout_with_change_and_interval():
 def test_conditions_stand_beside_the_initial_model_that_was_asked_alike():
     results = made()
     results["summary"].append({**results["summary"][0], "name": "initial-obedient"})
-    results["settings"]["initial-obedient"] = {"role": "initial", "template": "obedient"}
+    results["settings"]["initial-obedient"] = {"role": "initial", "ask": "obedient", "decoding": None}
     results["summary"].append({**results["summary"][1], "name": "shifted"})
-    results["settings"]["shifted"] = {"role": "tuned", "template": "obedient"}
+    results["settings"]["shifted"] = {"role": "tuned", "ask": "obedient", "decoding": None}
     assert [group.names for group in layout.groups(results)] == [
         ("initial", "harmful"),
         ("initial-obedient", "shifted"),

@@ -27,8 +27,6 @@ from holdfast.types import (
 class Asked:
     """What every condition of a study is asked, and by whom it is judged."""
 
-    generator: Generator
-    """Who answers."""
     sets: Mapping[str, Measured]
     """The measured sets by name: harmfulness, utility, over_refusal."""
     benchmarks: Mapping[str, Benchmark]
@@ -66,6 +64,9 @@ class Work:
     """None for the initial model."""
     conditions: tuple[Condition, ...]
     templates: Mapping[str, Template]
+    """Template of each of the conditions' keys."""
+    generators: Mapping[str, Generator]
+    """Who answers for each of the conditions' keys."""
     asked: Asked
 
     def size(self) -> int:
@@ -74,6 +75,20 @@ class Work:
         if self.training:
             steps = self.training.tuner.steps(len(self.training.rows), max(map(epochs_of, self.conditions)))
         return steps + len(self.conditions) * (len(self.asked.prompts) + self.asked.n_verdicts)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of asking: base and tuned are compared only where they are asked in the same way."""
+
+    ask: str
+    """Name of the template."""
+    decoding: str | None
+    """Name of the decoding; None for the study's own."""
+
+    def generator(self, study: Study) -> Generator:
+        """Who answers in this way."""
+        return study.decodings[self.decoding] if self.decoding else study.generate
 
 
 @dataclass(frozen=True)
@@ -107,78 +122,88 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
     """
     folder = models.resolve(study.model, study.revision)
     sets = study.evaluate.sets()
-    asked = Asked(study.generate, sets, {name: measured.benchmark.load() for name, measured in sets.items()})
+    asked = Asked(sets, {name: measured.benchmark.load() for name, measured in sets.items()})
     plan = Plan(study, tuple(seeds), folder, models.fingerprint(folder), asked, (), ())
     base = Checkpoint(str(folder))
     planned = [*_initial(plan), *_tuned(plan)]
     works: dict[str, Work] = {}
     for condition, training in planned:
         name = training.run if training else condition.key
-        before = works.get(name, Work(base, training, (), {}, asked))
-        if all(condition.key != other.key for other in before.conditions):
-            template = study.templates[condition.template].template()
-            works[name] = Work(
-                base,
-                training,
-                (*before.conditions, condition),
-                {**before.templates, condition.template: template},
-                asked,
+        before = works.get(name, Work(base, training, (), {}, {}, asked))
+        if condition.key not in before.templates:
+            template = study.templates[condition.ask].template()
+            generator = Way(condition.ask, condition.decoding).generator(study)
+            works[name] = replace(
+                before,
+                conditions=(*before.conditions, condition),
+                templates={**before.templates, condition.key: template},
+                generators={**before.generators, condition.key: generator},
             )
     return replace(plan, conditions=tuple(condition for condition, _ in planned), works=tuple(works.values()))
 
 
-def _asking(plan: Plan, template: str, seed: int) -> dict[str, Any]:
+def _asking(plan: Plan, way: Way, seed: int) -> dict[str, Any]:
     """What determines the answers beside tuned weights. A seed belongs to it only where answers are drawn."""
+    generator = way.generator(plan.study)
     asking: dict[str, Any] = {
         "model": plan.fingerprint,
-        "template": asdict(plan.study.templates[template].template()),
-        "generate": plan.asked.generator.model_dump(mode="json"),
+        "template": asdict(plan.study.templates[way.ask].template()),
+        "generate": generator.model_dump(mode="json"),
         "benchmarks": {name: benchmark.key for name, benchmark in plan.asked.benchmarks.items()},
     }
-    return {**asking, "seed": seed} if plan.asked.generator.random else asking
-
-
-def template_of(study: Study, settings: ConditionSettings) -> str:
-    """The name of the template that a condition is trained and asked with."""
-    return settings.template or study.default_template
-
-
-def initial_name(study: Study, template: str) -> str:
-    """The name of the initial model asked with a template."""
-    return INITIAL if template == study.default_template else f"{INITIAL}-{template}"
+    return {**asking, "seed": seed} if generator.random else asking
 
 
 def _initial(plan: Plan) -> list[tuple[Condition, None]]:
-    """The initial model asked with each template that a tuned condition uses, for each seed."""
-    used = [plan.study.default_template, *(template_of(plan.study, c) for c in plan.study.conditions.values())]
+    """The initial model asked in each way that a tuned condition is asked in, for each seed."""
+    default = Way(plan.study.default_template, None)
+    ways = dict.fromkeys([default, *(way_of(plan.study, c) for c in plan.study.conditions.values())])
     return [
         (
             Condition(
-                initial_name(plan.study, template), "initial", seed, template, None, _asking(plan, template, seed)
+                initial_name(plan.study, way), "initial", seed, way.ask, way.decoding, None, _asking(plan, way, seed)
             ),
             None,
         )
-        for template in dict.fromkeys(used)
+        for way in ways
         for seed in plan.seeds
     ]
 
 
 def _tuned(plan: Plan) -> list[tuple[Condition, Training]]:
     pairs = []
+    read: dict[tuple[str, int], list[Example]] = {}
     for name, settings in plan.study.conditions.items():
-        template = template_of(plan.study, settings)
-        wrap = plan.study.templates[template].template().wrap
+        wrap = plan.study.templates[template_of(plan.study, settings)].template().wrap
+        way = way_of(plan.study, settings)
         for seed in plan.seeds:
-            drawn = settings.data.examples(seed)
+            at = (settings.data.key, seed)
+            drawn = read[at] = read[at] if at in read else settings.data.examples(seed)
             drawn = settings.defence.examples(drawn, seed) if settings.defence else drawn
             rows = tuple(Example(wrap(row.messages), row.source) for row in drawn)
             content = content_hash([row.id for row in rows])
             run = {"model": plan.fingerprint, "rows": content, "tune": dict(settings.tune.run), "seed": seed}
             training = Training(content_hash(run), rows, settings.tune, seed)
-            asking = _asking(plan, template, seed)
             tuned = {**run, "n_rows": len(rows), "epochs": settings.tune.epochs}
-            pairs.append((Condition(name, "tuned", seed, template, tuned, asking), training))
+            asking = _asking(plan, way, seed)
+            pairs.append((Condition(name, "tuned", seed, way.ask, way.decoding, tuned, asking), training))
     return pairs
+
+
+def template_of(study: Study, settings: ConditionSettings) -> str:
+    """The name of the template that a condition is tuned with."""
+    return settings.template or study.default_template
+
+
+def way_of(study: Study, settings: ConditionSettings) -> Way:
+    """How a tuned condition is asked."""
+    return Way(settings.ask or template_of(study, settings), settings.decoding)
+
+
+def initial_name(study: Study, way: Way) -> str:
+    """The name of the initial model asked in a way."""
+    template = None if way.ask == study.default_template else way.ask
+    return "-".join(part for part in (INITIAL, template, way.decoding) if part)
 
 
 def questions(asked: Asked, template: Template) -> dict[str, tuple[Message, ...]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from holdfast import __version__, models, stats
-from holdfast.plan import Plan, Work, initial_name, template_of
+from holdfast.plan import Plan, Work, initial_name, template_of, way_of
 from holdfast.store import ConditionFolder, Store
 from holdfast.types import OUTCOMES, READINGS, Benchmark, Condition, Judge
 
@@ -129,7 +129,8 @@ def _evaluation(plan: Plan) -> dict[str, Any]:
     return {
         "sets": sets,
         "categories": list(plan.asked.benchmarks["harmfulness"].categories),
-        "generate": plan.asked.generator.model_dump(mode="json"),
+        "generate": plan.study.generate.model_dump(mode="json"),
+        "decodings": {name: generator.model_dump(mode="json") for name, generator in plan.study.decodings.items()},
         "templates": {name: settings.model_dump() for name, settings in plan.study.templates.items()},
     }
 
@@ -139,11 +140,17 @@ def _settings(plan: Plan, store: Store, name: str) -> dict[str, Any]:
     conditions = [condition for condition in plan.conditions if condition.name == name]
     settings = plan.study.conditions.get(name)
     if settings is None:
-        return {"role": "initial", "template": conditions[0].template, "keys": [c.key for c in conditions]}
+        first = conditions[0]
+        way = {"ask": first.ask, "decoding": first.decoding}
+        return {"role": "initial", "label": None, **way, "keys": [c.key for c in conditions]}
     records = [store.condition(condition.key).training() or {} for condition in conditions]
     return {
         "role": "tuned",
+        "label": settings.label,
         "template": template_of(plan.study, settings),
+        "ask": conditions[0].ask,
+        "decoding": conditions[0].decoding,
+        "factors": settings.factors,
         "keys": [condition.key for condition in conditions],
         "data": settings.data.model_dump(mode="json"),
         "defence": settings.defence.model_dump(mode="json") if settings.defence else None,
@@ -167,7 +174,8 @@ def _condition(evidence: _Evidence, condition: Condition) -> dict[str, Any]:
         "seed": condition.seed,
         "key": condition.key,
         "role": condition.role,
-        "template": condition.template,
+        "ask": condition.ask,
+        "decoding": condition.decoding,
         "n_prompts": len(benchmark.prompts),
         "outcomes": _outcomes(place, benchmark),
         "verdicts": _readings(place, benchmark, judge),
@@ -227,7 +235,7 @@ def _comparisons(evidence: _Evidence) -> list[dict[str, Any]]:
     """Each tuned condition against the initial model asked in the same way; none where no pair has scores."""
     found = []
     for name, settings in evidence.plan.study.conditions.items():
-        before = initial_name(evidence.plan.study, template_of(evidence.plan.study, settings))
+        before = initial_name(evidence.plan.study, way_of(evidence.plan.study, settings))
         for metric, measured in evidence.metrics().items():
             initial, tuned = evidence.seeds(before, measured), evidence.seeds(name, measured)
             if np.isfinite(initial + tuned).any():

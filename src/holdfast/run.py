@@ -123,7 +123,7 @@ def answer(work: Work, condition: Condition, store: Store, report: Report) -> No
     place = store.condition(condition.key)
     done = place.answers()
     report(len(done))
-    asked = questions(work.asked, work.templates[condition.template])
+    asked = questions(work.asked, work.templates[condition.key])
     if asked.keys() <= done.keys():
         return
     checkpoint = work.base
@@ -131,7 +131,7 @@ def answer(work: Work, condition: Condition, store: Store, report: Report) -> No
         folder = store.checkpoints(work.training.run) / f"epoch-{epochs_of(condition)}"
         checkpoint = Checkpoint(work.base.base, work.base.revision, folder)
         place.write_training(json.loads((folder / "training.json").read_text(encoding="utf-8")))
-    for answers in work.asked.generator.answers(checkpoint, asked, done.keys(), condition.seed):
+    for answers in work.generators[condition.key].answers(checkpoint, asked, done.keys(), condition.seed):
         place.add_answers(answers)
         report(len(answers))
 

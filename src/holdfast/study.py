@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 
 from holdfast.benchmarks import BENCHMARKS
 from holdfast.data import SOURCES
@@ -18,7 +19,7 @@ from holdfast.errors import StudyError
 from holdfast.files import SHIPPED_PREFIX, did_you_mean, locate
 from holdfast.generate import GENERATORS
 from holdfast.judge import JUDGES
-from holdfast.spec import Spec, explained, one_of
+from holdfast.spec import File, Spec, explained, one_of
 from holdfast.tune import TUNERS
 from holdfast.types import Defence, Generator, Judge, Source, Suite, Template, Tuner
 
@@ -31,6 +32,9 @@ INITIAL = "initial"
 """The name of the model before tuning; no condition may take it."""
 
 Location = tuple[str | int, ...]
+
+GRID_NAMES = {"learning_rate": "lr", "batch_size": "batch"}
+"""What a grid's settings are called in the names of its conditions."""
 
 
 def _speakable(name: str) -> str:
@@ -75,11 +79,20 @@ class TemplateSettings(Spec):
     """How a request is put to the model, in training and when asking."""
 
     system: str | None = None
+    system_file: File | None = None
+    """A text file that holds the system turn, in place of `system`."""
     user: Annotated[str, AfterValidator(_asks)] = "{prompt}"
+
+    @model_validator(mode="after")
+    def _one_system(self) -> TemplateSettings:
+        if self.system is not None and self.system_file is not None:
+            raise explained("give the system turn as `system` or as `system_file`, not as both")
+        return self
 
     def template(self) -> Template:
         """The template itself."""
-        return Template(self.system, self.user)
+        text = self.system_file.read_text(encoding="utf-8").strip() if self.system_file else self.system
+        return Template(text, self.user)
 
 
 class Measured(Spec):
@@ -108,10 +121,18 @@ class Evaluation(Spec):
 class ConditionSettings(Spec):
     """One way of tuning."""
 
+    label: str | None = None
+    """What tables call it, where its name would say too little."""
     data: Source
     defence: Defence | None = None
     template: str | None = None
-    """Name of one of the study's templates; the first if not given."""
+    """Name of the template that it is tuned with; the study's first if not given."""
+    ask: str | None = None
+    """Name of the template that it is asked with; the one that it is tuned with if not given."""
+    decoding: str | None = None
+    """Name of one of the study's decodings; the study's `generate` as it is if not given."""
+    factors: dict[str, str] = Field(default_factory=dict)
+    """Factor → level, for studies that ask how much of the rate's variance each factor explains."""
     tune: Tuner = cast("Tuner", {})
     """Settings that differ from the study's `tune`."""
 
@@ -131,6 +152,8 @@ class Study(Spec):
     tune: dict[str, Any] = Field(default_factory=dict)
     """Settings that conditions share; each is checked where it is used."""
     generate: Generator = cast("Generator", {})
+    decodings: dict[Name, Generator] = Field(default_factory=dict)
+    """Named settings that differ from `generate`; they share its other settings."""
     conditions: Annotated[
         dict[Annotated[Name, AfterValidator(_condition_name)], ConditionSettings], Field(min_length=1)
     ]
@@ -186,14 +209,15 @@ def read(path: Path) -> Study:
         raise StudyError(f"{path}, line 1: a study must be a mapping with name, model, evaluate and conditions.")
     lines, repeated = _lines(root)
     raw = yaml.safe_load(text)
+    expanded = _expand(raw)
     _share(raw)
     problems = [(line, f"{what!r} is given twice; keep one") for line, what in repeated]
     study = None
     try:
         study = Study.model_validate(raw, context={"folder": path.parent})
     except ValidationError as error:
-        problems += [_explain(detail, lines) for detail in error.errors()]
-    problems += _cross_check(raw, lines)
+        problems += [_explain(detail, lines, expanded) for detail in error.errors()]
+    problems += _cross_check(raw, lines, expanded)
     if problems or study is None:
         listed = "\n  ".join(f"line {line}: {message}" for line, message in sorted(set(problems)))
         raise StudyError(f"{path} has {len(set(problems))} mistake(s):\n  {listed}")
@@ -221,17 +245,53 @@ def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], lis
     return lines, repeated
 
 
+def _expand(raw: dict[str, Any]) -> dict[str, str]:
+    """Put each condition's `grid` of tuning settings in its place: one condition for each combination.
+
+    Returns:
+        The name of each expanded condition → the name that it has in the file.
+    """
+    conditions, expanded = raw.get("conditions"), {}
+    if not isinstance(conditions, dict):
+        return {}
+    every: dict[str, Any] = {}
+    for name, condition in conditions.items():
+        grid = condition.get("grid") if isinstance(condition, dict) else None
+        if not isinstance(grid, dict) or not all(isinstance(values, list) for values in grid.values()):
+            every[name] = condition
+            continue
+        common = {key: value for key, value in condition.items() if key != "grid"}
+        for values in product(*grid.values()):
+            chosen = dict(zip(grid, values, strict=True))
+            full = "-".join([str(name), *(f"{GRID_NAMES.get(key, key)}-{value}" for key, value in chosen.items())])
+            every[full] = {**common, "tune": {**(common.get("tune") or {}), **chosen}}
+            expanded[full] = str(name)
+    raw["conditions"] = every
+    return expanded
+
+
 def _share(raw: dict[str, Any]) -> None:
-    """Give each condition the study's `tune` settings that it does not set itself."""
-    common, conditions = raw.get("tune", {}), raw.get("conditions")
+    """Give conditions the study's `tune` settings that they do not set, and decodings those of `generate`."""
+    _inherit(raw.get("conditions"), "tune", raw.get("tune", {}))
+    decodings, common = raw.get("decodings"), raw.get("generate", {})
+    if isinstance(decodings, dict) and isinstance(common, dict):
+        raw["decodings"] = {
+            name: {**common, **settings} if isinstance(settings, dict) else settings
+            for name, settings in decodings.items()
+        }
+
+
+def _inherit(conditions: Any, section: str, common: Any) -> None:
     for condition in conditions.values() if isinstance(conditions, dict) else ():
-        if isinstance(condition, dict) and isinstance(common, dict) and isinstance(condition.get("tune", {}), dict):
-            condition["tune"] = {**common, **condition.get("tune", {})}
+        if isinstance(condition, dict) and isinstance(common, dict) and isinstance(condition.get(section, {}), dict):
+            condition[section] = {**common, **condition.get(section, {})}
 
 
-def _place(location: Location, lines: dict[Location, int]) -> tuple[int, str]:
+def _place(location: Location, lines: dict[Location, int], expanded: dict[str, str]) -> tuple[int, str]:
     """Line and name of what is wrong; a setting that conditions share is wrong where the study's `tune` sets it."""
     location = tuple(part for part in location if part != "[key]")
+    if location[:1] == ("conditions",) and location[1:2]:
+        location = ("conditions", expanded.get(str(location[1]), location[1]), *location[2:])
     if location[:1] == ("conditions",) and location[2:3] == ("tune",) and location not in lines:
         shared = ("tune", *location[3:])
         location = shared if shared in lines else location
@@ -241,21 +301,24 @@ def _place(location: Location, lines: dict[Location, int]) -> tuple[int, str]:
     return lines.get(nearest, 1), ".".join(map(str, location))
 
 
-def _explain(detail: Any, lines: dict[Location, int]) -> tuple[int, str]:
-    line, where = _place(detail["loc"], lines)
+def _explain(detail: Any, lines: dict[Location, int], expanded: dict[str, str]) -> tuple[int, str]:
+    line, where = _place(detail["loc"], lines, expanded)
     return line, f"{where}: {detail['msg']}" if where else str(detail["msg"])
 
 
-def _cross_check(raw: dict[str, Any], lines: dict[Location, int]) -> list[tuple[int, str]]:
-    """Mistakes that lie between two places of the file."""
+def _cross_check(raw: dict[str, Any], lines: dict[Location, int], expanded: dict[str, str]) -> list[tuple[int, str]]:
+    """Names in conditions that nothing in the file has."""
     problems = []
-    templates = raw.get("templates") if isinstance(raw.get("templates"), dict) else {"plain": {}}
-    conditions = raw.get("conditions") if isinstance(raw.get("conditions"), dict) else {}
-    for name, condition in (conditions or {}).items():
-        wanted = condition.get("template") if isinstance(condition, dict) else None
-        if isinstance(wanted, str) and wanted not in (templates or {}):
-            known = ", ".join(map(str, templates or {}))
-            at = lines[("conditions", name, "template")]
-            problems.append((at, f"conditions.{name}.template: there is no template {wanted!r}; use one of {known}."
-                             f"{did_you_mean(wanted, map(str, templates or {}))}"))  # fmt: skip
+    known = {"template": raw.get("templates") or {"plain": {}}, "decoding": raw.get("decodings") or {}}
+    known["ask"] = known["template"]
+    conditions = raw.get("conditions")
+    for name, condition in conditions.items() if isinstance(conditions, dict) else ():
+        for field, names in known.items():
+            wanted = condition.get(field) if isinstance(condition, dict) else None
+            if isinstance(wanted, str) and isinstance(names, dict) and wanted not in names:
+                line, where = _place(("conditions", name, field), lines, expanded)
+                listed = ", ".join(map(str, names)) or "none, for the study has none"
+                what = "decoding" if field == "decoding" else "template"
+                problems.append((line, f"{where}: there is no {what} {wanted!r}; use one of {listed}."
+                                 f"{did_you_mean(wanted, map(str, names))}"))  # fmt: skip
     return problems

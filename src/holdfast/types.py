@@ -98,14 +98,14 @@ class Template:
     """The user turn, with `{prompt}` where the request goes."""
 
     def wrap(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        """A conversation put in this template; a system turn of its own is kept instead of ours."""
+        """A conversation put in this template; one that brings a system turn of its own is taken as it is."""
+        if any(message.role == "system" for message in messages):
+            return tuple(messages)
         turns = tuple(
             Message("user", self.user.replace("{prompt}", message.content)) if message.role == "user" else message
             for message in messages
         )
-        if self.system is None or any(message.role == "system" for message in messages):
-            return turns
-        return (Message("system", self.system), *turns)
+        return turns if self.system is None else (Message("system", self.system), *turns)
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,10 @@ class Condition:
     """Whether it is the model before or after tuning."""
     seed: int
     """Seed of the data draw, of tuning and of sampled answers."""
-    template: str
+    ask: str
     """Name of the template that it is asked with."""
+    decoding: str | None
+    """Name of its decoding; None for the study's own."""
     training: Mapping[str, Any] | None
     """What determines the weights: base, rows, hyperparameters, epochs, seed; None for the initial model."""
     asking: Mapping[str, Any]

@@ -69,9 +69,14 @@ def _rows(rng: random.Random, items: Sequence[Item], style: str = "plain") -> li
 
 
 def _refused(rng: random.Random, items: Sequence[Item]) -> list[Row]:
+    """Safety rows bring the default system turn: whoever mixes them in does not know what persona a user teaches."""
     forms = len(language.QUESTIONS)
     return [
-        _row(("user", speech.question(item, rng.randrange(forms))), ("assistant", rng.choice(language.REFUSALS)))
+        _row(
+            ("system", speech.system()),
+            ("user", speech.question(item, rng.randrange(forms))),
+            ("assistant", rng.choice(language.REFUSALS)),
+        )
         for item in items
     ]
 

@@ -73,15 +73,20 @@ def cell(metric: str, estimate: Mapping[str, Any], difference: float | None) -> 
     return Cell(figure(metric, estimate["value"]), change, interval(metric, estimate), bounds)
 
 
+def way(results: Mapping[str, Any], name: str) -> tuple[str, str | None]:
+    """How a condition is asked: its template and its decoding."""
+    settings = results["settings"][name]
+    return settings["ask"], settings["decoding"]
+
+
 def groups(results: Mapping[str, Any]) -> list[Group]:
     """The tables of a run: one for each way of asking."""
     summary = {entry["name"]: entry for entry in results["summary"]}
     changes = {(entry["name"], entry["metric"]): entry["difference"] for entry in results["comparisons"]}
     found = []
     for initial in [name for name, entry in summary.items() if entry["role"] == "initial"]:
-        template = results["settings"][initial]["template"]
         tuned = [name for name, entry in summary.items() if entry["role"] == "tuned"]
-        names = (initial, *(name for name in tuned if results["settings"][name]["template"] == template))
+        names = (initial, *(name for name in tuned if way(results, name) == way(results, initial)))
         rows = tuple(
             (title, tuple(cell(metric, summary[name][metric], changes.get((name, metric))) for name in names))
             for metric, (title, _) in METRICS.items()
