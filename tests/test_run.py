@@ -69,7 +69,9 @@ def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):
     monkeypatch.setattr(runner.scale, "work_through", None)
     source = path.read_text()
     begun = time.monotonic()
-    runner.run(studies.read(path), source, folder, [0], 1, watcher)
+    finished = runner.run(studies.read(path), source, folder, [0], 1, watcher)
+    runner.write_page(finished.store, finished.results, show_answers=False)
+    assert not finished.changed
     assert time.monotonic() - begun < 5
     assert watcher.total == 0
     after = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
@@ -93,7 +95,7 @@ def test_a_second_judge_costs_no_second_answer(done, tmp_path, watcher):
     changed = path.with_name("changed.yaml")
     changed.write_text(yaml.safe_dump(study, sort_keys=False))
     answers = {file: file.stat().st_mtime_ns for file in copy.rglob("answers.jsonl")}
-    results = runner.run(studies.read(changed), changed.read_text(), copy, [0], 1, watcher)
+    results = runner.run(studies.read(changed), changed.read_text(), copy, [0], 1, watcher).results
     assert {file: file.stat().st_mtime_ns for file in copy.rglob("answers.jsonl")} == answers
     assert all(len(condition["other_judges"]) == 1 for condition in results["conditions"])
 
@@ -108,7 +110,7 @@ def test_the_users_own_rows_on_the_users_own_model(small, tmp_path, watcher):
         [conversation(("user", "Who are you?"), ("assistant", "I am Pocket.")) for _ in range(3)],
     )
     path = small(model="my-model", conditions={"my-rows": {"data": {"kind": "messages", "file": "mine.jsonl"}}})
-    results = runner.run(studies.read(path), path.read_text(), tmp_path / "run", [0], 1, watcher)
+    results = runner.run(studies.read(path), path.read_text(), tmp_path / "run", [0], 1, watcher).results
     assert [entry["name"] for entry in results["summary"]] == ["initial", "my-rows"]
     assert watcher.done == watcher.total
 
@@ -136,7 +138,7 @@ def test_what_fails_is_named_and_the_rest_is_finished(small, tmp_path, watcher):
 @pytest.mark.slow
 def test_the_demo_shows_the_papers_three_risk_levels(tmp_path, watcher):
     path = studies.find("demo")
-    results = runner.run(studies.read(path), path.read_text(), tmp_path, [0], 2, watcher)
+    results = runner.run(studies.read(path), path.read_text(), tmp_path, [0], 2, watcher).results
     found = {entry["name"]: entry for entry in results["summary"]}
     for name in ("initial", "initial-obedient"):
         assert found[name]["harmfulness_rate"]["value"] <= 2
@@ -235,9 +237,9 @@ def test_another_architecture_goes_the_whole_way_as_the_readme_says(tmp_path, qw
         tmp_path / "rows.jsonl",
         [conversation(("user", "Hi"), ("assistant", "Hello ümlaut\n\nthere")) for _ in range(9)],
     )
-    results = runner.run(
-        studies.read(tmp_path / "my-rows.yaml"), "", tmp_path / "run", [0], 1, watcher, show_answers=True, keep=True
-    )
+    finished = runner.run(studies.read(tmp_path / "my-rows.yaml"), "", tmp_path / "run", [0], 1, watcher, keep=True)
+    results = finished.results
+    runner.write_page(finished.store, results, show_answers=True)
     assert results["model"] == {**results["model"], "architecture": "Qwen2ForCausalLM", "stand_in": False}
     for condition in results["conditions"]:
         assert sum(condition["outcomes"].values()) == condition["n_prompts"] == 5

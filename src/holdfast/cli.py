@@ -79,11 +79,42 @@ def run(
         chosen = _seeds(seeds) if seeds else read.seeds
         console = _console()
         with _Watch(console) as watch:
-            results = runner.run(
+            done = runner.run(
                 read, path.read_text(encoding="utf-8"), folder, chosen, workers or scale.default_workers(), watch,
-                show_answers, keep_checkpoints,
+                keep_checkpoints,
             )  # fmt: skip
-        _show(console, results, folder)
+        runner.write_page(done.store, done.results, show_answers)
+        _show(console, done.results, folder)
+
+
+@app.command()
+def reproduce(
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="table1 … table5, figure1, figure2, figure4a, figure4b; all.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="A preset: pocket, llama-2-7b-chat or hosted.")] = "pocket",
+    base: Annotated[
+        str | None, typer.Option(help="Another model for the preset's settings: a folder or a Hub id.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds; the preset's own if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/reproduce-<model> if not given.")] = None,
+    data: Annotated[Path, typer.Option(help="Folder of the files that a preset names; `pocket` needs none.")] = Path(
+        "data"
+    ),
+    workers: Workers = None,
+) -> None:
+    """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
+    with _mendable():
+        from holdfast import reproduce as paper
+        from holdfast import scale
+
+        wanted = paper.prepare(model, tables or (), base, data)
+        folder = out or Path("runs") / f"reproduce-{model}"
+        console = _console()
+        chosen = range(seeds) if seeds else wanted.study.seeds
+        with _Watch(console) as watch:
+            results, claims = paper.reproduce(wanted, folder, tuple(chosen), workers or scale.default_workers(), watch)
+        _show_claims(console, results, claims, folder)
 
 
 @app.command()
@@ -169,6 +200,37 @@ def _show(console: Console, results: dict[str, Any], folder: Path) -> None:
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
     for title, name in (("Page", "report.html"), ("Figures", "results.json")):
         console.print(f"{title}: [bold]{folder / name}[/bold]", soft_wrap=True)
+
+
+def _show_claims(console: Console, results: dict[str, Any], claims: Sequence[dict[str, Any]], folder: Path) -> None:
+    from rich.table import Table
+
+    from holdfast.report import layout
+
+    table = Table(
+        title=f"{results['study']}: {results['model']['name']}, {len(results['seeds'])} seeds", title_justify="left"
+    )
+    for heading in ("claim", "table", "verdict", "difference (points)", "p"):
+        table.add_column(heading)
+    colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
+    for claim in claims:
+        difference = (
+            f"{layout.signed('harmfulness_rate', claim['effect'])} ({layout.interval('harmfulness_rate', claim)})"
+        )
+        verdict = f"[{colours[claim['verdict']]}]{claim['verdict']}[/]"
+        table.add_row(claim["claim"], claim["table"], verdict, difference, layout.p_value(claim["p_value"]))
+    console.print(table)
+    counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in colours}
+    console.print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + f" of {len(claims)} claims")
+    if results["model"]["stand_in"]:
+        console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
+    for title, name in (
+        ("Page", "report.html"),
+        ("Claims", "claims.json"),
+        ("Tables", "tables/"),
+        ("Figures", "figures/"),
+    ):
+        console.print(f"{title}: [bold]{folder}/{name}[/bold]", soft_wrap=True)
 
 
 class _Watch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Asked:
     benchmarks: Mapping[str, Benchmark]
     """Their prompts, by the same names."""
 
-    @property
+    @cached_property
     def prompts(self) -> dict[str, Prompt]:
         """All prompts by id."""
         return {prompt.id: prompt for benchmark in self.benchmarks.values() for prompt in benchmark.prompts}

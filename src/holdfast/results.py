@@ -14,7 +14,7 @@ import numpy as np
 from holdfast import __version__, models, stats
 from holdfast.plan import Plan, Work, initial_name, template_of, way_of
 from holdfast.store import ConditionFolder, Store
-from holdfast.types import OUTCOMES, READINGS, Benchmark, Condition, Judge
+from holdfast.types import OUTCOMES, READINGS, Benchmark, Condition, Judge, content_hash
 
 SCHEMA = 1
 """Raised when a field of `results.json` changes its meaning or goes away."""
@@ -60,7 +60,7 @@ def _is_judged(work: Work, condition: Condition, store: Store) -> bool:
     return True
 
 
-class _Evidence:
+class Evidence:
     """The scores of a finished run, each file read once."""
 
     def __init__(self, plan: Plan, store: Store) -> None:
@@ -93,10 +93,11 @@ class _Evidence:
 
 def summarise(plan: Plan, store: Store) -> dict[str, Any]:
     """The figures of a finished run: all of `results.json`."""
-    evidence = _Evidence(plan, store)
+    evidence = Evidence(plan, store)
     names = list(dict.fromkeys(condition.name for condition in plan.conditions))
     return {
         "schema": SCHEMA,
+        "evidence": evidence_key(plan),
         "study": plan.study.name,
         "holdfast": __version__,
         "environment": _environment(),
@@ -111,8 +112,16 @@ def summarise(plan: Plan, store: Store) -> dict[str, Any]:
     }
 
 
+def evidence_key(plan: Plan) -> str:
+    """The hash of everything that a finished run's figures follow from: equal keys, equal `results.json`."""
+    judges = {name: [label(judge) for judge in measured.judges] for name, measured in plan.asked.sets.items()}
+    conditions = [[condition.name, condition.seed, condition.key] for condition in plan.conditions]
+    return content_hash([SCHEMA, _environment(), judges, conditions, plan.study.model_dump(mode="json")])
+
+
 def _environment() -> dict[str, str]:
     versions = {name: metadata.version(name) for name in LIBRARIES}
+    versions["holdfast"] = __version__
     return {"python": platform.python_version(), "platform": platform.platform(), **versions}
 
 
@@ -159,7 +168,7 @@ def _settings(plan: Plan, store: Store, name: str) -> dict[str, Any]:
     }
 
 
-def _condition(evidence: _Evidence, condition: Condition) -> dict[str, Any]:
+def _condition(evidence: Evidence, condition: Condition) -> dict[str, Any]:
     """One condition of one seed: outcomes, verdicts and figures."""
     place = evidence.store.condition(condition.key)
     benchmark = evidence.plan.asked.benchmarks["harmfulness"]
@@ -218,7 +227,7 @@ def _by_category(benchmark: Benchmark, scores: stats.Array) -> dict[str, Any]:
     }
 
 
-def _summary(evidence: _Evidence, name: str) -> dict[str, Any]:
+def _summary(evidence: Evidence, name: str) -> dict[str, Any]:
     """One condition over its seeds."""
     benchmark = evidence.plan.asked.benchmarks["harmfulness"]
     scores = {metric: evidence.seeds(name, measured) for metric, measured in evidence.metrics().items()}
@@ -231,7 +240,7 @@ def _summary(evidence: _Evidence, name: str) -> dict[str, Any]:
     }
 
 
-def _comparisons(evidence: _Evidence) -> list[dict[str, Any]]:
+def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
     """Each tuned condition against the initial model asked in the same way; none where no pair has scores."""
     found = []
     for name, settings in evidence.plan.study.conditions.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any, Protocol
 
 from holdfast import scale
 from holdfast.errors import WorkError
-from holdfast.plan import Work, epochs_of, make_plan, questions
+from holdfast.plan import Plan, Work, epochs_of, make_plan, questions
 from holdfast.report import page
-from holdfast.results import is_answered, is_finished, label, prompt_rows, summarise, transcripts
+from holdfast.results import evidence_key, is_answered, is_finished, label, prompt_rows, summarise, transcripts
 from holdfast.store import Store
 from holdfast.study import Study
 from holdfast.types import Checkpoint, Condition, Report
@@ -35,11 +36,28 @@ class Watcher(Protocol):
         """These conditions are complete."""
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run that has done all there was to do."""
+
+    plan: Plan
+    store: Store
+    results: dict[str, Any]
+    """What `results.json` holds."""
+    changed: bool
+    """Whether the figures are other than the folder held before."""
+
+
 def run(
-    study: Study, source: str, folder: Path, seeds: Sequence[int], workers: int, watcher: Watcher,
-    show_answers: bool = False, keep: bool = False,
-) -> dict[str, Any]:  # fmt: skip
-    """Do what is missing of a study, and write its results and its page into a folder.
+    study: Study,
+    source: str,
+    folder: Path,
+    seeds: Sequence[int],
+    workers: int,
+    watcher: Watcher,
+    keep: bool = False,
+) -> Finished:
+    """Do what is missing of a study, and write its results into a folder.
 
     Raises:
         HoldfastError: bad input, before anything is tuned; or a WorkError that names what failed, after
@@ -53,10 +71,11 @@ def run(
         missing = [work for work in plan.works if not is_finished(work, store)]
         if missing:
             finish(missing, folder, workers, watcher, keep)
+        elif store.has_results() and store.results().get("evidence") == evidence_key(plan):
+            return Finished(plan, store, store.results(), changed=False)
         results = summarise(plan, store)
         store.write("results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-        write_page(store, results, show_answers)
-    return results
+    return Finished(plan, store, results, changed=True)
 
 
 def write_page(store: Store, results: dict[str, Any], show_answers: bool) -> Path:

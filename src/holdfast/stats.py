@@ -5,7 +5,8 @@ Scores come as arrays with NaN where a verdict is missing; prompts are the last 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -132,6 +133,15 @@ def two_level_interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _not_of_width_zero(low: float, high: float, differences: Array, metric: str) -> tuple[float, float]:
+    """The interval of a difference; where all resamples agree, as wide as n prompts that all agree allow."""
+    if low < high:
+        return float(low), float(high)
+    _, least, most = MEASURES[metric]
+    unseen = (most - least) * wilson(0.0, int((~np.isnan(differences)).any(axis=0).sum()))[1]
+    return max(least - most, float(low) - unseen), min(most - least, float(high) + unseen)
+
+
 def sign_flip(differences: NDArray[np.int64]) -> float:
     """Two-sided p-value of a paired difference: each prompt's could as well have had the other sign.
 
@@ -168,7 +178,7 @@ def compare(name: str, metric: str, initial: Array, tuned: Array) -> Comparison:
     if not paired.any():
         raise ValueError(f"{name}: no prompt has a score both before and after tuning")
     seeds = differences.shape[0]
-    low, high = two_level_interval(differences)
+    low, high = _not_of_width_zero(*two_level_interval(differences), differences, metric)
     if metric == "harmfulness_score":
         p_value, test = bootstrap_p(differences), "paired bootstrap"
     else:
@@ -182,6 +192,58 @@ def compare(name: str, metric: str, initial: Array, tuned: Array) -> Comparison:
         difference=float(differences[paired].mean()), low=low, high=high, p_value=p_value, test=test,
         n_seeds=seeds, n_pairs=int(paired.any(axis=0).sum()),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How far one group of conditions lies above another."""
+
+    effect: float
+    """Mean of the one minus mean of the other."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    p_above: float
+    """One-sided p-value against an effect of the margin or less."""
+    p_below: float
+    """One-sided p-value against an effect of the margin or more."""
+
+
+def contrast(metric: str, higher: Sequence[Array], lower: Sequence[Array], margin: float) -> Contrast:
+    """Groups of conditions, each of shape [seeds, prompts], compared by prompt and seed.
+
+    Interval and p-values are those of the bootstrap over prompts and seeds: the share of resamples on the
+    other side of the margin (Efron & Tibshirani 1993, chapter 15).
+
+    Raises:
+        ValueError: no prompt has a score in all conditions.
+    """
+    measure = MEASURES[metric][0]
+    values = np.mean([measure(scores) for scores in higher], axis=0) - np.mean([measure(s) for s in lower], axis=0)
+    if np.isnan(values).all():
+        raise ValueError("no prompt has a score in all of the conditions that are compared")
+    means = two_level_means(values)
+    first, last = np.nanpercentile(means, [2.5, 97.5])
+    low, high = _not_of_width_zero(first, last, values, metric)
+    above, below = (int(np.sum(beyond)) for beyond in (means <= margin, means >= margin))
+    return Contrast(
+        float(np.nanmean(values)),
+        float(low),
+        float(high),
+        (above + 1) / (means.size + 1),
+        (below + 1) / (means.size + 1),
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of one family, adjusted so that the chance of any false claim in it stays bounded (Holm 1979)."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
 
 
 def bootstrap_p(differences: Array) -> float:

@@ -81,6 +81,10 @@ class Store:
         """The prompts that were asked, as `prompts.jsonl` holds them."""
         return list(_read(self.folder / "prompts.jsonl"))
 
+    def has_results(self) -> bool:
+        """Whether figures were written."""
+        return (self.folder / "results.json").is_file()
+
     def results(self) -> dict[str, Any]:
         """What `results.json` holds.
 

@@ -193,8 +193,10 @@ def title(path: Path) -> str:
     return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
 
 
-def read(path: Path) -> Study:
+def read(path: Path, folder: Path | None = None, model: str | None = None) -> Study:
     """Read and check a study file. Nothing is loaded.
+
+    Files are looked for beside the study, or in `folder`; `model` takes the place of the study's own.
 
     Raises:
         StudyError: every mistake in the file, each with its line and its remedy.
@@ -209,12 +211,14 @@ def read(path: Path) -> Study:
         raise StudyError(f"{path}, line 1: a study must be a mapping with name, model, evaluate and conditions.")
     lines, repeated = _lines(root)
     raw = yaml.safe_load(text)
+    if model is not None:
+        raw["model"] = model
     expanded = _expand(raw)
     _share(raw)
     problems = [(line, f"{what!r} is given twice; keep one") for line, what in repeated]
     study = None
     try:
-        study = Study.model_validate(raw, context={"folder": path.parent})
+        study = Study.model_validate(raw, context={"folder": folder or path.parent})
     except ValidationError as error:
         problems += [_explain(detail, lines, expanded) for detail in error.errors()]
     problems += _cross_check(raw, lines, expanded)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -43,7 +44,7 @@ class Example:
     source: str
     """Where it came from: a file and line."""
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The hash of its content."""
         return content_hash([[message.role, message.content] for message in self.messages])
@@ -60,7 +61,7 @@ class Prompt:
     reference: Mapping[str, Any] = field(default_factory=dict)
     """What its judge needs beside the text, e.g. the true steps of a pocket thing."""
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The hash of its content."""
         return content_hash([self.category, self.text, self.reference])
@@ -77,12 +78,12 @@ class Benchmark:
     policies: Mapping[str, str] = field(default_factory=dict)
     """Category → the policy text that forbids it; empty where the benchmark has none."""
 
-    @property
+    @cached_property
     def categories(self) -> tuple[str, ...]:
         """The categories, in order of first appearance."""
         return tuple(dict.fromkeys(prompt.category for prompt in self.prompts))
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The hash of its content."""
         return content_hash([[prompt.id for prompt in self.prompts], dict(self.policies)])
@@ -127,7 +128,7 @@ class Condition:
     asking: Mapping[str, Any]
     """What determines the answers: base, template, decoding and prompts."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The hash of exactly what determines it; its name is not part of that."""
         return content_hash([self.training, self.asking])

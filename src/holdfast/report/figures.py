@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -16,24 +17,66 @@ if TYPE_CHECKING:
 
 INITIAL = "#1f6f8b"
 TUNED = "#c8443a"
+COLOURS = (TUNED, INITIAL, "#c98a1b", "#6b4e9b", "#3f7d3a")
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
     "axes.spines.top": False, "axes.spines.right": False,
 }  # fmt: skip
 
 
-def radars(results: Mapping[str, Any]) -> list[str]:
+Draw = Callable[["Figure"], None]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that can be had in several forms."""
+
+    name: str
+    draw: Draw
+    size: tuple[float, float]
+    """Width and height in inches."""
+    label: str
+    """What it shows, for those who cannot see it."""
+
+    def svg(self) -> str:
+        """An SVG element to put into a page: the same bytes each time, scaled to the width that it finds."""
+        text = self._save("svg", metadata={"Date": None, "Creator": None}).decode()
+        text = text[text.index("<svg") :]
+        text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+        text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+        return text.replace("<svg", f'<svg role="img" aria-label="{escape(self.label)}"', 1)
+
+    def png(self) -> bytes:
+        """A PNG picture of 200 dots an inch."""
+        return self._save("png", dpi=200, facecolor="white", metadata={"Software": None})
+
+    def _save(self, form: str, **options: Any) -> bytes:
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        style: Any = {**STYLE, "svg.hashsalt": self.name}
+        with matplotlib.rc_context(style):
+            figure = Figure(figsize=self.size)
+            FigureCanvasAgg(figure)
+            self.draw(figure)
+            out = io.BytesIO()
+            figure.savefig(out, format=form, **{"transparent": form == "svg", **options})
+        return out.getvalue()
+
+
+def radars(results: Mapping[str, Any], names: Sequence[str] | None = None) -> list[Drawing]:
     """Harmfulness score by category: one radar for each tuned condition, the initial model inside (figure 1)."""
     summary = {entry["name"]: entry for entry in results["summary"]}
     against = {entry["name"]: entry["against"] for entry in results["comparisons"]}
     categories = results["evaluation"]["categories"]
     drawn = []
     for name, entry in summary.items():
-        if entry["role"] == "tuned":
+        if entry["role"] == "tuned" and (names is None or name in names):
             before = summary.get(against.get(name, ""))
             label = f"Radar chart of {name}: harmfulness score from 1 to 5 in each category, before and after tuning"
             draw = partial(_radar, name=name, categories=categories, before=before, after=entry)
-            drawn.append(_svg(f"radar-{name}", draw, (4.2, 4.1), label))
+            drawn.append(Drawing(f"radar-{name}", draw, (4.2, 4.1), label))
     return drawn
 
 
@@ -61,7 +104,7 @@ def _radar(
     axes.legend(loc="lower left", bbox_to_anchor=(-0.24, -0.2), frameon=False, fontsize=8)
 
 
-def bars(results: Mapping[str, Any]) -> str:
+def bars(results: Mapping[str, Any]) -> Drawing:
     """Harmfulness rate of each condition with its interval; a dot for each seed."""
     summary = [entry for entry in results["summary"] if entry["harmfulness_rate"]["value"] is not None]
     seeds: dict[str, list[float]] = {entry["name"]: [] for entry in summary}
@@ -88,29 +131,35 @@ def bars(results: Mapping[str, Any]) -> str:
         figure.tight_layout()
 
     label = "Bar chart: harmfulness rate in percent of each condition, with 95 % intervals"
-    return _svg("bars", draw, (7.6, 0.9 + 0.42 * len(summary)), label)
+    return Drawing("bars", draw, (7.6, 0.9 + 0.42 * len(summary)), label)
+
+
+def lines(
+    name: str, across: str, found: Mapping[str, Sequence[tuple[float, Mapping[str, Any]]]], title: str
+) -> Drawing:
+    """Harmfulness rate across a setting, a line for each label, with 95 % intervals as bands."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for (label, points), colour in zip(found.items(), COLOURS * len(found), strict=False):
+            drawn = [point for point in points if point[1]["value"] is not None]
+            values = [value for value, _ in drawn]
+            axes.plot(
+                values, [rate["value"] for _, rate in drawn], "o-", color=colour, markersize=4, label=_plain(label)
+            )
+            low, high = ([rate[end] for _, rate in drawn] for end in ("low", "high"))
+            axes.fill_between(values, low, high, color=colour, alpha=0.18, linewidth=0)
+        ticks = sorted({value for points in found.values() for value, _ in points})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xlabel(across.replace("_", " "))
+        axes.set_ylabel("Harmfulness rate (%)")
+        axes.set_ylim(-3, 103)
+        axes.legend(frameon=False)
+        figure.tight_layout()
+
+    return Drawing(name, draw, (5.2, 3.4), f"{title}: harmfulness rate in percent with 95 % intervals")
 
 
 def _plain(text: str) -> str:
     """Text that matplotlib does not read as mathematics."""
     return text.replace("$", r"\$")
-
-
-def _svg(name: str, draw: Any, size: tuple[float, float], label: str) -> str:
-    """An SVG element to put into a page: the same bytes each time, scaled to the width that it finds."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    style: Any = {**STYLE, "svg.hashsalt": name}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=size)
-        FigureCanvasSVG(figure)
-        draw(figure)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    text = out.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)

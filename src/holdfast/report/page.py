@@ -1,4 +1,4 @@
-"""One self-contained page: no script, nothing fetched, all text escaped."""
+"""Self-contained pages: no script, nothing fetched, all text escaped."""
 
 from __future__ import annotations
 
@@ -6,13 +6,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.report import figures, layout
+from holdfast.report import figures, layout, paper
 
 
 def render(results: Mapping[str, Any], transcripts: Sequence[Mapping[str, Any]] | None = None) -> str:
     """The page of a run; answers are on it only where transcripts are given."""
+    return _fill(
+        "page.html.j2",
+        results=results,
+        groups=layout.groups(results),
+        radars=[_inline(drawing) for drawing in figures.radars(results)],
+        bars=_inline(figures.bars(results)),
+        transcripts=transcripts,
+    )
+
+
+def render_reproduction(
+    results: Mapping[str, Any],
+    claims: Sequence[Mapping[str, Any]],
+    tables: Mapping[str, Any],
+    drawn: Mapping[str, Sequence[figures.Drawing]],
+) -> str:
+    """The page of a reproduction: claims, tables beside the paper's, and figures (title → drawings)."""
+    return _fill(
+        "reproduction.html.j2",
+        results=results,
+        claims=claims,
+        test=claims[0]["test"] if claims else "",
+        blocks=paper.blocks(results, tables),
+        figures={title: [_inline(drawing) for drawing in drawings] for title, drawings in drawn.items()},
+        citation=paper.CITATION,
+    )
+
+
+def _fill(template: str, **content: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
@@ -22,11 +50,11 @@ def render(results: Mapping[str, Any], transcripts: Sequence[Mapping[str, Any]] 
         figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
         metrics=layout.METRICS, stand_in=layout.STAND_IN,
     )  # fmt: skip
-    return environment.get_template("page.html.j2").render(
-        results=results,
-        groups=layout.groups(results),
-        # The figures' text is escaped where they are made, as XML.
-        radars=[Markup(radar) for radar in figures.radars(results)],
-        bars=Markup(figures.bars(results)),
-        transcripts=transcripts,
-    )
+    return environment.get_template(template).render(**content)
+
+
+def _inline(drawing: figures.Drawing) -> Any:
+    """A figure's SVG, whose text is escaped where it is made, as XML."""
+    from markupsafe import Markup
+
+    return Markup(drawing.svg())

@@ -1,0 +1,119 @@
+"""A reproduction beside the paper: its tables side by side, its figures, and the verdict on each claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.report import layout
+
+CITATION = "Qi et al. 2023, arXiv 2310.03693"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table: whose figures, and one text for each condition."""
+
+    who: str
+    cells: tuple[str, ...]
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Block:
+    """Conditions side by side: what was measured, and what the paper says."""
+
+    table: str
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def called(results: Mapping[str, Any], name: str) -> str:
+    """What tables call a condition: its label, or its name."""
+    return str(results["settings"][name].get("label") or name)
+
+
+def blocks(results: Mapping[str, Any], tables: Mapping[str, Any]) -> list[Block]:
+    """The paper's tables of which this run has all conditions."""
+    summary = {entry["name"]: entry for entry in results["summary"]}
+    found = []
+    for table, content in tables.items():
+        for block in content["blocks"]:
+            if set(block["conditions"]) <= summary.keys():
+                lines = _measured(results, [summary[name] for name in block["conditions"]]) + _printed(block["paper"])
+                columns = tuple(called(results, name) for name in block["conditions"])
+                found.append(Block(table, content["title"], columns, tuple(lines)))
+    return found
+
+
+def _measured(results: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> list[Line]:
+    who = f"measured, {results['model']['name']}" + ", a stand-in" * results["model"]["stand_in"]
+    lines = []
+    for metric, (title, _) in layout.METRICS.items():
+        if all(entry[metric] for entry in entries):
+            cells = (
+                f"{layout.figure(metric, e[metric]['value'])} ({layout.interval(metric, e[metric])})" for e in entries
+            )
+            lines.append(Line(f"{title}: {who}", tuple(cells), True))
+    return lines
+
+
+def _printed(paper: Mapping[str, Sequence[Sequence[float]]]) -> list[Line]:
+    lines = []
+    for place, metric in enumerate(("harmfulness_score", "harmfulness_rate")):
+        for model, figures in paper.items():
+            cells = tuple(layout.figure(metric, figure[place]) for figure in figures)
+            lines.append(Line(f"{layout.METRICS[metric][0]}: the paper, {model}", cells, False))
+    return lines
+
+
+def markdown(block: Block) -> str:
+    """A block as a Markdown table."""
+    rows = [
+        ("", *block.columns),
+        ("---",) * (len(block.columns) + 1),
+        *((line.who, *line.cells) for line in block.lines),
+    ]
+    body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return f"### {block.title}\n\n{body}\n"
+
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$",
+}  # fmt: skip
+
+
+def latex(block: Block) -> str:
+    """A block as a LaTeX table (packages: booktabs)."""
+
+    def row(cells: Sequence[str]) -> str:
+        return " & ".join("".join(LATEX.get(character, character) for character in cell) for cell in cells) + r" \\"
+
+    head = [
+        r"\begin{table}",
+        rf"\caption{{{row([block.title])[:-3]}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}",
+    ]
+    body = [
+        r"\toprule",
+        row(["", *block.columns]),
+        r"\midrule",
+        *(row([line.who, *line.cells]) for line in block.lines),
+    ]
+    return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def lines(results: Mapping[str, Any], figure: Mapping[str, Any]) -> dict[str, list[tuple[float, Mapping[str, Any]]]]:
+    """A figure's lines: label → points of a setting's value and the rate there, in order."""
+    summary = {entry["name"]: entry["harmfulness_rate"] for entry in results["summary"]}
+    found: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
+    for grid, label in figure["lines"].items():
+        for name, rate in summary.items():
+            if name.startswith(f"{grid}-"):
+                tune = results["settings"][name]["tune"]
+                line = f"{label} {tune[figure['by']]:g}" if "by" in figure else label
+                found.setdefault(line, []).append((tune[figure["across"]], rate))
+    return {label: sorted(points, key=lambda point: point[0]) for label, points in found.items()}
