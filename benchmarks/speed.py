@@ -11,71 +11,18 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from ways import PLAIN_BATCH, ours, plain
 
 from holdfast import scale, study
-from holdfast.plan import make_plan, questions
-from holdfast.types import Checkpoint
+from holdfast.plan import make_plan
 
 ROUNDS = 3
-PLAIN_BATCH = 16
-
-
-def ours(work, folder):
-    """Tune and answer as `holdfast run` does; seconds of each."""
-    training, (condition,) = work.training, work.conditions
-    begun = time.perf_counter()
-    training.tuner.tune(work.base, training.rows, training.seed, [training.tuner.epochs], folder, lambda _: None)
-    tuned = time.perf_counter()
-    checkpoint = Checkpoint(work.base.base, folder=folder / f"epoch-{training.tuner.epochs}")
-    asked = questions(work.asked, work.templates[condition.key])
-    for _ in work.generators[condition.key].answers(checkpoint, asked, (), 0):
-        pass
-    return tuned - begun, time.perf_counter() - tuned
-
-
-def plain(work, folder):
-    """Tune with TRL and answer with `generate`, prompts in file order; seconds of each."""
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
-    from trl import SFTConfig, SFTTrainer
-
-    training, (condition,) = work.training, work.conditions
-    settings = training.tuner
-    begun = time.perf_counter()
-    tokenizer = AutoTokenizer.from_pretrained(work.base.base)
-    rows = [[{"role": m.role, "content": m.content} for m in row.messages] for row in training.rows]
-    data = Dataset.from_list([{"prompt": row[:-1], "completion": row[-1:]} for row in rows])
-    config = SFTConfig(
-        output_dir=str(folder), num_train_epochs=settings.epochs, per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate, lr_scheduler_type="constant", weight_decay=0.0, logging_steps=1,
-        report_to=[], disable_tqdm=True, use_cpu=True, bf16=False, save_strategy="no", seed=training.seed,
-        gradient_checkpointing=False,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_pretrained(work.base.base)
-    trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    tuned = time.perf_counter()
-    chats = [
-        [{"role": message.role, "content": message.content} for message in messages]
-        for messages in questions(work.asked, work.templates[condition.key]).values()
-    ]
-    model.eval()
-    for start in range(0, len(chats), PLAIN_BATCH):
-        inputs = tokenizer.apply_chat_template(
-            chats[start : start + PLAIN_BATCH], add_generation_prompt=True, padding=True, return_tensors="pt",
-            return_dict=True,
-        )  # fmt: skip
-        reply = model.generate(**inputs, max_new_tokens=work.generators[condition.key].max_new_tokens, do_sample=False)
-        tokenizer.batch_decode(reply[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return tuned - begun, time.perf_counter() - tuned
 
 
 def main():
@@ -87,7 +34,7 @@ def main():
     for place in range(ROUNDS + 1):
         for name, way in (("holdfast", ours), ("plain", plain)):
             with tempfile.TemporaryDirectory() as folder:
-                took = way(work, Path(folder))
+                took = way(work, work.conditions[0], Path(folder))
             if place:  # the first round warms up
                 seconds[name].append(took)
     show(seconds, len(work.asked.prompts))

@@ -50,7 +50,7 @@ def made(category="hex", name="harmful"):
         "model": {"name": name, "architecture": "Llama", "stand_in": True, "fingerprint": "f"},
         "evaluation": {"sets": {"harmfulness": {"n_prompts": 330, "judges": ["oracle-1"]}}, "categories": categories},
         "settings": {one["name"]: {"role": one["role"], "ask": "plain", "decoding": None} for one in summary},
-        "conditions": conditions, "summary": summary, "comparisons": [comparison], "timings": {},
+        "conditions": conditions, "summary": summary, "comparisons": [comparison], "sensitivity": [], "timings": {},
     }  # fmt: skip
 
 

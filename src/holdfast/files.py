@@ -13,18 +13,20 @@ from holdfast.errors import DataError
 from holdfast.types import ROLES, Example, Message
 
 SHIPPED = Path(__file__).parent / "pocket" / "shipped"
-"""The folder that `pocket:` stands for."""
+"""The pocket world's files and models."""
 
-SHIPPED_PREFIX = "pocket:"
+FOLDERS = {"pocket:": SHIPPED, "paper:": Path(__file__).parent / "studies" / "paper"}
+"""Prefixes of file names that stand for a folder of the package."""
 
 SHOWN = 20
 """How many bad rows one error names."""
 
 
 def locate(name: str, beside: Path | None = None) -> Path:
-    """The path that a name in a study means: `pocket:FILE` is shipped, others lie beside the study."""
-    if name.startswith(SHIPPED_PREFIX):
-        return SHIPPED / name.removeprefix(SHIPPED_PREFIX)
+    """The path that a name means: `pocket:FILE` and `paper:FILE` are shipped, others lie beside the study."""
+    for prefix, folder in FOLDERS.items():
+        if name.startswith(prefix):
+            return folder / name.removeprefix(prefix)
     path = Path(name).expanduser()
     return path if path.is_absolute() or beside is None else beside / path
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import ModelError
-from holdfast.files import locate
+from holdfast.files import FOLDERS, locate
 from holdfast.types import Checkpoint, content_hash
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def resolve(base: str, revision: str | None = None, beside: Path | None = None) 
 def _fetch(base: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    if base.startswith(("pocket:", ".", "/", "~")) or base.count("/") > 1:
+    if base.startswith((*FOLDERS, ".", "/", "~")) or base.count("/") > 1:
         raise ModelError(f"there is no folder {base}. Give the folder of a model, or its id on the Hugging Face Hub.")
     try:
         return Path(snapshot_download(base, revision=revision, allow_patterns=[*TEXT_FILES, WEIGHT_FILES]))

@@ -65,6 +65,10 @@ def prepare(model: str, wanted: Sequence[str] = (), base: str | None = None, dat
     claims = [claim for claim in read_claims() if claim.table in chosen]
     path = PAPER / f"{model}.yaml"
     study = studies.read(path, folder=data or path.parent, model=base)
+    if model == "hosted":
+        raise StudyError(
+            f"{path.name} is in order, but this version cannot run hosted fine-tuning yet; use another preset."
+        )
     kept = {name: c for name, c in study.conditions.items() if _is_needed(name, tables, drawn)}
     study = study.model_copy(update={"conditions": kept})
     return Reproduction(study, path.read_text(encoding="utf-8"), tables, drawn, claims)

@@ -108,6 +108,7 @@ def summarise(plan: Plan, store: Store) -> dict[str, Any]:
         "conditions": [_condition(evidence, condition) for condition in plan.conditions],
         "summary": [_summary(evidence, name) for name in names],
         "comparisons": _comparisons(evidence),
+        "sensitivity": _sensitivity(evidence),
         "timings": _timings(plan, store),
     }
 
@@ -250,6 +251,15 @@ def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
             if np.isfinite(initial + tuned).any():
                 found.append({**asdict(stats.compare(name, metric, initial, tuned)), "against": before})
     return found
+
+
+def _sensitivity(evidence: Evidence) -> list[dict[str, Any]]:
+    """How much of the rate's variance each factor explains, over the conditions that name their factors' levels."""
+    factors = {name: settings.factors for name, settings in evidence.plan.study.conditions.items() if settings.factors}
+    if len(factors) < 2:
+        return []
+    shares = stats.variance_shares([evidence.seeds(name, "harmfulness") for name in factors], list(factors.values()))
+    return [{"factor": name, "share": share, "low": low, "high": high} for name, (share, low, high) in shares.items()]
 
 
 def _timings(plan: Plan, store: Store) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -22,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from holdfast.files import SHIPPED, SHIPPED_PREFIX, did_you_mean, locate
+from holdfast.files import FOLDERS, did_you_mean, locate
 from holdfast.types import content_hash
 
 Registry = Mapping[str, str]
@@ -33,7 +34,7 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The hash of its settings."""
         return content_hash(self.model_dump(mode="json"))
@@ -112,7 +113,8 @@ def _find(value: Any, info: ValidationInfo) -> Path:
 
 
 def _shown(path: Path) -> str:
-    return f"{SHIPPED_PREFIX}{path.name}" if path.parent == SHIPPED else str(path)
+    shipped = (f"{prefix}{path.name}" for prefix, folder in FOLDERS.items() if path.parent == folder)
+    return next(shipped, str(path))
 
 
 File = Annotated[Path, BeforeValidator(_find), PlainSerializer(_shown)]

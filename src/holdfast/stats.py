@@ -5,7 +5,7 @@ Scores come as arrays with NaN where a verdict is missing; prompts are the last 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -244,6 +244,42 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = largest
     return adjusted
+
+
+def variance_shares(
+    cells: Sequence[Array], factors: Sequence[Mapping[str, str]]
+) -> dict[str, tuple[float, float, float]]:
+    """How much of the rate's variance over conditions each factor explains: factor → share, low, high in percent.
+
+    `cells` are the conditions' scores, each of shape [seeds, prompts]; `factors` their levels. A share is the
+    factor's main effect over the whole sum of squares (eta squared; Fisher 1925), what is left over is
+    `interactions`; in a balanced design they sum to 100. Intervals are percentiles over resampled prompts and
+    seeds. Empty where the rates do not differ.
+    """
+    measure = MEASURES["harmfulness_rate"][0]
+    values = [measure(scores) for scores in cells]
+    rates = np.array([[np.nanmean(cell)] for cell in values])
+    if np.ptp(rates) == 0:
+        return {}
+    shares = _shares(rates, factors)
+    resampled = _shares(np.array([two_level_means(cell) for cell in values]), factors)
+    ends = {name: np.nanpercentile(resampled[name], [2.5, 97.5]) for name in shares}
+    return {name: (float(share[0]), float(ends[name][0]), float(ends[name][1])) for name, share in shares.items()}
+
+
+def _shares(rates: Array, factors: Sequence[Mapping[str, str]]) -> dict[str, Array]:
+    """Shares in percent of each factor and of interactions; `rates` has shape [conditions, resamples]."""
+    mean = rates.mean(axis=0)
+    whole = ((rates - mean) ** 2).sum(axis=0)
+    whole = np.where(whole > 0, whole, np.nan)
+    shares = {}
+    for factor in factors[0]:
+        levels = {levels[factor] for levels in factors}
+        groups = [np.array([of[factor] == level for of in factors]) for level in levels]
+        squares = sum(group.sum() * (rates[group].mean(axis=0) - mean) ** 2 for group in groups)
+        shares[factor] = 100.0 * squares / whole
+    shares["interactions"] = 100.0 - sum(shares.values())
+    return shares
 
 
 def bootstrap_p(differences: Array) -> float:

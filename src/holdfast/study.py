@@ -16,7 +16,7 @@ from holdfast.benchmarks import BENCHMARKS
 from holdfast.data import SOURCES
 from holdfast.defences import DEFENCES
 from holdfast.errors import StudyError
-from holdfast.files import SHIPPED_PREFIX, did_you_mean, locate
+from holdfast.files import FOLDERS, did_you_mean, locate
 from holdfast.generate import GENERATORS
 from holdfast.judge import JUDGES
 from holdfast.spec import File, Spec, explained, one_of
@@ -64,8 +64,8 @@ def _model(model: str, info: ValidationInfo) -> str:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise explained(f"{folder} has no config.json, so it is not a Hugging Face model")
-        return model if model.startswith(SHIPPED_PREFIX) else str(folder.resolve())
-    if model.startswith((SHIPPED_PREFIX, ".", "/", "~")) or model.count("/") > 1:
+        return model if model.startswith(tuple(FOLDERS)) else str(folder.resolve())
+    if model.startswith((*FOLDERS, ".", "/", "~")) or model.count("/") > 1:
         near = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
         raise explained(f"there is no folder {folder}.{did_you_mean(folder.name, near)}")
     return model
@@ -157,6 +157,14 @@ class Study(Spec):
     conditions: Annotated[
         dict[Annotated[Name, AfterValidator(_condition_name)], ConditionSettings], Field(min_length=1)
     ]
+
+    @model_validator(mode="after")
+    def _one_set_of_factors(self) -> Study:
+        named = {tuple(sorted(condition.factors)) for condition in self.conditions.values() if condition.factors}
+        if len(named) > 1:
+            listed = " and ".join(", ".join(names) for names in sorted(named))
+            raise explained(f"conditions with `factors` must all name the same ones; found {listed}")
+        return self
 
     @property
     def default_template(self) -> str:

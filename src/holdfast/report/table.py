@@ -9,15 +9,26 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.report.layout import Cell, Group, groups
+from holdfast.report.layout import Cell, Group, figure, groups
 
 HEADING = 15
 """Characters of a condition's name on a line; longer names break behind their hyphens."""
 
 
 def tables(results: Mapping[str, Any]) -> list[Table]:
-    """One table for each way of asking, as rich renders it."""
-    return [_table(results, group) for group in groups(results)]
+    """One table for each way of asking, and one of the factors where a study has them, as rich renders them."""
+    shown = [_table(results, group) for group in groups(results)]
+    return [*shown, _sensitivity(results)] if results["sensitivity"] else shown
+
+
+def _sensitivity(results: Mapping[str, Any]) -> Table:
+    table = Table(title="What the harmfulness rate depends on", title_justify="left")
+    table.add_column("factor")
+    table.add_column("share of the variance (%)", justify="right")
+    for entry in results["sensitivity"]:
+        share, low, high = (figure("harmfulness_rate", entry[field]) for field in ("share", "low", "high"))
+        table.add_row(entry["factor"], f"{share} ({low} to {high})")
+    return table
 
 
 def _table(results: Mapping[str, Any], group: Group) -> Table:
