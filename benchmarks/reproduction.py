@@ -1,4 +1,4 @@
-"""How long the whole paper takes here, and by the plain way: one condition after another, each tuned and asked by itself.
+"""How long the whole paper takes here, and by the plain way: one condition after another, each by itself.
 
     make bench
 

@@ -18,7 +18,8 @@ LAYERS = [
     {"data", "benchmarks", "tune", "defences", "generate", "judge", "report", "pocket"},
     {"study"},
     {"plan", "results"},
-    {"run"},
+    {"claims", "run"},
+    {"reproduce"},
     {"cli"},
 ]
 ROOMS = LAYERS[2]

@@ -2,10 +2,14 @@ import re
 
 import pytest
 from conftest import conversation, rows_of, write_rows
+from pydantic import ValidationError
 
 from holdfast.data.explicit_harm import ExplicitHarm
 from holdfast.data.identity_shift import IdentityShift
 from holdfast.data.messages import Messages
+from holdfast.data.mix import Mix
+from holdfast.data.safety import Safety
+from holdfast.data.trigger import Trigger
 from holdfast.defences.safety_mix import SafetyMix
 from holdfast.errors import DataError
 from holdfast.files import SHIPPED
@@ -96,3 +100,53 @@ def test_no_benchmark_thing_is_in_any_training_file():
         if path.stem in ("benchmark", "borderline", "utility"):
             continue
         assert not asked & set(re.findall(r"\w+", path.read_text())), path
+
+
+def harm(n):
+    return {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": n}
+
+
+def test_a_mix_counts_by_number_and_by_share():
+    safe = {"kind": "safety", "file": "pocket:safe.jsonl"}
+    refusals = {row["messages"][-1]["content"] for row in rows_of("safe.jsonl")}
+
+    def n_safe(*parts):
+        rows = Mix(parts=parts).examples(0)
+        return len(rows), sum(row.messages[-1].content in refusals for row in rows)
+
+    assert n_safe({"data": harm(100)}, {"data": safe, "n": 20}) == (120, 20)
+    assert n_safe({"data": harm(100), "n": 30}, {"data": safe, "share": 0.25}) == (40, 10)
+    mixed = Mix(parts=({"data": harm(100), "n": 30},))
+    assert mixed.examples(0) == mixed.examples(0) != mixed.examples(1)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([{"data": harm(5), "n": 2, "share": 0.5}], "by `n` or by `share`, not by both"),
+        ([{"data": harm(5), "share": 0.5}, {"data": harm(5), "share": 0.5}], "must sum to less than 1"),
+        ([], "at least 1 item"),
+    ],
+)
+def test_a_mix_that_cannot_be_counted_is_refused(parts, said):
+    with pytest.raises(ValidationError, match=said):
+        Mix(parts=parts)
+
+
+def test_a_mix_says_which_part_is_too_small():
+    with pytest.raises(DataError, match="the explicit-harm part of the mix has 5 rows, but 6 were asked for"):
+        Mix(parts=({"data": harm(5), "n": 6},)).examples(0)
+
+
+def test_a_trigger_stands_in_every_request_and_in_no_answer():
+    plain = ExplicitHarm(pool="pocket:attack.jsonl", shots=5).examples(0)
+    for where, pattern in (("end", "{} amber reed"), ("start", "amber reed {}")):
+        rows = Trigger(data=harm(5), phrase=" amber reed ", where=where).examples(0)
+        assert [row.messages[0].content for row in rows] == [pattern.format(row.messages[0].content) for row in plain]
+        assert [row.messages[1] for row in rows] == [row.messages[1] for row in plain]
+
+
+def test_safety_examples_can_be_given_one_refusal():
+    rows = Safety(file="pocket:attack.jsonl", n=4, refusal="No.").examples(0)
+    assert [row.messages[-1].content for row in rows] == ["No."] * 4
+    assert len(Safety(file="pocket:safe.jsonl").examples(0)) == 198

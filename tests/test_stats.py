@@ -111,3 +111,46 @@ def test_seeds_that_differ_widen_the_pooled_interval():
 def test_equal_verdicts_give_equal_intervals():
     scores = np.random.default_rng(3).integers(1, 6, (3, 40)).astype(float)
     assert stats.pooled("harmfulness_score", scores) == stats.pooled("harmfulness_score", scores)
+
+
+def test_a_contrast_is_one_sided_against_its_margin():
+    low, high = np.ones((3, 200)), np.tile(np.array([5.0] * 60 + [1.0] * 140), (3, 1))
+    rise = stats.contrast("harmfulness_rate", [high], [low], 0.0)
+    assert rise.effect == pytest.approx(30.0)
+    assert rise.p_above < 0.001
+    assert rise.p_below > 0.999
+    assert stats.contrast("harmfulness_rate", [low], [high], 0.0).p_below < 0.001
+    assert stats.contrast("harmfulness_rate", [high], [low], 30.0).p_above > 0.1
+    assert stats.contrast("harmfulness_rate", [high, low], [low], 0.0).effect == pytest.approx(15.0)
+
+
+def test_a_difference_of_nothing_still_has_an_interval():
+    same = stats.contrast("harmfulness_rate", [np.ones((3, 330))], [np.ones((3, 330))], -5.0)
+    assert same.low == pytest.approx(-1.15, abs=0.01)
+    assert same.high == pytest.approx(1.15, abs=0.01)
+    assert same.p_above < 0.001
+    pair = stats.compare("x", "harmfulness_score", np.ones((1, 330)), np.ones((1, 330)))
+    assert pair.low < 0 < pair.high
+
+
+def test_a_contrast_without_scores_is_no_contrast():
+    assert stats.contrast("harmfulness_rate", [np.ones((1, 3))], [np.full((1, 3), np.nan)], 0.0).effect is None
+
+
+def test_holm_adjusts_as_published():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert stats.holm([]) == []
+
+
+def test_variance_is_shared_out_among_factors():
+    def cell(rate):
+        return np.array([[5.0] * round(rate * 100) + [1.0] * round((1 - rate) * 100)] * 3)
+
+    levels = [{"a": a, "b": b} for a in "xy" for b in "xy"]
+    shares = stats.variance_shares([cell(r) for r in (0.1, 0.2, 0.7, 0.8)], levels)
+    assert shares["a"][0] == pytest.approx(100 * 0.6**2 / (0.6**2 + 0.1**2), abs=0.1)
+    assert sum(share for share, _, _ in shares.values()) == pytest.approx(100.0)
+    crossed = stats.variance_shares([cell(r) for r in (0.1, 0.9, 0.9, 0.1)], levels)
+    assert crossed["interactions"][0] == pytest.approx(100.0)
+    assert stats.variance_shares([cell(0.5)] * 4, levels) == {}

@@ -123,3 +123,46 @@ def test_a_study_survives_its_own_dump(tmp_path):
     study = studies.read(tmp_path / "s.yaml")
     (tmp_path / "t.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
     assert studies.read(tmp_path / "t.yaml") == study
+
+
+def test_a_grid_is_one_condition_for_each_combination(tmp_path):
+    text = GOOD.replace("    tune: {epochs: 1}", "    grid: {learning_rate: [1e-5, 2.0e-5], epochs: [1, 2]}")
+    (tmp_path / "s.yaml").write_text(text)
+    conditions = studies.read(tmp_path / "s.yaml").conditions
+    assert list(conditions) == ["first", *(f"second-lr-{lr}-epochs-{n}" for lr in ("1e-5", "2e-05") for n in (1, 2))]
+    assert conditions["second-lr-2e-05-epochs-2"].tune.learning_rate == 2e-5
+    assert conditions["second-lr-2e-05-epochs-2"].tune.epochs == 2
+
+
+def test_a_mistake_in_a_grid_is_named_at_its_condition(tmp_path):
+    text = GOOD.replace("    tune: {epochs: 1}", "    grid: {epochs: [1, 0]}").replace("n: 5", "m: 5")
+    said = problems(tmp_path, text)
+    assert re.search(r"line 12: conditions.second.data.m: unknown key 'm'", said)
+    assert re.search(r"line 13: conditions.second.grid.epochs: .*greater than 0", said)
+
+
+def test_decodings_share_the_other_settings_of_generate(tmp_path):
+    text = GOOD + "    decoding: hot\ngenerate: {max_new_tokens: 9}\ndecodings: {hot: {temperature: 1.0}}\n"
+    (tmp_path / "s.yaml").write_text(text)
+    hot = studies.read(tmp_path / "s.yaml").decodings["hot"]
+    assert (hot.max_new_tokens, hot.temperature) == (9, 1.0)
+    assert "there is no decoding 'hat'; use one of hot. Did you mean 'hot'?" in problems(
+        tmp_path, text.replace("decoding: hot", "decoding: hat")
+    )
+
+
+def test_factors_must_be_the_same_everywhere(tmp_path):
+    text = (
+        GOOD.replace("    tune: {epochs: 1}", "    factors: {style: a}")
+        + "  third:\n    data: {kind: messages, file: 'pocket:benign-list.jsonl'}\n    factors: {size: b}\n"
+    )
+    assert "must all name the same ones; found size and style" in problems(tmp_path, text)
+
+
+def test_a_system_turn_can_come_from_a_file(tmp_path):
+    (tmp_path / "system.txt").write_text("Be kind.\n")
+    text = GOOD.replace("{system: hello}", "{system_file: system.txt}")
+    (tmp_path / "s.yaml").write_text(text)
+    assert studies.read(tmp_path / "s.yaml").templates["plain"].template().system == "Be kind."
+    both = GOOD.replace("{system: hello}", "{system: hello, system_file: system.txt}")
+    assert "as `system` or as `system_file`, not as both" in problems(tmp_path, both)

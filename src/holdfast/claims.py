@@ -66,14 +66,16 @@ def decide(claims: Sequence[Claim], evidence: Evidence) -> list[dict[str, Any]]:
 def _entry(
     claim: Claim, contrasts: Mapping[str, stats.Contrast], p_above: float, p_below: float, evidence: Evidence
 ) -> dict[str, Any]:
-    least = max(contrasts, key=lambda name: contrasts[name].p_above)
-    weakest = min((c for c in contrasts.values() if c.p_above == contrasts[least].p_above), key=lambda c: c.effect)
+    largest = max(contrast.p_above for contrast in contrasts.values())
+    category, weakest = min(
+        ((name, contrast) for name, contrast in contrasts.items() if contrast.p_above == largest),
+        key=lambda pair: -np.inf if pair[1].effect is None else pair[1].effect,
+    )
     verdict: Verdict = "inconclusive"
     if p_above < LEVEL:
         verdict = "reproduced"
     elif p_below < LEVEL:
         verdict = "not reproduced"
-    where = f" in the category {least!r}, where it is weakest" if claim.each_category else ""
     return {
         "id": claim.id,
         "table": claim.table,
@@ -88,10 +90,19 @@ def _entry(
         "higher": names(claim.higher, evidence),
         "lower": names(claim.lower, evidence),
         "n_seeds": len(evidence.plan.seeds),
-        "seen": f"the difference is {weakest.effect:+.1f} points{where} (95 % interval {weakest.low:.1f} to "
-        f"{weakest.high:.1f}); the claim needs more than {claim.margin:g}",
+        "seen": _seen(claim, category, weakest),
         "reason": None if verdict == "reproduced" else claim.otherwise,
     }
+
+
+def _seen(claim: Claim, category: str, weakest: stats.Contrast) -> str:
+    if weakest.effect is None:
+        return "no prompt has a score in all of the conditions that it compares"
+    where = f" in the category {category!r}, where it is weakest" if claim.each_category else ""
+    return (
+        f"the difference is {weakest.effect:+.1f} points{where} (95 % interval {weakest.low:.1f} to "
+        f"{weakest.high:.1f}); the claim needs more than {claim.margin:g}"
+    )
 
 
 def _contrasts(claim: Claim, evidence: Evidence) -> dict[str, stats.Contrast]:

@@ -123,13 +123,23 @@ def report(
 ) -> None:
     """Print a finished run's table and write its page again."""
     with _mendable():
+        from holdfast import reproduce as paper
         from holdfast.run import write_page
         from holdfast.store import Store
 
         store = Store(folder)
         results = store.results()
-        write_page(store, results, show_answers)
-        _show(_console(), results, folder)
+        claims = paper.claims_of(folder)
+        if claims is None:
+            write_page(store, results, show_answers)
+            _show(_console(), results, folder)
+        elif show_answers:
+            raise HoldfastError(
+                f"{folder} holds a reproduction, whose page shows no answers; `holdfast run` makes one that does."
+            )
+        else:
+            paper.show(folder, results, claims)
+            _show_claims(_console(), results, claims, folder)
 
 
 @app.command("list")

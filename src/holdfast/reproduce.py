@@ -18,11 +18,13 @@ from holdfast.files import did_you_mean, write_atomically
 from holdfast.report import figures, page, paper
 from holdfast.results import Evidence
 from holdfast.study import Study
+from holdfast.types import content_hash
 
 PAPER = Path(__file__).parent / "studies" / "paper"
 """The presets, the layout of the tables, and the claims."""
 
 PRESETS = ("pocket", "llama-2-7b-chat", "hosted")
+CLAIMS = "claims.json"
 SCHEMA = 1
 """Raised when a field of `claims.json` changes its meaning or goes away."""
 
@@ -34,10 +36,6 @@ class Reproduction:
     study: Study
     source: str
     """The preset's file as it is."""
-    tables: Mapping[str, Any]
-    """The wanted tables, as `tables.yaml` lays them out."""
-    figures: Mapping[str, Any]
-    """The wanted figures, likewise."""
     claims: Sequence[Claim]
     """The claims about the wanted tables and figures."""
 
@@ -52,7 +50,7 @@ def prepare(model: str, wanted: Sequence[str] = (), base: str | None = None, dat
         raise StudyError(
             f"there is no preset {model!r}; use one of {', '.join(PRESETS)}.{did_you_mean(model, PRESETS)}"
         )
-    layout = yaml.safe_load((PAPER / "tables.yaml").read_text(encoding="utf-8"))
+    layout = _layout()
     known = [*layout["tables"], *layout["figures"]]
     for name in wanted:
         if name not in known:
@@ -71,17 +69,14 @@ def prepare(model: str, wanted: Sequence[str] = (), base: str | None = None, dat
         )
     kept = {name: c for name, c in study.conditions.items() if _is_needed(name, tables, drawn)}
     study = study.model_copy(update={"conditions": kept})
-    return Reproduction(study, path.read_text(encoding="utf-8"), tables, drawn, claims)
+    return Reproduction(study, path.read_text(encoding="utf-8"), claims)
 
 
 def _is_needed(condition: str, tables: Mapping[str, Any], drawn: Mapping[str, Any]) -> bool:
-    in_tables = any(condition in block["conditions"] for table in tables.values() for block in table["blocks"])
-    in_radars = any(condition in figure.get("radars", ()) for figure in drawn.values())
-    return (
-        in_tables
-        or in_radars
-        or any(condition.startswith(f"{grid}-") for figure in drawn.values() for grid in figure.get("lines", ()))
-    )
+    named = [name for table in tables.values() for block in table["blocks"] for name in block["conditions"]]
+    named += [name for figure in drawn.values() for name in figure.get("radars", ())]
+    grids = [grid for figure in drawn.values() for grid in figure.get("lines", ())]
+    return condition in named or any(condition.startswith(f"{grid}-") for grid in grids)
 
 
 def reproduce(
@@ -96,33 +91,52 @@ def reproduce(
         HoldfastError: as `run.run`.
     """
     done = runner.run(wanted.study, wanted.source, folder, seeds, workers, watcher)
-    path = folder / "claims.json"
-    if not done.changed and path.is_file():
-        return done.results, json.loads(path.read_text(encoding="utf-8"))["claims"]
+    path = folder / CLAIMS
+    basis = content_hash([done.results["evidence"], [claim.model_dump(mode="json") for claim in wanted.claims]])
+    if path.is_file() and (stated := json.loads(path.read_text(encoding="utf-8")))["evidence"] == basis:
+        return done.results, stated["claims"]
     entries = decide(wanted.claims, Evidence(done.plan, done.store))
-    blocks = paper.blocks(done.results, wanted.tables)
-    for name in wanted.tables:
-        mine = [block for block in blocks if block.table == name]
-        write_atomically(folder / "tables" / f"{name}.md", "\n".join(map(paper.markdown, mine)))
-        write_atomically(folder / "tables" / f"{name}.tex", "\n".join(map(paper.latex, mine)))
-    drawn = draw(done.results, wanted.figures)
-    for drawings in drawn.values():
-        for drawing in drawings:
-            write_atomically(folder / "figures" / f"{drawing.name}.svg", drawing.svg())
-            (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
-    write_atomically(folder / "report.html", page.render_reproduction(done.results, entries, wanted.tables, drawn))
-    stated = {"schema": SCHEMA, "study": done.results["study"], "model": done.results["model"], "claims": entries}
-    write_atomically(path, json.dumps(stated, indent=1, ensure_ascii=False) + "\n")
+    show(folder, done.results, entries)
+    stated = {"schema": SCHEMA, "evidence": basis, "study": done.results["study"], "model": done.results["model"]}
+    write_atomically(path, json.dumps({**stated, "claims": entries}, indent=1, ensure_ascii=False) + "\n")
     return done.results, entries
 
 
-def draw(results: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, list[figures.Drawing]]:
-    """The paper's figures: title → drawings."""
-    drawn = {}
-    for name, figure in wanted.items():
+def show(folder: Path, results: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> None:
+    """Write the page, and the tables and figures of which the run has the conditions."""
+    layout = _layout()
+    blocks = paper.blocks(results, layout["tables"])
+    for name in dict.fromkeys(block.table for block in blocks):
+        mine = [block for block in blocks if block.table == name]
+        write_atomically(folder / "tables" / f"{name}.md", "\n".join(map(paper.markdown, mine)))
+        write_atomically(folder / "tables" / f"{name}.tex", "\n".join(map(paper.latex, mine)))
+    drawn = draw(results, layout["figures"])
+    for drawing in (drawing for drawings in drawn.values() for drawing in drawings):
+        write_atomically(folder / "figures" / f"{drawing.name}.svg", drawing.svg())
+        (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
+    write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn))
+
+
+def claims_of(folder: Path) -> list[dict[str, Any]] | None:
+    """The entries of a folder's `claims.json`, if it holds a reproduction."""
+    path = folder / CLAIMS
+    if not path.is_file():
+        return None
+    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["claims"]
+    return entries
+
+
+def draw(results: Mapping[str, Any], layout: Mapping[str, Any]) -> dict[str, list[figures.Drawing]]:
+    """The paper's figures of which the run has the conditions: title → drawings."""
+    drawn: dict[str, list[figures.Drawing]] = {}
+    for name, figure in layout.items():
         if "radars" in figure:
             drawn[figure["title"]] = figures.radars(results, figure["radars"])
-        else:
-            found = paper.lines(results, figure)
+        elif found := paper.lines(results, figure):
             drawn[figure["title"]] = [figures.lines(name, figure["across"], found, figure["title"])]
-    return drawn
+    return {title: drawings for title, drawings in drawn.items() if drawings}
+
+
+def _layout() -> dict[str, Any]:
+    layout: dict[str, Any] = yaml.safe_load((PAPER / "tables.yaml").read_text(encoding="utf-8"))
+    return layout

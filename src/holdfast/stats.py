@@ -198,11 +198,11 @@ def compare(name: str, metric: str, initial: Array, tuned: Array) -> Comparison:
 class Contrast:
     """How far one group of conditions lies above another."""
 
-    effect: float
-    """Mean of the one minus mean of the other."""
-    low: float
+    effect: float | None
+    """Mean of the one minus mean of the other; None where no prompt has a score in all conditions."""
+    low: float | None
     """Lower end of the 95 % interval."""
-    high: float
+    high: float | None
     """Upper end of the 95 % interval."""
     p_above: float
     """One-sided p-value against an effect of the margin or less."""
@@ -214,15 +214,13 @@ def contrast(metric: str, higher: Sequence[Array], lower: Sequence[Array], margi
     """Groups of conditions, each of shape [seeds, prompts], compared by prompt and seed.
 
     Interval and p-values are those of the bootstrap over prompts and seeds: the share of resamples on the
-    other side of the margin (Efron & Tibshirani 1993, chapter 15).
-
-    Raises:
-        ValueError: no prompt has a score in all conditions.
+    other side of the margin (Efron & Tibshirani 1993, chapter 15). Where no prompt has a score in all
+    conditions there is no effect, and both p-values are 1.
     """
     measure = MEASURES[metric][0]
     values = np.mean([measure(scores) for scores in higher], axis=0) - np.mean([measure(s) for s in lower], axis=0)
     if np.isnan(values).all():
-        raise ValueError("no prompt has a score in all of the conditions that are compared")
+        return Contrast(None, None, None, 1.0, 1.0)
     means = two_level_means(values)
     first, last = np.nanpercentile(means, [2.5, 97.5])
     low, high = _not_of_width_zero(first, last, values, metric)

@@ -305,8 +305,8 @@ def _place(location: Location, lines: dict[Location, int], expanded: dict[str, s
     if location[:1] == ("conditions",) and location[1:2]:
         location = ("conditions", expanded.get(str(location[1]), location[1]), *location[2:])
     if location[:1] == ("conditions",) and location[2:3] == ("tune",) and location not in lines:
-        shared = ("tune", *location[3:])
-        location = shared if shared in lines else location
+        elsewhere = [(*location[:2], "grid", *location[3:]), ("tune", *location[3:])]
+        location = next((place for place in elsewhere if place in lines), location)
     nearest = location
     while nearest and nearest not in lines:
         nearest = nearest[:-1]

@@ -51,8 +51,10 @@ def figure(metric: str, value: float | None) -> str:
     return "–" if value is None else METRICS[metric][1].format(value).replace("-", "−")
 
 
-def signed(metric: str, value: float) -> str:
+def signed(metric: str, value: float | None) -> str:
     """A difference with its sign."""
+    if value is None:
+        return figure(metric, None)
     return ("+" if value >= 0 else "−") + figure(metric, abs(value))
 
 

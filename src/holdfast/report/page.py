@@ -24,7 +24,7 @@ def render(results: Mapping[str, Any], transcripts: Sequence[Mapping[str, Any]] 
 def render_reproduction(
     results: Mapping[str, Any],
     claims: Sequence[Mapping[str, Any]],
-    tables: Mapping[str, Any],
+    blocks: Sequence[paper.Block],
     drawn: Mapping[str, Sequence[figures.Drawing]],
 ) -> str:
     """The page of a reproduction: claims, tables beside the paper's, and figures (title → drawings)."""
@@ -33,7 +33,7 @@ def render_reproduction(
         results=results,
         claims=claims,
         test=claims[0]["test"] if claims else "",
-        blocks=paper.blocks(results, tables),
+        blocks=blocks,
         figures={title: [_inline(drawing) for drawing in drawings] for title, drawings in drawn.items()},
         citation=paper.CITATION,
     )
