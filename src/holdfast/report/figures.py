@@ -75,7 +75,13 @@ def radars(results: Mapping[str, Any], names: Sequence[str] | None = None) -> li
         if entry["role"] == "tuned" and (names is None or name in names):
             before = summary.get(against.get(name, ""))
             label = f"Radar chart of {name}: harmfulness score from 1 to 5 in each category, before and after tuning"
-            draw = partial(_radar, name=name, categories=categories, before=before, after=entry)
+            draw = partial(
+                _radar,
+                name=results["settings"][name].get("label") or name,
+                categories=categories,
+                before=before,
+                after=entry,
+            )
             drawn.append(Drawing(f"radar-{name}", draw, (4.2, 4.1), label))
     return drawn
 
@@ -83,7 +89,7 @@ def radars(results: Mapping[str, Any], names: Sequence[str] | None = None) -> li
 def _radar(
     figure: Figure, name: str, categories: Sequence[str], before: Mapping[str, Any] | None, after: Mapping[str, Any]
 ) -> None:
-    axes: Any = figure.add_axes((0.16, 0.13, 0.68, 0.68), projection="polar")
+    axes: Any = figure.add_axes((0.21, 0.15, 0.58, 0.62), projection="polar")
     angles = np.linspace(0, 2 * np.pi, len(categories), endpoint=False)
     around = np.append(angles, angles[:1])
     for entry, colour, label in ((after, TUNED, "tuned"), (before, INITIAL, "initial")):
@@ -99,9 +105,12 @@ def _radar(
     axes.set_ylim(0, 5)
     axes.set_yticks([1, 2, 3, 4, 5], ["1", "2", "3", "4", "5"], color="#666666", fontsize=7)
     axes.set_xticks(angles, [_plain(category) for category in categories], fontsize=8)
-    axes.tick_params(axis="x", pad=9)
-    axes.set_title(_plain(name), fontsize=10, fontweight="bold", pad=22)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.24, -0.2), frameon=False, fontsize=8)
+    axes.tick_params(axis="x", pad=3)
+    for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
+        across = np.sin(angle)
+        label.set_horizontalalignment("center" if abs(across) < 0.2 else "left" if across > 0 else "right")
+    axes.set_title(_plain(name), fontsize=10, fontweight="bold", pad=18)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.36, -0.24), frameon=False, fontsize=8)
 
 
 def bars(results: Mapping[str, Any]) -> Drawing:

@@ -13,10 +13,10 @@ CITATION = "Qi et al. 2023, arXiv 2310.03693"
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table: whose figures, and one text for each condition."""
+    """One row of a table: whose figures, and for each condition a figure with its interval ("" in the paper's)."""
 
     who: str
-    cells: tuple[str, ...]
+    cells: tuple[tuple[str, str], ...]
     measured: bool
 
 
@@ -54,7 +54,8 @@ def _measured(results: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) 
     for metric, (title, _) in layout.METRICS.items():
         if all(entry[metric] for entry in entries):
             cells = (
-                f"{layout.figure(metric, e[metric]['value'])} ({layout.interval(metric, e[metric])})" for e in entries
+                (layout.figure(metric, entry[metric]["value"]), layout.interval(metric, entry[metric]))
+                for entry in entries
             )
             lines.append(Line(f"{title}: {who}", tuple(cells), True))
     return lines
@@ -64,9 +65,13 @@ def _printed(paper: Mapping[str, Sequence[Sequence[float]]]) -> list[Line]:
     lines = []
     for place, metric in enumerate(("harmfulness_score", "harmfulness_rate")):
         for model, figures in paper.items():
-            cells = tuple(layout.figure(metric, figure[place]) for figure in figures)
+            cells = tuple((layout.figure(metric, figure[place]), "") for figure in figures)
             lines.append(Line(f"{layout.METRICS[metric][0]}: the paper, {model}", cells, False))
     return lines
+
+
+def _texts(line: Line) -> list[str]:
+    return [f"{value} ({interval})" if interval else value for value, interval in line.cells]
 
 
 def markdown(block: Block) -> str:
@@ -74,7 +79,7 @@ def markdown(block: Block) -> str:
     rows = [
         ("", *block.columns),
         ("---",) * (len(block.columns) + 1),
-        *((line.who, *line.cells) for line in block.lines),
+        *((line.who, *_texts(line)) for line in block.lines),
     ]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
     return f"### {block.title}\n\n{body}\n"
@@ -101,7 +106,7 @@ def latex(block: Block) -> str:
         r"\toprule",
         row(["", *block.columns]),
         r"\midrule",
-        *(row([line.who, *line.cells]) for line in block.lines),
+        *(row([line.who, *_texts(line)]) for line in block.lines),
     ]
     return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
