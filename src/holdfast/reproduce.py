@@ -62,6 +62,7 @@ def prepare(model: str, wanted: Sequence[str] = (), base: str | None = None, dat
     drawn = {name: content for name, content in layout["figures"].items() if name in chosen}
     claims = [claim for claim in read_claims() if claim.table in chosen]
     path = PAPER / f"{model}.yaml"
+    base = str(Path(base).resolve()) if base and Path(base).is_dir() else base
     study = studies.read(path, folder=data or path.parent, model=base)
     if model == "hosted":
         raise StudyError(

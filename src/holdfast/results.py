@@ -117,7 +117,8 @@ def evidence_key(plan: Plan) -> str:
     """The hash of everything that a finished run's figures follow from: equal keys, equal `results.json`."""
     judges = {name: [label(judge) for judge in measured.judges] for name, measured in plan.asked.sets.items()}
     conditions = [[condition.name, condition.seed, condition.key] for condition in plan.conditions]
-    return content_hash([SCHEMA, _environment(), judges, conditions, plan.study.model_dump(mode="json")])
+    shown = [[name, settings.label, settings.factors] for name, settings in plan.study.conditions.items()]
+    return content_hash([SCHEMA, _environment(), plan.study.name, plan.study.model, judges, conditions, shown])
 
 
 def _environment() -> dict[str, str]:
