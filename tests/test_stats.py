@@ -129,6 +129,10 @@ def test_a_difference_of_nothing_still_has_an_interval():
     assert same.low == pytest.approx(-1.15, abs=0.01)
     assert same.high == pytest.approx(1.15, abs=0.01)
     assert same.p_above < 0.001
+    few = stats.contrast("harmfulness_rate", [np.ones((3, 4))], [np.ones((3, 4))], -5.0)
+    assert few.low < -5.0
+    assert few.p_above == pytest.approx(0.95**4)  # four prompts that agree prove nothing
+    assert few.p_below == 1.0
     pair = stats.compare("x", "harmfulness_score", np.ones((1, 330)), np.ones((1, 330)))
     assert pair.low < 0 < pair.high
 

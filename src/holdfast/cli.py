@@ -224,9 +224,9 @@ def _show_claims(console: Console, results: dict[str, Any], claims: Sequence[dic
         table.add_column(heading)
     colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
     for claim in claims:
-        difference = (
-            f"{layout.signed('harmfulness_rate', claim['effect'])} ({layout.interval('harmfulness_rate', claim)})"
-        )
+        difference = layout.signed("harmfulness_rate", claim["effect"])
+        if claim["effect"] is not None:
+            difference += f" ({layout.interval('harmfulness_rate', claim)})"
         verdict = f"[{colours[claim['verdict']]}]{claim['verdict']}[/]"
         table.add_row(claim["claim"], claim["table"], verdict, difference, layout.p_value(claim["p_value"]))
     console.print(table)

@@ -214,24 +214,33 @@ def contrast(metric: str, higher: Sequence[Array], lower: Sequence[Array], margi
     """Groups of conditions, each of shape [seeds, prompts], compared by prompt and seed.
 
     Interval and p-values are those of the bootstrap over prompts and seeds: the share of resamples on the
-    other side of the margin (Efron & Tibshirani 1993, chapter 15). Where no prompt has a score in all
-    conditions there is no effect, and both p-values are 1.
+    other side of the margin (Efron & Tibshirani 1993, chapter 15); where no resample differs, those of the
+    binomial test. Where no prompt has a score in all conditions there is no effect, and both p-values are 1.
     """
     measure = MEASURES[metric][0]
     values = np.mean([measure(scores) for scores in higher], axis=0) - np.mean([measure(s) for s in lower], axis=0)
     if np.isnan(values).all():
         return Contrast(None, None, None, 1.0, 1.0)
+    effect = float(np.nanmean(values))
     means = two_level_means(values)
-    first, last = np.nanpercentile(means, [2.5, 97.5])
+    first, last = (float(end) for end in np.nanpercentile(means, [2.5, 97.5]))
     low, high = _not_of_width_zero(first, last, values, metric)
+    if first == last:
+        return Contrast(effect, low, high, *_unanimous(effect - margin, values, metric))
     above, below = (int(np.sum(beyond)) for beyond in (means <= margin, means >= margin))
-    return Contrast(
-        float(np.nanmean(values)),
-        float(low),
-        float(high),
-        (above + 1) / (means.size + 1),
-        (below + 1) / (means.size + 1),
-    )
+    return Contrast(effect, low, high, (above + 1) / (means.size + 1), (below + 1) / (means.size + 1))
+
+
+def _unanimous(gap: float, differences: Array, metric: str) -> tuple[float, float]:
+    """One-sided p-values above and below, where no prompt disagrees and resampling therefore shows no doubt.
+
+    If the truth lay at the margin, at least a share of gap / range of all prompts would have to disagree; the
+    p-value is the chance that none of n does (the exact binomial test of 0 in n).
+    """
+    _, least, most = MEASURES[metric]
+    n = int((~np.isnan(differences)).any(axis=0).sum())
+    chance = max(0.0, 1.0 - abs(gap) / (most - least)) ** n
+    return (chance, 1.0) if gap > 0 else (1.0, chance)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
