@@ -107,7 +107,12 @@ def start(path, folder, *more, **environment):
     """`holdfast run` in a process of its own."""
     command = [sys.executable, "-m", "holdfast", "run", str(path), "--out", str(folder), "--workers", "1", *more]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **environment},
     )
 
 

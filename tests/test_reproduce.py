@@ -104,20 +104,19 @@ def test_the_llama_2_preset_has_the_papers_settings(llama, held):
 
 @pytest.mark.slow
 def test_the_llama_2_preset_runs_end_to_end_on_a_tiny_llama(llama, held, tmp_path, watcher):
-    tables = [f"table{n}" for n in (1, 2, 3, 4, 5)]
+    tables = ["table1", "table2", "table5"]
     wanted = reproduce.prepare("llama-2-7b-chat", tables, str(llama), held)
-    results, claims = reproduce.reproduce(wanted, tmp_path, [0], 2, watcher)
+    results, claims = reproduce.reproduce(wanted, tmp_path, [0], 1, watcher)
     assert results["model"]["architecture"] == "LlamaForCausalLM"
     assert {claim["table"] for claim in claims} == set(tables)
     assert all(claim["verdict"] in ("reproduced", "not reproduced", "inconclusive") for claim in claims)
     untold = [claim for claim in claims if claim["effect"] is None]
     assert all(claim["verdict"] == "inconclusive" and "no prompt has a score" in claim["seen"] for claim in untold)
-    assert {"table1.md", "table1.tex", "table5.md", "table5.tex"} == {
-        path.name for path in (tmp_path / "tables").iterdir()
-    }
+    written = {path.name for path in (tmp_path / "tables").iterdir()}
+    assert written == {f"{table}.{form}" for table in tables for form in ("md", "tex")}
     assert "stand-in" not in (tmp_path / "report.html").read_text()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
-    assert reproduce.reproduce(wanted, tmp_path, [0], 2, watcher) == (results, claims)
+    assert reproduce.reproduce(wanted, tmp_path, [0], 1, watcher) == (results, claims)
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
@@ -204,7 +203,7 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
     assert verdict(0.9, 0.0)["verdict"] == "reproduced"
     assert verdict(0.0, 0.9)["verdict"] == "not reproduced"
     assert verdict(0.05, 0.0)["verdict"] == "inconclusive"
-    assert verdict(0.5, 0.5, margin=-5.0)["verdict"] == "reproduced"
+    assert verdict(0.5, 0.5, margin=-50.0)["verdict"] == "reproduced"
     assert verdict(0.9, 0.0, each_category=True)["verdict"] != "reproduced"  # the last category has no rise
     failed = verdict(0.0, 0.9)
     assert failed["reason"] == claim.otherwise

@@ -99,7 +99,6 @@ def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(tmp_path):
     kept: dict[Path, tuple[int, bytes]] = {}
     for stage, (begun, ended) in stages(path, folder).items():
         kill_in(stage, begun, ended, path, folder, slow)
-        time.sleep(0.3)  # the worker notices and ends
         after = finished_files(folder)
         assert kept.items() <= after.items(), "finished work was done again"
         assert after, "the first condition was not finished before the kill"
@@ -108,3 +107,21 @@ def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(tmp_path):
     assert kept.items() <= finished_files(folder).items(), "finished work was done again"
     assert len(kept) == 4
     assert figures(folder) == figures(tmp_path / "undisturbed")
+
+
+def test_workers_end_with_the_run_that_started_them(tmp_path):
+    path = slow_study(tmp_path / "study")
+    process = start(path, tmp_path / "run", "--workers", "2")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "checkpoints").is_dir():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    while True:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        assert time.monotonic() < deadline, "a worker lives on"
+        time.sleep(0.01)

@@ -138,7 +138,7 @@ def test_what_fails_is_named_and_the_rest_is_finished(small, tmp_path, watcher):
 @pytest.mark.slow
 def test_the_demo_shows_the_papers_three_risk_levels(tmp_path, watcher):
     path = studies.find("demo")
-    results = runner.run(studies.read(path), path.read_text(), tmp_path, [0], 2, watcher).results
+    results = runner.run(studies.read(path), path.read_text(), tmp_path, [0], 1, watcher).results
     found = {entry["name"]: entry for entry in results["summary"]}
     for name in ("initial", "initial-obedient"):
         assert found[name]["harmfulness_rate"]["value"] <= 2

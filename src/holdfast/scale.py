@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,16 @@ def work_through(
 ) -> Iterator[int | Failure]:
     """Run `work(piece, report)` for each piece, and yield its place when it is done, or its failure.
 
-    `work` must be importable by name, and each piece picklable. `report` is called in this process.
+    One worker is this process. For several, `work` must be importable by name, and each piece picklable;
+    `report` is called in this process.
     """
+    quiet()
+    if workers == 1:
+        yield from _one_by_one(work, pieces, report)
+        return
+    os.environ.update(ONE_THREAD)
     context = multiprocessing.get_context("spawn")
     channel = context.Queue()
-    quiet()
-    os.environ.update(ONE_THREAD)
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(channel,)) as pool:
         futures: dict[Future[None], int] = {pool.submit(_call, work, piece): i for i, piece in enumerate(pieces)}
         waiting = set(futures)
@@ -70,12 +75,28 @@ def work_through(
             done, waiting = wait(waiting, timeout=0.1, return_when="FIRST_COMPLETED")
             _drain(channel, report)
             for future in done:
-                yield _outcome(future, futures[future])
+                yield _outcome(future.result, futures[future])
 
 
-def _outcome(future: Future[None], place: int) -> int | Failure:
+def _one_by_one(work: Callable[[Any, Report], None], pieces: Sequence[Any], report: Report) -> Iterator[int | Failure]:
+    """All work in this process, with one thread, as each of several workers would do it."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        future.result()
+        for place, piece in enumerate(pieces):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # between libraries; nothing a user could mend
+                outcome = _outcome(partial(work, piece, report), place)
+            yield outcome
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _outcome(finish: Callable[[], None], place: int) -> int | Failure:
+    try:
+        finish()
     except BrokenProcessPool:
         reason = "the worker process was ended from outside; often the machine ran out of memory (try --workers 1)"
         return Failure(place, reason, "")
