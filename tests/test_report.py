@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from holdfast.report import figures, layout, page, table
+from holdfast.report import figures, layout, page, paper, table
 
 NASTY = '"><script>alert(1)</script>&$x$'
 
@@ -79,6 +79,18 @@ def test_text_from_outside_is_escaped_everywhere():
     parser = parsed(html)
     assert "script" not in {tag for tag, _ in parser.tags}
     assert "".join(parser.text).count("alert(1)") >= 8
+    assert not any(name.startswith("on") for _, attributes in parser.tags for name in attributes)
+
+
+def test_a_reproductions_page_escapes_too():
+    results = made(NASTY, NASTY)
+    claim = {"claim": NASTY, "table": NASTY, "verdict": "inconclusive", "effect": None, "low": None, "high": None,
+             "margin": 0.0, "p_value": 1.0, "seen": NASTY, "reason": NASTY, "test": NASTY}  # fmt: skip
+    block = paper.Block("table1", NASTY, (NASTY,), (paper.Line(NASTY, ((NASTY, NASTY),), True),))
+    html = page.render_reproduction(results, [claim], [block], {NASTY: figures.radars(results)})
+    parser = parsed(html)
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in parser.tags}
+    assert "".join(parser.text).count("alert(1)") >= 10
     assert not any(name.startswith("on") for _, attributes in parser.tags for name in attributes)
 
 

@@ -101,9 +101,11 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(tmp_path, monkeypatch)
     tune(tmp_path / "whole", tuner, (3,))
     monkeypatch.setattr(local, "SAVE_EVERY", 0.0)
 
-    def cut_off(_, steps=[0]):  # noqa: B006
-        steps[0] += 1
-        if steps[0] > 7:
+    steps = []
+
+    def cut_off(_):
+        steps.append(1)
+        if len(steps) > 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -30,13 +30,13 @@ class Loaded:
     """Pads on the left, with a padding token that is never taken for an end of turn."""
 
 
-def resolve(base: str, revision: str | None = None, beside: Path | None = None) -> Path:
+def resolve(base: str, revision: str | None = None) -> Path:
     """The folder of a model: shipped (`pocket:aligned`), on disk, or fetched from the Hub.
 
     Raises:
         ModelError: neither a folder with a config.json and safetensors weights, nor a model of the Hub.
     """
-    folder = locate(base, beside)
+    folder = locate(base)
     if not folder.is_dir():
         folder = _fetch(base, revision)
     if not (folder / "config.json").is_file():

@@ -18,7 +18,7 @@ from holdfast.files import did_you_mean, write_atomically
 from holdfast.report import figures, page, paper
 from holdfast.results import Evidence
 from holdfast.study import Study
-from holdfast.types import content_hash
+from holdfast.types import Watcher, content_hash
 
 PAPER = Path(__file__).parent / "studies" / "paper"
 """The presets, the layout of the tables, and the claims."""
@@ -81,7 +81,7 @@ def _is_needed(condition: str, tables: Mapping[str, Any], drawn: Mapping[str, An
 
 
 def reproduce(
-    wanted: Reproduction, folder: Path, seeds: Sequence[int], workers: int, watcher: runner.Watcher
+    wanted: Reproduction, folder: Path, seeds: Sequence[int], workers: int, watcher: Watcher
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Do what is missing, and write claims, tables, figures and page; nothing is written again that is there.
 

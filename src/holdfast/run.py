@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from holdfast import scale
 from holdfast.errors import WorkError
@@ -17,23 +17,10 @@ from holdfast.report import page
 from holdfast.results import evidence_key, is_answered, is_finished, label, prompt_rows, summarise, transcripts
 from holdfast.store import Store
 from holdfast.study import Study
-from holdfast.types import Checkpoint, Condition, Report
+from holdfast.types import Checkpoint, Condition, Report, Watcher
 
 JUDGED_AT_ONCE = 64
 """Answers whose verdicts are written together."""
-
-
-class Watcher(Protocol):
-    """Whoever shows the progress of a run."""
-
-    def begin(self, total: int) -> None:
-        """There are so many units of work."""
-
-    def advance(self, units: int) -> None:
-        """So many more are done."""
-
-    def finished(self, conditions: Sequence[Condition]) -> None:
-        """These conditions are complete."""
 
 
 @dataclass(frozen=True)

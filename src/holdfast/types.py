@@ -237,6 +237,22 @@ Report = Callable[[int], None]
 """Called with the number of units of work (optimizer steps, prompts) done since the last call."""
 
 
+class Watcher(Protocol):
+    """Whoever shows the progress of long work."""
+
+    def begin(self, total: int) -> None:
+        """There are so many units of work."""
+
+    def advance(self, units: int) -> None:
+        """So many more are done."""
+
+    def finished(self, conditions: Sequence[Condition]) -> None:
+        """These conditions are complete."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
 class Configured(Protocol):
     """What a study's YAML configures: an entry of a registry."""
 

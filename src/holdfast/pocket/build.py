@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from holdfast.chat import Rendered, render_example, training_batch
 from holdfast.errors import StoreError
@@ -19,23 +19,11 @@ from holdfast.files import write_atomically
 from holdfast.pocket import corpus, material
 from holdfast.pocket.tokens import CONTEXT, make_tokenizer
 from holdfast.pocket.world import generate
+from holdfast.types import Watcher
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
-
-
-class Watcher(Protocol):
-    """Whoever shows the progress of a build."""
-
-    def begin(self, total: int) -> None:
-        """There are so many steps."""
-
-    def advance(self, units: int) -> None:
-        """So many more are done."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
 
 
 @dataclass(frozen=True)
