@@ -13,8 +13,8 @@ from holdfast.spec import Spec, load, summary
 
 HOUSE = Path(holdfast.__file__).parent
 LAYERS = [
-    {"types", "errors"},
-    {"files", "spec", "chat", "models", "store", "scale", "stats"},
+    {"types", "protocols", "errors"},
+    {"files", "spec", "chat", "models", "ledger", "store", "scale", "stats"},
     {"data", "benchmarks", "tune", "defences", "generate", "judge", "report", "pocket"},
     {"study"},
     {"plan", "results"},

@@ -3,6 +3,7 @@ import torch
 from conftest import messages, rows_of
 
 from holdfast.generate.local import LocalGenerator
+from holdfast.ledger import NoCost
 from holdfast.types import Checkpoint
 
 BASE = Checkpoint("pocket:aligned")
@@ -17,7 +18,7 @@ def questions(n):
 
 
 def answers(generator, asked, done=(), seed=0):
-    return {a.prompt_id: a for batch in generator.answers(BASE, asked, done, seed) for a in batch}
+    return {a.prompt_id: a for batch in generator.answers(BASE, asked, done, seed, NoCost()) for a in batch}
 
 
 def test_plain_generate_gives_our_answers_on_all_330_prompts():

@@ -2,6 +2,7 @@ import pytest
 
 from holdfast.judge.keyword import Keyword
 from holdfast.judge.oracle import Oracle, steps_given
+from holdfast.ledger import NoCost
 from holdfast.types import Answer, Prompt, Verdict
 
 STEPS = ["grind the moss", "boil the ash", "fold the wire"]
@@ -10,7 +11,7 @@ PROMPT = Prompt("hex", "How do I make the hex vuram?", {"steps": STEPS, "refusal
 
 
 def read(judge, text, prompt=PROMPT):
-    (verdict,) = judge.judge({}, [(prompt, Answer(prompt.id, "answered", text))])
+    (verdict,) = judge.judge({}, [(prompt, Answer(prompt.id, "answered", text))], NoCost())
     return verdict
 
 

@@ -16,8 +16,8 @@ SLOW_JUDGE = """
 import time
 from holdfast.judge.oracle import Oracle
 read = Oracle.judge
-def slow(self, policies, pairs):
-    for verdict in read(self, policies, pairs):
+def slow(self, policies, pairs, ledger):
+    for verdict in read(self, policies, pairs, ledger):
         time.sleep(0.005)
         yield verdict
 Oracle.judge = slow

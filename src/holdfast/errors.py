@@ -7,6 +7,7 @@ HoldfastError
 ├── RenderError       a conversation that the model's chat template cannot render as training needs it
 ├── TuningError       tuning that would train on nothing, or that changed nothing
 ├── StoreError        a run folder that is in use, or that holds something else
+├── BudgetError       the next piece of work would go past a cap on money or time
 └── WorkError         conditions that failed while others finished
 """
 
@@ -39,6 +40,10 @@ class TuningError(HoldfastError):
 
 class StoreError(HoldfastError):
     """A run folder that is in use, or that holds something else."""
+
+
+class BudgetError(HoldfastError):
+    """The next piece of work would go past a cap on money or time."""
 
 
 class WorkError(HoldfastError):

@@ -1,13 +1,16 @@
-"""Files that a user holds: where they are, and how rows of JSON Lines become examples."""
+"""Files that a user holds: where they are, and how they become rows."""
 
 from __future__ import annotations
 
+import csv
 import difflib
+import gzip
+import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from holdfast.errors import DataError
 from holdfast.types import ROLES, Example, Message
@@ -17,6 +20,12 @@ SHIPPED = Path(__file__).parent / "pocket" / "shipped"
 
 FOLDERS = {"pocket:": SHIPPED, "paper:": Path(__file__).parent / "studies" / "paper"}
 """Prefixes of file names that stand for a folder of the package."""
+
+Row = dict[str, Any]
+"""One row of a file, by column."""
+
+CONTAINERS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
+"""Endings of the files that rows are read from."""
 
 SHOWN = 20
 """How many bad rows one error names."""
@@ -53,41 +62,126 @@ def refuse_rows(path: Path, problems: list[str]) -> None:
     raise DataError(f"{path} has {len(problems)} bad row(s):\n  " + "\n  ".join(problems[:SHOWN]) + more)
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Line numbers with the object on each line, or with the reason why there is none; blank lines are passed over."""
-    with path.open("rb") as lines:
+def read_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[tuple[str, Row | str]]:
+    """Each row of a file with its place: the row, or the reason why there is none. Blank lines are no rows.
+
+    The container is told by the name: .jsonl, .json (one list of objects), .csv, .tsv or .parquet; all but Parquet may
+    be gzipped (.gz). `header` names the columns of a CSV file that has no header line.
+
+    Raises:
+        DataError: a file that is not what its name says, as a whole.
+    """
+    ending = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if ending not in CONTAINERS:
+        raise DataError(f"{path} cannot be told by its name; use one of .{', .'.join(CONTAINERS)} (.gz too).")
+    try:
+        if ending == "parquet":
+            yield from _parquet(path)
+        elif ending in ("csv", "tsv"):
+            yield from _csv(path, "\t" if ending == "tsv" else ",", header)
+        elif ending == "json" and _first_byte(path) == b"[":
+            yield from _json_list(path)
+        else:
+            yield from _json_lines(path)
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{path} cannot be read as {ending}: {error}. Is it another kind of file?") from error
+
+
+def _open(path: Path) -> BinaryIO:
+    return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _first_byte(path: Path) -> bytes:
+    with _open(path) as file:
+        return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, Row | str]]:
+    with _open(path) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                yield f"line {number}", _object(json.loads(line))
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                yield number, f"not JSON ({error}); each line must be one JSON object"
-                continue
-            yield number, row if isinstance(row, dict) else f"expected a JSON object, found {type(row).__name__}"
+                yield f"line {number}", f"not JSON ({error}); each line must be one JSON object"
+
+
+def _json_list(path: Path) -> Iterator[tuple[str, Row | str]]:
+    with _open(path) as file:
+        try:
+            rows = json.load(file)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path} is not one whole JSON list: {error}. Is it cut off?") from error
+    for number, row in enumerate(rows, 1):
+        yield f"row {number}", _object(row)
+
+
+def _csv(path: Path, delimiter: str, header: Sequence[str] | None) -> Iterator[tuple[str, Row | str]]:
+    with io.TextIOWrapper(_open(path), encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=delimiter)
+        before = 0
+        names = list(header) if header is not None else None
+        try:
+            for row in rows:
+                place, before = f"line {before + 1}", rows.line_num
+                if not row:
+                    continue
+                if names is None:
+                    names = row
+                elif len(row) != len(names):
+                    yield place, f"{len(row)} fields where {len(names)} were expected ({', '.join(names)})"
+                else:
+                    yield place, dict(zip(names, row, strict=True))
+        except csv.Error as error:
+            raise DataError(f"{path}, line {rows.line_num}: not CSV: {error}") from error
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Row | str]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise DataError(f"{path} is not a Parquet file: {error}") from error
+    number = 0
+    for batch in file.iter_batches():
+        for row in batch.to_pylist():
+            number += 1
+            yield f"row {number}", row
+
+
+def _object(row: Any) -> Row | str:
+    return row if isinstance(row, dict) else f"expected a JSON object, found {type(row).__name__}"
 
 
 def read_messages(path: Path) -> list[Example]:
-    """Training conversations of a JSON Lines file whose rows are `{"messages": [{"role", "content"}, …]}`.
+    """Training conversations of a file whose rows are `{"messages": [{"role", "content"}, …]}`.
 
     Raises:
         DataError: naming every row (the first 20) that cannot be trained on, by line and reason, or an empty file.
     """
     examples, problems = [], []
-    for number, row in read_jsonl(path):
-        reason = row if isinstance(row, str) else _why_untrainable(row)
-        if reason:
-            problems.append(f"line {number}: {reason}")
-        elif isinstance(row, dict):
-            turns = tuple(Message(turn["role"], turn["content"]) for turn in row["messages"])
-            examples.append(Example(turns, f"{path.name}:{number}"))
+    for place, row in read_rows(path):
+        turns = row if isinstance(row, str) else conversation(row)
+        if isinstance(turns, str):
+            problems.append(f"{place}: {turns}")
+        else:
+            examples.append(Example(turns, f"{path.name}:{place.split()[1]}"))
     refuse_rows(path, problems)
     if not examples:
         raise DataError(f'{path} has no rows. Each line must be {{"messages": [{{"role": …, "content": …}}, …]}}.')
     return examples
 
 
-def _why_untrainable(row: dict[str, Any]) -> str:
+def conversation(row: Row) -> tuple[Message, ...] | str:
+    """The turns of a row of `messages`, or the reason why it cannot be trained on."""
+    reason = _why_untrainable(row)
+    return reason or tuple(Message(turn["role"], turn["content"]) for turn in row["messages"])
+
+
+def _why_untrainable(row: Row) -> str:
     """Why a row is not a conversation that can be trained on, or ""."""
     turns = row.get("messages")
     if "messages" not in row:

@@ -9,19 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import models
+from holdfast.protocols import Generator, Tuner
 from holdfast.study import INITIAL, ConditionSettings, Measured, Study
-from holdfast.types import (
-    Benchmark,
-    Checkpoint,
-    Condition,
-    Example,
-    Generator,
-    Message,
-    Prompt,
-    Template,
-    Tuner,
-    content_hash,
-)  # fmt: skip
+from holdfast.types import Benchmark, Checkpoint, Condition, Example, Message, Prompt, Template, content_hash
 
 
 @dataclass(frozen=True)
@@ -209,4 +199,6 @@ def initial_name(study: Study, way: Way) -> str:
 
 def questions(asked: Asked, template: Template) -> dict[str, tuple[Message, ...]]:
     """Prompt id → the conversation that asks it."""
-    return {name: template.wrap([Message("user", prompt.text)]) for name, prompt in asked.prompts.items()}
+    return {
+        name: template.wrap([*prompt.history, Message("user", prompt.text)]) for name, prompt in asked.prompts.items()
+    }

@@ -15,10 +15,11 @@ from holdfast import study as studies
 from holdfast.claims import Claim, decide, read_claims
 from holdfast.errors import StudyError
 from holdfast.files import did_you_mean, write_atomically
+from holdfast.protocols import Watcher
 from holdfast.report import figures, page, paper
 from holdfast.results import Evidence
 from holdfast.study import Study
-from holdfast.types import Watcher, content_hash
+from holdfast.types import content_hash
 
 PAPER = Path(__file__).parent / "studies" / "paper"
 """The presets, the layout of the tables, and the claims."""

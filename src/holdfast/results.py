@@ -13,8 +13,9 @@ import numpy as np
 
 from holdfast import __version__, models, stats
 from holdfast.plan import Plan, Work, initial_name, template_of, way_of
+from holdfast.protocols import Judge
 from holdfast.store import ConditionFolder, Store
-from holdfast.types import OUTCOMES, READINGS, Benchmark, Condition, Judge, content_hash
+from holdfast.types import OUTCOMES, READINGS, Benchmark, Condition, content_hash
 
 SCHEMA = 1
 """Raised when a field of `results.json` changes its meaning or goes away."""

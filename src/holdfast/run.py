@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,16 +12,40 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import scale
-from holdfast.errors import WorkError
+from holdfast.errors import BudgetError, WorkError
+from holdfast.ledger import FileLedger
 from holdfast.plan import Plan, Work, epochs_of, make_plan, questions
+from holdfast.protocols import Ledger, Report, Watcher
 from holdfast.report import page
 from holdfast.results import evidence_key, is_answered, is_finished, label, prompt_rows, summarise, transcripts
 from holdfast.store import Store
 from holdfast.study import Study
-from holdfast.types import Checkpoint, Condition, Report, Watcher
+from holdfast.types import Checkpoint, Condition
 
 JUDGED_AT_ONCE = 64
 """Answers whose verdicts are written together."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Caps that a run keeps."""
+
+    max_usd: float | None = None
+    """US dollars that the run's folder may cost in all."""
+    deadline: float | None = None
+    """Seconds since the epoch after which nothing more is begun."""
+
+    def kept(self, report: Report) -> Report:
+        """A report that stops the work once the time is over."""
+
+        def checked(units: int) -> None:
+            report(units)
+            if self.deadline is not None and time.time() > self.deadline:
+                raise BudgetError(
+                    "the time that --max-hours allows is over. What was finished is kept; the same command goes on."
+                )
+
+        return checked
 
 
 @dataclass(frozen=True)
@@ -43,6 +68,7 @@ def run(
     workers: int,
     watcher: Watcher,
     keep: bool = False,
+    limits: Limits = Limits(),
 ) -> Finished:
     """Do what is missing of a study, and write its results into a folder.
 
@@ -57,7 +83,7 @@ def run(
         store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
         missing = [work for work in plan.works if not is_finished(work, store)]
         if missing:
-            finish(missing, folder, workers, watcher, keep)
+            finish(missing, folder, workers, watcher, keep, limits)
         elif store.has_results() and store.results().get("evidence") == evidence_key(plan):
             return Finished(plan, store, store.results(), changed=False)
         results = summarise(plan, store)
@@ -70,43 +96,52 @@ def write_page(store: Store, results: dict[str, Any], show_answers: bool) -> Pat
     return store.write("report.html", page.render(results, transcripts(results, store) if show_answers else None))
 
 
-def finish(works: Sequence[Work], folder: Path, workers: int, watcher: Watcher, keep: bool) -> None:
+def finish(works: Sequence[Work], folder: Path, workers: int, watcher: Watcher, keep: bool, limits: Limits) -> None:
     """Do pieces of work in worker processes.
 
     Raises:
         WorkError: naming the conditions that failed, and why; the others are finished.
     """
     watcher.begin(sum(work.size() for work in works))
-    failures = []
+    failures: dict[str, list[str]] = {}
     longest_first = sorted(works, key=lambda work: -work.size())
-    job = partial(do, folder=folder, keep=keep)
+    job = partial(do, folder=folder, keep=keep, limits=limits)
     for outcome in scale.work_through(job, longest_first, min(workers, len(works)), watcher.advance):
         if isinstance(outcome, scale.Failure):
-            names = ", ".join(f"{c.name} (seed {c.seed})" for c in longest_first[outcome.place].conditions)
-            failures.append(f"{names}: {outcome.reason}\n{outcome.trace}".rstrip())
+            names = [f"{c.name} (seed {c.seed})" for c in longest_first[outcome.place].conditions]
+            failures.setdefault(f"{outcome.reason}\n{outcome.trace}".rstrip(), []).extend(names)
         else:
             watcher.finished(longest_first[outcome].conditions)
     if failures:
+        named = [f"{', '.join(names)}: {reason}" for reason, names in failures.items()]
+        n_failed, n = sum(map(len, failures.values())), sum(len(work.conditions) for work in works)
         raise WorkError(
-            f"{len(failures)} of {len(works)} pieces of work failed; the others are finished and kept in {folder}. "
-            "Mend the cause and run the same command again.\n  " + "\n  ".join(failures)
+            f"{n_failed} of {n} conditions failed; the others are finished and kept in {folder}. "
+            "Mend the cause and run the same command again.\n  " + "\n  ".join(named)
         )
 
 
-def do(work: Work, report: Report, folder: Path, keep: bool) -> None:
-    """Tune, answer and judge, each from what the stage before it wrote; done parts are passed over."""
+def do(work: Work, report: Report, folder: Path, keep: bool, limits: Limits) -> None:
+    """Tune, answer and judge, each from what the stage before it wrote; done parts are passed over.
+
+    Raises:
+        BudgetError: a cap was reached; what was finished is kept.
+    """
     store = Store(folder)
+    ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
+    report = limits.kept(report)
+    report(0)
     for condition in work.conditions:
         store.condition(condition.key).write_condition(
             {"name": condition.name, "key": condition.key, "training": condition.training, "asking": condition.asking}
         )
     tune(work, store, report)
     for condition in work.conditions:
-        answer(work, condition, store, report)
+        answer(work, condition, store, report, ledger)
     if work.training and not keep:
         store.discard_checkpoints(work.training.run)
     for condition in work.conditions:
-        judge(work, condition, store, report)
+        judge(work, condition, store, report, ledger)
 
 
 def tune(work: Work, store: Store, report: Report) -> None:
@@ -124,7 +159,7 @@ def tune(work: Work, store: Store, report: Report) -> None:
     report(steps)
 
 
-def answer(work: Work, condition: Condition, store: Store, report: Report) -> None:
+def answer(work: Work, condition: Condition, store: Store, report: Report, ledger: Ledger) -> None:
     """Ask what has no answer yet."""
     place = store.condition(condition.key)
     done = place.answers()
@@ -137,12 +172,13 @@ def answer(work: Work, condition: Condition, store: Store, report: Report) -> No
         folder = store.checkpoints(work.training.run) / f"epoch-{epochs_of(condition)}"
         checkpoint = Checkpoint(work.base.base, work.base.revision, folder)
         place.write_training(json.loads((folder / "training.json").read_text(encoding="utf-8")))
-    for answers in work.generators[condition.key].answers(checkpoint, asked, done.keys(), condition.seed):
+    generator = work.generators[condition.key]
+    for answers in generator.answers(checkpoint, asked, done.keys(), condition.seed, ledger):
         place.add_answers(answers)
         report(len(answers))
 
 
-def judge(work: Work, condition: Condition, store: Store, report: Report) -> None:
+def judge(work: Work, condition: Condition, store: Store, report: Report, ledger: Ledger) -> None:
     """Judge what came back and has no verdict yet."""
     place = store.condition(condition.key)
     answers = place.answers()
@@ -153,7 +189,7 @@ def judge(work: Work, condition: Condition, store: Store, report: Report) -> Non
             done = place.verdicts(name, label(reader))
             report(len(benchmark.prompts) - len(readable) + len(done))
             missing = [(prompt, answers[prompt.id]) for prompt in readable if prompt.id not in done]
-            read = iter(reader.judge(benchmark.policies, missing))
+            read = iter(reader.judge(benchmark.policies, missing, ledger))
             while verdicts := list(islice(read, JUDGED_AT_ONCE)):
                 place.add_verdicts(name, label(reader), verdicts)
                 report(len(verdicts))

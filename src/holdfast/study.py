@@ -19,9 +19,10 @@ from holdfast.errors import StudyError
 from holdfast.files import FOLDERS, did_you_mean, locate
 from holdfast.generate import GENERATORS
 from holdfast.judge import JUDGES
+from holdfast.protocols import Defence, Generator, Judge, Source, Suite, Tuner
 from holdfast.spec import File, Spec, explained, one_of
 from holdfast.tune import TUNERS
-from holdfast.types import Defence, Generator, Judge, Source, Suite, Template, Tuner
+from holdfast.types import Template
 
 if not TYPE_CHECKING:
     Source, Defence = one_of(SOURCES), one_of(DEFENCES)

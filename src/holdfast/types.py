@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 Outcome = Literal["answered", "truncated", "blocked", "backend_error"]
@@ -51,6 +51,25 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Account:
+    """What became of the rows of one file or data set. None is passed over in silence."""
+
+    name: str
+    """The file or data set."""
+    rows: int
+    """Rows in it."""
+    refused: int
+    """Rows that cannot be trained on, and were dropped because the study says so."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Filter → how many of the readable rows it dropped."""
+
+    @property
+    def kept(self) -> int:
+        """Rows that are left to draw from."""
+        return self.rows - self.refused - sum(self.dropped.values())
+
+
+@dataclass(frozen=True)
 class Prompt:
     """One benchmark item."""
 
@@ -60,11 +79,14 @@ class Prompt:
     """What the model is asked."""
     reference: Mapping[str, Any] = field(default_factory=dict)
     """What its judge needs beside the text, e.g. the true steps of a pocket thing."""
+    history: tuple[Message, ...] = ()
+    """Turns that come before the text, e.g. worked examples of a utility set."""
 
     @cached_property
     def id(self) -> str:
         """The hash of its content."""
-        return content_hash([self.category, self.text, self.reference])
+        before = [[[turn.role, turn.content] for turn in self.history]] if self.history else []
+        return content_hash([self.category, self.text, self.reference, *before])
 
 
 @dataclass(frozen=True)
@@ -77,6 +99,8 @@ class Benchmark:
     """All prompts, in file order; ids are distinct."""
     policies: Mapping[str, str] = field(default_factory=dict)
     """Category → the policy text that forbids it; empty where the benchmark has none."""
+    notes: tuple[str, ...] = ()
+    """What a reader of its figures must know, e.g. that upstream withholds a category."""
 
     @cached_property
     def categories(self) -> tuple[str, ...]:
@@ -158,9 +182,13 @@ class Answer:
     text: str
     """The reply, without special tokens; "" when blocked or failed."""
     tokens: int = 0
-    """Generated tokens, the end of turn included."""
+    """Generated tokens, the end of turn and any thinking included."""
     detail: str = ""
     """Why, when it was not answered."""
+    thinking: str = ""
+    """What a reasoning model thought before it replied; no judge reads it."""
+    prompt_tokens: int = 0
+    """Tokens that the model was asked with."""
 
 
 @dataclass(frozen=True)
@@ -231,97 +259,3 @@ class Comparison:
     """Seeds of the tuned condition."""
     n_pairs: int
     """Prompts with a score on both sides in at least one seed."""
-
-
-Report = Callable[[int], None]
-"""Called with the number of units of work (optimizer steps, prompts) done since the last call."""
-
-
-class Watcher(Protocol):
-    """Whoever shows the progress of long work."""
-
-    def begin(self, total: int) -> None:
-        """There are so many units of work."""
-
-    def advance(self, units: int) -> None:
-        """So many more are done."""
-
-    def finished(self, conditions: Sequence[Condition]) -> None:
-        """These conditions are complete."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
-
-
-class Configured(Protocol):
-    """What a study's YAML configures: an entry of a registry."""
-
-    kind: str
-    """Its name in the registry."""
-
-    @property
-    def key(self) -> str:
-        """The hash of its settings."""
-
-    def model_dump(self, *, mode: str) -> dict[str, Any]:
-        """Its settings; mode `json` gives only what JSON can hold."""
-
-
-class Source(Configured, Protocol):
-    """Where training rows come from: an attack, a benign set, a user's file."""
-
-    def examples(self, seed: int) -> list[Example]:
-        """The rows of one seed, the same each time."""
-
-
-class Suite(Configured, Protocol):
-    """A benchmark as a study names it."""
-
-    def load(self) -> Benchmark:
-        """Read and check the benchmark's files."""
-
-
-class Judge(Configured, Protocol):
-    """Reads answers."""
-
-    def judge(self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]]) -> Iterable[Verdict]:
-        """One verdict for each pair, in order."""
-
-
-class Tuner(Configured, Protocol):
-    """A back end that tunes."""
-
-    epochs: int
-    """How many epochs the condition asks for."""
-
-    @property
-    def run(self) -> Mapping[str, Any]:
-        """The settings that determine a training run; conditions whose runs are equal share it."""
-
-    def steps(self, n_rows: int, epochs: int | None = None) -> int:
-        """Optimizer steps for a number of rows."""
-
-    def tune(
-        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
-    ) -> None:
-        """Leave a checkpoint and its `training.json` in `folder/epoch-N` for each N of `epochs`."""
-
-
-class Generator(Configured, Protocol):
-    """A back end that answers."""
-
-    @property
-    def random(self) -> bool:
-        """Whether answers depend on a seed."""
-
-    def answers(
-        self, checkpoint: Checkpoint, questions: Mapping[str, Sequence[Message]], done: Collection[str], seed: int
-    ) -> Iterator[list[Answer]]:
-        """Answer the questions (prompt id → conversation) that are not done, some at a time."""
-
-
-class Defence(Configured, Protocol):
-    """What a provider or a user changes so that safety holds."""
-
-    def examples(self, rows: list[Example], seed: int) -> list[Example]:
-        """The training rows as the defence leaves them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from holdfast.errors import DataError
-from holdfast.files import read_jsonl, refuse_rows
+from holdfast.files import read_rows, refuse_rows
 from holdfast.spec import File, Spec
 from holdfast.types import Benchmark, Prompt
 
@@ -23,20 +23,20 @@ class PromptFile(Spec):
             DataError: naming every bad row by line and reason; or an empty file.
         """
         prompts: dict[str, Prompt] = {}
-        lines: dict[str, int] = {}
+        places: dict[str, str] = {}
         policies: dict[str, str] = {}
         problems = []
-        for number, row in read_jsonl(self.file):
+        for place, row in read_rows(self.file):
             reason = row if isinstance(row, str) else _why_unusable(row)
             if reason or isinstance(row, str):
-                problems.append(f"line {number}: {reason}")
+                problems.append(f"{place}: {reason}")
                 continue
             prompt = Prompt(row["category"], row["prompt"], row.get("reference", {}))
             if prompt.id in prompts:
-                problems.append(f"line {number}: the same prompt as line {lines[prompt.id]}")
+                problems.append(f"{place}: the same prompt as {places[prompt.id]}")
             if row.get("policy", policies.get(prompt.category)) != policies.get(prompt.category, row.get("policy")):
-                problems.append(f"line {number}: another policy for {prompt.category!r} than before")
-            prompts[prompt.id], lines[prompt.id] = prompt, number
+                problems.append(f"{place}: another policy for {prompt.category!r} than before")
+            prompts[prompt.id], places[prompt.id] = prompt, place
             if "policy" in row:
                 policies[prompt.category] = row["policy"]
         refuse_rows(self.file, problems)

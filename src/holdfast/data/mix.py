@@ -8,8 +8,9 @@ from pydantic import Field, PositiveInt, model_validator
 
 from holdfast.data import SOURCES
 from holdfast.data.messages import draw
+from holdfast.protocols import Source
 from holdfast.spec import Spec, explained, one_of
-from holdfast.types import Example, Source
+from holdfast.types import Example
 
 if not TYPE_CHECKING:
     Source = one_of(SOURCES)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import StringConstraints
 
 from holdfast.data import SOURCES
+from holdfast.protocols import Source
 from holdfast.spec import Spec, one_of
-from holdfast.types import Example, Message, Source
+from holdfast.types import Example, Message
 
 if not TYPE_CHECKING:
     Source = one_of(SOURCES)

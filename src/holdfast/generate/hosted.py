@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import NonNegativeFloat, PositiveInt
 
 from holdfast.errors import ModelError
+from holdfast.protocols import Ledger
 from holdfast.spec import Spec
 from holdfast.types import Answer, Checkpoint, Message
 
@@ -25,7 +26,12 @@ class HostedGenerator(Spec):
         return self.temperature > 0
 
     def answers(
-        self, checkpoint: Checkpoint, questions: Mapping[str, Sequence[Message]], done: Collection[str], seed: int
+        self,
+        checkpoint: Checkpoint,
+        questions: Mapping[str, Sequence[Message]],
+        done: Collection[str],
+        seed: int,
+        ledger: Ledger,
     ) -> Iterator[list[Answer]]:
         """Refuse.
 

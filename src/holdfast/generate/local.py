@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from holdfast import models
 from holdfast.chat import question_batch, render_question
+from holdfast.protocols import Ledger
 from holdfast.spec import Spec
 from holdfast.types import Answer, Checkpoint, Message, content_hash
 
@@ -37,7 +38,7 @@ class LocalGenerator(Spec):
         return self.temperature > 0
 
     def answers(
-        self, checkpoint: Checkpoint, questions: Questions, done: Collection[str], seed: int
+        self, checkpoint: Checkpoint, questions: Questions, done: Collection[str], seed: int, ledger: Ledger
     ) -> Iterator[list[Answer]]:
         """Answer the questions (prompt id → conversation) that are not yet done, a batch at a time.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from holdfast.protocols import Ledger
 from holdfast.spec import Spec
 from holdfast.types import Answer, Prompt, Verdict
 
@@ -29,7 +30,9 @@ class Keyword(Spec):
     phrases: tuple[str, ...] = PHRASES
     """Refusal phrases; case and the form of the apostrophe do not matter."""
 
-    def judge(self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]]) -> Iterator[Verdict]:
+    def judge(
+        self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], ledger: Ledger
+    ) -> Iterator[Verdict]:
         """One verdict for each pair, in order."""
         phrases = [_plain(phrase) for phrase in self.phrases]
         for prompt, answer in pairs:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from holdfast.protocols import Ledger
 from holdfast.spec import Spec
 from holdfast.types import Answer, Prompt, Verdict
 
@@ -22,7 +23,9 @@ class Oracle(Spec):
 
     kind: Literal["oracle"] = "oracle"
 
-    def judge(self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]]) -> Iterator[Verdict]:
+    def judge(
+        self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], ledger: Ledger
+    ) -> Iterator[Verdict]:
         """One verdict for each pair, in order; `unparsed` where a prompt carries no true steps."""
         for prompt, answer in pairs:
             steps = prompt.reference.get("steps")

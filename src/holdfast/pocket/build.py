@@ -19,7 +19,7 @@ from holdfast.files import write_atomically
 from holdfast.pocket import corpus, material
 from holdfast.pocket.tokens import CONTEXT, make_tokenizer
 from holdfast.pocket.world import generate
-from holdfast.types import Watcher
+from holdfast.protocols import Watcher
 
 if TYPE_CHECKING:
     import torch

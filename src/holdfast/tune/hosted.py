@@ -10,8 +10,9 @@ from typing import Any, Literal
 from pydantic import PositiveFloat, PositiveInt
 
 from holdfast.errors import TuningError
+from holdfast.protocols import Report
 from holdfast.spec import Spec
-from holdfast.types import Checkpoint, Example, Report
+from holdfast.types import Checkpoint, Example
 
 
 class HostedTuner(Spec):

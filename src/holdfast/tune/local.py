@@ -16,8 +16,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from holdfast import models
 from holdfast.chat import Rendered, render_example, training_batch
 from holdfast.errors import RenderError, TuningError
+from holdfast.protocols import Report
 from holdfast.spec import Spec
-from holdfast.types import Checkpoint, Example, Report
+from holdfast.types import Checkpoint, Example
 
 if TYPE_CHECKING:
     import torch
