@@ -18,6 +18,34 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+"""How reasoning models mark what they think before they reply: where it begins and where it ends."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said, taken apart."""
+
+    thinking: str
+    """What stands inside the marks of thinking; "" if there is none."""
+    text: str
+    """What stands outside: the reply."""
+    finished_thinking: bool
+    """False where thinking began and never ended, so that there is no reply."""
+
+
+def take_apart(text: str, began: bool = False) -> Reply:
+    """A model's words as thinking and reply; `began` where the question ends inside thinking already."""
+    for begin, end in THINKING:
+        head, found, rest = text.partition(begin)
+        inside = found and not head.strip()
+        if not inside and not (began and end in text):
+            continue
+        thought, closed, reply = (rest if inside else text).partition(end)
+        return Reply(thought.strip(), reply.strip() if closed else "", bool(closed))
+    return Reply(text.strip(), "", False) if began else Reply("", text.strip(), True)
+
+
 @dataclass(frozen=True)
 class Rendered:
     """One training row as the model sees it; both fields have one entry a token."""

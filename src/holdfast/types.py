@@ -168,6 +168,8 @@ class Checkpoint:
     """Hub revision of the base."""
     folder: Path | None = None
     """Folder of the full weights or adapter; None for the initial model."""
+    served: str | None = None
+    """The name under which a server has it; None where it is on disk."""
 
 
 @dataclass(frozen=True)
