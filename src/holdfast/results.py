@@ -15,7 +15,7 @@ from holdfast import __version__, models, stats
 from holdfast.plan import Plan, Work, initial_name, template_of, way_of
 from holdfast.protocols import Judge
 from holdfast.store import ConditionFolder, Store
-from holdfast.types import OUTCOMES, READINGS, Benchmark, Condition, content_hash
+from holdfast.types import OUTCOMES, READINGS, Answer, Benchmark, Condition, content_hash
 
 SCHEMA = 1
 """Raised when a field of `results.json` changes its meaning or goes away."""
@@ -36,6 +36,11 @@ def label(judge: Judge) -> str:
     return f"{judge.kind}-{judge.key[:8]}"
 
 
+def is_readable(answer: Answer) -> bool:
+    """Whether there is a reply that a judge can read; one that was cut off is read as far as it goes."""
+    return answer.outcome in ("answered", "truncated") and bool(answer.text)
+
+
 def is_answered(work: Work, condition: Condition, store: Store) -> bool:
     """Whether every prompt has an answer."""
     return work.asked.prompts.keys() <= store.condition(condition.key).answers().keys()
@@ -54,7 +59,7 @@ def _is_judged(work: Work, condition: Condition, store: Store) -> bool:
     for name, measured in work.asked.sets.items():
         readable = {
             prompt.id for prompt in work.asked.benchmarks[name].prompts
-            if answers[prompt.id].outcome in ("answered", "truncated")
+            if is_readable(answers[prompt.id])
         }  # fmt: skip
         if any(not readable <= place.verdicts(name, label(judge)).keys() for judge in measured.judges):
             return False

@@ -17,7 +17,16 @@ from holdfast.ledger import FileLedger
 from holdfast.plan import Plan, Work, epochs_of, make_plan, questions
 from holdfast.protocols import Ledger, Report, Watcher
 from holdfast.report import page
-from holdfast.results import evidence_key, is_answered, is_finished, label, prompt_rows, summarise, transcripts
+from holdfast.results import (
+    evidence_key,
+    is_answered,
+    is_finished,
+    is_readable,
+    label,
+    prompt_rows,
+    summarise,
+    transcripts,
+)
 from holdfast.store import Store
 from holdfast.study import Study
 from holdfast.types import Checkpoint, Condition
@@ -184,7 +193,7 @@ def judge(work: Work, condition: Condition, store: Store, report: Report, ledger
     answers = place.answers()
     for name, measured in work.asked.sets.items():
         benchmark = work.asked.benchmarks[name]
-        readable = [prompt for prompt in benchmark.prompts if answers[prompt.id].outcome in ("answered", "truncated")]
+        readable = [prompt for prompt in benchmark.prompts if is_readable(answers[prompt.id])]
         for reader in measured.judges:
             done = place.verdicts(name, label(reader))
             report(len(benchmark.prompts) - len(readable) + len(done))
