@@ -88,12 +88,16 @@ class Chat:
 
     @cached_property
     def system_role(self) -> Literal["native", "first user turn"]:
-        """Whether the template has a system turn; where it has none, the text goes before the first user turn."""
+        """Whether the template keeps a system turn at the beginning, in questions and in training rows.
+
+        Some refuse one, some move it as the conversation goes on; then its text goes before the first user turn.
+        """
+        talk = [Message("system", MARK), Message("user", "u1"), Message("assistant", "a1"), Message("user", "u2")]
         try:
-            native = MARK in self._template([Message("system", MARK), Message("user", "?")], True)
+            texts = [self._template(talk[:n], n != 3) for n in (2, 3, 4)]
         except RenderError:
-            native = False
-        return "native" if native else "first user turn"
+            return "first user turn"
+        return "native" if all(MARK in text.partition("u1")[0] for text in texts) else "first user turn"
 
     @cached_property
     def hidden_system(self) -> str:

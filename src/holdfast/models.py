@@ -63,6 +63,16 @@ def resolve(base: str, revision: str | None = None) -> Path:
     return folder
 
 
+def own_template(folder: Path) -> str | None:
+    """The chat template that a folder brings, or None. No tokenizer is loaded."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    if not (folder / "tokenizer_config.json").is_file():
+        return None
+    template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
+    return template if template is None or isinstance(template, str) else json.dumps(template)
+
+
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter, not a whole model."""
     return (folder / ADAPTER).is_file()

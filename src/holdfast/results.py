@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,9 @@ def is_readable(answer: Answer) -> bool:
 
 
 def is_answered(work: Work, condition: Condition, store: Store) -> bool:
-    """Whether every prompt has an answer."""
-    return work.asked.prompts.keys() <= store.condition(condition.key).answers().keys()
+    """Whether every prompt has an answer; where the back end failed, it is asked again."""
+    answers = store.condition(condition.key).answers()
+    return work.asked.prompts.keys() <= {name for name, a in answers.items() if a.outcome != "backend_error"}
 
 
 def is_finished(work: Work, store: Store) -> bool:
@@ -52,10 +54,10 @@ def is_finished(work: Work, store: Store) -> bool:
 
 
 def _is_judged(work: Work, condition: Condition, store: Store) -> bool:
+    if not is_answered(work, condition, store):
+        return False
     place = store.condition(condition.key)
     answers = place.answers()
-    if not work.asked.prompts.keys() <= answers.keys():
-        return False
     for name, measured in work.asked.sets.items():
         readable = {
             prompt.id for prompt in work.asked.benchmarks[name].prompts
@@ -107,7 +109,7 @@ def summarise(plan: Plan, store: Store) -> dict[str, Any]:
         "study": plan.study.name,
         "holdfast": __version__,
         "environment": _environment(),
-        "model": {"name": plan.study.model, **models.describe(plan.model), "fingerprint": plan.fingerprint},
+        "model": _model(plan),
         "seeds": list(plan.seeds),
         "evaluation": _evaluation(plan),
         "settings": {name: _settings(plan, store, name) for name in names},
@@ -131,6 +133,14 @@ def _environment() -> dict[str, str]:
     versions = {name: metadata.version(name) for name in LIBRARIES}
     versions["holdfast"] = __version__
     return {"python": platform.python_version(), "platform": platform.platform(), **versions}
+
+
+def _model(plan: Plan) -> dict[str, Any]:
+    """What the initial model is and how it is spoken to; of a served one, only its name is known."""
+    facts: dict[str, Any] = {"architecture": "served", "stand_in": False, "chat": None}
+    if not plan.base.served:
+        facts = {**models.describe(Path(plan.base.base)), "chat": models.describe_chat(models.load_chat(plan.base))}
+    return {"name": plan.study.model, **facts, "fingerprint": plan.fingerprint}
 
 
 def _evaluation(plan: Plan) -> dict[str, Any]:
@@ -169,9 +179,10 @@ def _settings(plan: Plan, store: Store, name: str) -> dict[str, Any]:
         "decoding": conditions[0].decoding,
         "factors": settings.factors,
         "keys": [condition.key for condition in conditions],
-        "data": settings.data.model_dump(mode="json"),
+        "checkpoint": settings.checkpoint,
+        "data": settings.data.model_dump(mode="json") if settings.data else None,
         "defence": settings.defence.model_dump(mode="json") if settings.defence else None,
-        "tune": settings.tune.model_dump(mode="json"),
+        "tune": settings.tune.model_dump(mode="json") if settings.data else None,
         "training": [{field: value for field, value in record.items() if field != "seconds"} for record in records],
     }
 
