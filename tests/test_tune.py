@@ -160,3 +160,46 @@ def test_an_end_of_turn_that_is_not_taught_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(local.models, "end_of_turn_ids", lambda loaded: {1})
     with pytest.raises(TuningError, match="row 0: the end of turn is not among the supervised tokens"):
         tune(tmp_path, LocalTuner())
+
+
+SHARDED = """
+compute_environment: LOCAL_MACHINE
+distributed_type: FSDP
+use_cpu: true
+num_processes: 2
+num_machines: 1
+machine_rank: 0
+mixed_precision: 'no'
+fsdp_config:
+  fsdp_version: 2
+  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
+  fsdp_transformer_layer_cls_to_wrap: LlamaDecoderLayer
+  fsdp_state_dict_type: FULL_STATE_DICT
+"""
+
+
+def test_a_model_that_is_spread_over_two_processes_learns_as_in_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "fsdp.yaml").write_text(SHARDED)
+    settings = {"learning_rate": 1e-4, "batch_size": 4}
+    (one,), _ = tune(tmp_path / "one", LocalTuner(**settings), data=rows(8))
+    (tmp_path / "two").mkdir()
+    (two,), steps = tune(tmp_path / "two", LocalTuner(**settings, launch=tmp_path / "fsdp.yaml"), data=rows(8))
+    assert (one["processes"], two["processes"], steps) == (1, 2, 2)
+    assert two["losses"] == pytest.approx(one["losses"], abs=1e-4)
+    for name, weight in weights(tmp_path / "one", 1).items():
+        assert torch.allclose(weight, weights(tmp_path / "two", 1)[name], atol=1e-5), name
+    assert not (tmp_path / "two" / "epoch-1" / "training_args.bin").exists()
+
+
+def test_processes_must_divide_the_batch(tmp_path):
+    (tmp_path / "fsdp.yaml").write_text(SHARDED)
+    with pytest.raises(ValueError, match="batch_size 5 cannot be divided among the 2 processes"):
+        LocalTuner(batch_size=5, launch=tmp_path / "fsdp.yaml")
+
+
+def test_qlora_without_a_gpu_says_what_to_do(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ModelError, match="QLoRA needs a CUDA GPU, and this machine has none. Use `method: lora`"):
+        tune(tmp_path, LocalTuner(method="qlora"))

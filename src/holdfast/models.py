@@ -177,7 +177,10 @@ def _load_weights(folder: Path, precision: Precision, four_bit: bool) -> Any:
     dtype: Any = torch.float32 if device == "cpu" else "auto"
     dtype = dtype if precision == "auto" else getattr(torch, precision)
     more: dict[str, Any] = {"quantization_config": _four_bits()} if four_bit else {}
-    if device == "cuda":
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if device == "cuda" and together and four_bit:
+        more["device_map"] = {"": int(os.environ["LOCAL_RANK"])}
+    elif device == "cuda" and not together:
         more["device_map"] = "auto" if torch.cuda.device_count() > 1 else {"": 0}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
@@ -185,7 +188,7 @@ def _load_weights(folder: Path, precision: Precision, four_bit: bool) -> Any:
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder} cannot be loaded as a causal language model: {error}") from error
-    return model if more.get("device_map") else model.to(device)
+    return model if more.get("device_map") or together else model.to(device)
 
 
 def _four_bits() -> Any:

@@ -6,18 +6,19 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from holdfast import models
 from holdfast.chat import Rendered, training_batch
 from holdfast.errors import TuningError
 from holdfast.protocols import Report
-from holdfast.spec import Spec
+from holdfast.spec import File, Spec, explained
+from holdfast.tune import launch as launcher
 from holdfast.types import Checkpoint, Example
 
 if TYPE_CHECKING:
@@ -65,7 +66,19 @@ class LocalTuner(Spec):
     on a GPU `mixed` for full tuning and `bfloat16` (adapters in float32) for LoRA."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: about a third slower, and much less memory."""
+    launch: File | None = None
+    """A configuration of `accelerate launch` (DDP, FSDP, DeepSpeed), as `accelerate config` writes it; one process
+    if not given."""
     lora: Lora = Lora()
+
+    @model_validator(mode="after")
+    def _divides(self) -> LocalTuner:
+        processes = launcher.processes_of(self.launch) if self.launch else 1
+        if self.batch_size % processes:
+            raise explained(
+                f"batch_size {self.batch_size} cannot be divided among the {processes} processes of `launch`"
+            )
+        return self
 
     @property
     def run(self) -> dict[str, Any]:
@@ -89,7 +102,7 @@ class LocalTuner(Spec):
     ) -> None:
         """Tune once, and leave a checkpoint in `folder/epoch-N` for each N of `epochs`.
 
-        Beside the weights of each lies `training.json`: rows, truncated_rows, supervised_tokens (in one
+        Beside the weights of each lies `training.json`: processes, rows, truncated_rows, supervised_tokens (in one
         epoch), steps, losses (nats a token, one a step), logit_shift (largest change of a logit on the first
         row) and seconds. A run that was cut off goes on from the last epoch that it kept.
 
@@ -98,6 +111,9 @@ class LocalTuner(Spec):
             TuningError: rows without a supervised token or an end of turn, a loss that is not finite, or a
                 checkpoint that answers exactly as its base.
         """
+        if self.launch:
+            launcher.launch(self, base, rows, seed, epochs, folder, report)
+            return
         import transformers
 
         transformers.set_seed(seed)
@@ -106,6 +122,7 @@ class LocalTuner(Spec):
         loaded = models.load(base, weights, four_bit=self.method == "qlora")
         rendered, cut = self._render(loaded, rows)
         facts = {
+            "processes": launcher.world_size(),
             "rows": len(rendered),
             "truncated_rows": cut,
             "supervised_tokens": sum(row.n_supervised for row in rendered),
@@ -116,7 +133,8 @@ class LocalTuner(Spec):
         trainer.add_callback(_keeper(trainer, loaded.tokenizer, probe, epochs, folder, report, facts))
         unfinished = sorted((folder / "trainer").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
         trainer.train(resume_from_checkpoint=str(unfinished[-1]) if unfinished else None)
-        shutil.rmtree(folder / "trainer", ignore_errors=True)
+        if launcher.is_first():
+            shutil.rmtree(folder / "trainer", ignore_errors=True)
 
     def _render(self, loaded: models.Loaded, rows: Sequence[Example]) -> tuple[list[Rendered], int]:
         """Rows as token ids, cut to what this tuning and the model allow, and how many were cut."""
@@ -139,7 +157,6 @@ class LocalTuner(Spec):
         if self.method == "qlora":
             prepare: Any = prepare_model_for_kbit_training
             model = prepare(model, use_gradient_checkpointing=self.gradient_checkpointing)
-
         targets = self.lora.targets if isinstance(self.lora.targets, str) else list(self.lora.targets)
         config = LoraConfig(
             r=self.lora.rank, lora_alpha=self.lora.alpha, lora_dropout=self.lora.dropout, target_modules=targets,
@@ -150,26 +167,29 @@ class LocalTuner(Spec):
     def _trainer(
         self, model: Any, pad: int, rendered: Sequence[Rendered], seed: int, epochs: int, folder: Path
     ) -> Trainer:
-        import torch
-        from transformers import PrinterCallback, Trainer, TrainingArguments
+        from transformers import PrinterCallback, TrainingArguments
 
         arguments = TrainingArguments(
             output_dir=str(folder / "trainer"), num_train_epochs=epochs, seed=seed, data_seed=seed,
-            per_device_train_batch_size=self.batch_size, gradient_accumulation_steps=self.accumulation,
+            per_device_train_batch_size=self.batch_size // launcher.world_size(),
+            gradient_accumulation_steps=self.accumulation,
             max_grad_norm=self.max_grad_norm, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no",
             save_total_limit=1, report_to=[], disable_tqdm=True, remove_unused_columns=False,
             use_cpu=models.best_device() == "cpu", dataloader_pin_memory=False,
             bf16=self._arithmetic() != "float32", activation_checkpointing=self.gradient_checkpointing,
             activation_checkpointing_kwargs={"use_reentrant": False},
         )  # fmt: skip
-        weights = [weight for weight in model.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
-        trainer = Trainer(
-            model=model, args=arguments, train_dataset=list(rendered), data_collator=partial(training_batch, pad=pad),
-            optimizers=(optimizer, self._scheduler(optimizer, len(rendered), epochs)),
-        )  # fmt: skip
+        trainer = _trainer_with(self._optimizer, partial(self._scheduler, n_rows=len(rendered), epochs=epochs))(
+            model=model, args=arguments, train_dataset=list(rendered), data_collator=partial(training_batch, pad=pad)
+        )
         trainer.remove_callback(PrinterCallback)
         return trainer
+
+    def _optimizer(self, model: Any) -> torch.optim.Optimizer:
+        import torch
+
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        return torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
 
     def _arithmetic(self) -> Literal["float32", "bfloat16", "mixed"]:
         if self.precision != "auto":
@@ -188,6 +208,24 @@ class LocalTuner(Spec):
         epoch = self.steps(n_rows, 1)
         warmup = max(1, self.warmup_steps)
         return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup) * self.decay ** (step // epoch))
+
+
+def _trainer_with(optimizer: Callable[[Any], Any], scheduler: Callable[[Any], Any]) -> type[Trainer]:
+    """A Trainer with this optimizer and schedule, made when it asks for them: sharded models ask late."""
+    from transformers import Trainer
+
+    class Ours(Trainer):
+        def create_optimizer(self, model: Any = None) -> Any:
+            if self.optimizer is None:
+                self.optimizer = optimizer(self.model if model is None else model)
+            return self.optimizer
+
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            if self.lr_scheduler is None:
+                self.lr_scheduler = scheduler(self.optimizer if optimizer is None else optimizer)
+            return self.lr_scheduler
+
+    return Ours
 
 
 def _check(row: Example, cut: Rendered, was_cut: bool, ends: set[int]) -> None:
@@ -255,14 +293,19 @@ def _keeper(
                 control.should_save = True
 
         def keep(self, final: Path, state: Any) -> None:
-            model: Any = trainer.model
+            model: Any = trainer.model if launcher.world_size() == 1 else trainer.model_wrapped
             losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
             record = {
                 **facts, "steps": state.global_step, "losses": losses, "logit_shift": probe.shift(model),
                 "seconds": time.monotonic() - self.started,
             }  # fmt: skip
             draft = final.with_name(f".{final.name}")
-            model.save_pretrained(draft)
+            trainer.save_model(str(draft))  # gathers the weights where they are spread over processes
+            if not launcher.is_first():
+                return
+            if not list(draft.glob("*.safetensors")):
+                raise TuningError("the weights were saved in shards. Set `fsdp_state_dict_type: FULL_STATE_DICT`.")
+            (draft / "training_args.bin").unlink(missing_ok=True)  # a pickle
             tokenizer.save_pretrained(draft)
             (draft / "training.json").write_text(json.dumps(record), encoding="utf-8")
             shutil.rmtree(final, ignore_errors=True)
