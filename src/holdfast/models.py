@@ -44,18 +44,20 @@ class Loaded:
         return self.chat.tokenizer
 
 
-def resolve(base: str, revision: str | None = None) -> Path:
+def resolve(base: str, revision: str | None = None, weights: bool = True) -> Path:
     """The folder of a model or adapter: shipped (`pocket:aligned`), on disk, or fetched from the Hub.
+
+    Without `weights`, only configuration, tokenizer and chat template are fetched.
 
     Raises:
         ModelError: neither a folder with a configuration and safetensors weights, nor such a model of the Hub.
     """
     folder = locate(base)
     if not folder.is_dir():
-        folder = _fetch(base, revision)
+        folder = _fetch(base, revision, weights)
     if not (folder / "config.json").is_file() and not is_adapter(folder):
         raise ModelError(f"{folder} has no config.json and no {ADAPTER}, so it is no Hugging Face model or adapter.")
-    if not list(folder.glob(WEIGHT_FILES)):
+    if weights and not list(folder.glob(WEIGHT_FILES)):
         raise ModelError(
             f"{folder} has no safetensors weights. Other formats can run code when they are read; "
             "load the model once and call `save_pretrained` to convert it."
@@ -78,17 +80,35 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER).is_file()
 
 
-def _fetch(base: str, revision: str | None) -> Path:
+def _fetch(base: str, revision: str | None, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     if base.startswith((*FOLDERS, ".", "/", "~")) or base.count("/") > 1:
         raise ModelError(f"there is no folder {base}. Give the folder of a model, or its id on the Hugging Face Hub.")
     try:
-        return Path(snapshot_download(base, revision=revision, allow_patterns=[*TEXT_FILES, WEIGHT_FILES]))
+        return Path(snapshot_download(base, revision=revision, allow_patterns=[*TEXT_FILES, *[WEIGHT_FILES] * weights]))
     except Exception as error:
         raise ModelError(
             f"{base!r} is neither a folder nor a model that the Hub gives: {type(error).__name__}: {error}"
         ) from error
+
+
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each weight of a model or adapter on disk, by name; only the files' headers are read.
+
+    Raises:
+        ModelError: a file that is not safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob(WEIGHT_FILES)):
+        try:
+            with safe_open(path, "pt") as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ModelError(f"{path} is not a whole safetensors file: {error}. Fetch it again.") from error
+    return shapes
 
 
 def fingerprint(folder: Path) -> str:
@@ -256,9 +276,19 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 
 def end_of_turn_ids(loaded: Loaded) -> set[int]:
     """The tokens that end an answer, by the tokenizer and the model's generation configuration."""
-    ids = getattr(loaded.model.generation_config, "eos_token_id", None)
-    given = set(ids) if isinstance(ids, list) else {ids}
-    return {token for token in given | {loaded.tokenizer.eos_token_id} if token is not None}
+    return _ends(getattr(loaded.model.generation_config, "eos_token_id", None), loaded.tokenizer)
+
+
+def configured_end_of_turn_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """As `end_of_turn_ids`, from a model's files."""
+    names = [name for name in ("generation_config.json", "config.json") if (folder / name).is_file()]
+    configs = [json.loads((folder / name).read_text(encoding="utf-8")) for name in names]
+    return _ends(next((c["eos_token_id"] for c in configs if "eos_token_id" in c), None), tokenizer)
+
+
+def _ends(given: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    ids = set(given) if isinstance(given, list) else {given}
+    return {token for token in ids | {tokenizer.eos_token_id} if token is not None}
 
 
 def describe(folder: Path) -> dict[str, Any]:

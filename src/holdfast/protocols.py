@@ -52,6 +52,9 @@ class Configured(Protocol):
     def key(self) -> str:
         """The hash of its settings."""
 
+    def faults(self) -> list[str]:
+        """What would stop the work that this configures on this machine, found without doing any of it."""
+
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """Its settings; mode `json` gives only what JSON can hold."""
 

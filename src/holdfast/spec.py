@@ -39,6 +39,10 @@ class Spec(BaseModel):
         """The hash of its settings."""
         return content_hash(self.model_dump(mode="json"))
 
+    def faults(self) -> list[str]:
+        """What would stop the work that this configures on this machine, found without doing any of it."""
+        return []
+
     @model_validator(mode="wrap")
     @classmethod
     def _name_what_is_allowed(cls, value: Any, handler: Callable[[Any], Self]) -> Self:

@@ -93,6 +93,11 @@ class LocalTuner(Spec):
             del settings["lora"]
         return settings
 
+    def faults(self) -> list[str]:
+        """QLoRA without what it needs."""
+        missing = models.why_not_four_bit() if self.method == "qlora" else ""
+        return [missing] if missing else []
+
     def steps(self, n_rows: int, epochs: int | None = None) -> int:
         """Optimizer steps that a number of rows takes."""
         return math.ceil(math.ceil(n_rows / self.batch_size) / self.accumulation) * (epochs or self.epochs)
