@@ -165,6 +165,7 @@ def _settings(plan: Plan, store: Store, name: str) -> dict[str, Any]:
         "factors": settings.factors,
         "keys": [condition.key for condition in conditions],
         "data": settings.data.model_dump(mode="json"),
+        "accounts": [{**asdict(account), "kept": account.kept} for account in plan.accounts[name]],
         "defence": settings.defence.model_dump(mode="json") if settings.defence else None,
         "tune": settings.tune.model_dump(mode="json"),
         "training": [{field: value for field, value in record.items() if field != "seconds"} for record in records],
