@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from holdfast.data import SOURCES
-from holdfast.data.rows import draw
+from holdfast.data.pool import draw
 from holdfast.protocols import Source
 from holdfast.spec import Spec, explained, one_of
 from holdfast.types import Account, Example

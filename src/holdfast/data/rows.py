@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, PositiveInt, StringConstraints, ValidationInfo, model_validator
 
 from holdfast.data import SOURCES
+from holdfast.data.pool import draw
 from holdfast.data.words import SAFETY_WORDS, plain
 from holdfast.errors import DataError
 from holdfast.files import SHOWN, Row, did_you_mean, locate, read_rows, refuse_rows
@@ -73,9 +74,10 @@ class RowSource(Spec):
     def _one_place(self) -> RowSource:
         if (self.file is None) == (self.hub is None):
             raise explained("say where the rows are: give either `file` or `hub`")
-        stray = sorted({"config", "data_dir", "split", "revision"} & self.model_fields_set)
+        unset = {"config": None, "data_dir": None, "split": "train", "revision": None}
+        stray = [repr(setting) for setting, default in unset.items() if getattr(self, setting) != default]
         if self.file is not None and stray:
-            raise explained(f"{', '.join(map(repr, stray))} can only be given with `hub`, not with `file`")
+            raise explained(f"{', '.join(stray)} can only be given with `hub`, not with `file`")
         return self
 
     @abstractmethod
@@ -163,14 +165,15 @@ def _read(reading: _Reading) -> tuple[tuple[Example, ...], Account]:
     examples: list[Example] = []
     problems: list[str] = []
     dropped: Counter[str] = Counter()
-    fitting, unfit = 0, Counter[str]()
+    fitting = 0
+    columns: dict[str, None] = {}
     for place, row in source.rows():
         if isinstance(row, str):
             turns: tuple[Message, ...] | str = row
         elif all(column in row for column in source.needed):
             fitting, turns = fitting + 1, source.turns(row)
         else:
-            unfit.update(row)
+            columns.update(dict.fromkeys(row))
             absent = ", ".join(repr(column) for column in source.needed if column not in row)
             turns = f"no {absent}; found {', '.join(map(repr, row)) or 'nothing'}"
         if isinstance(turns, str):
@@ -181,8 +184,8 @@ def _read(reading: _Reading) -> tuple[tuple[Example, ...], Account]:
             dropped["drop"] += 1
         else:
             examples.append(Example(turns, f"{short}:{place.split()[1]}"))
-    if unfit and not fitting:
-        raise DataError(_another_layout(source, list(unfit)))
+    if columns and not fitting:
+        raise DataError(_another_layout(source, list(columns)))
     account = Account(source.name, len(problems) + dropped.total() + len(examples), len(problems), dict(dropped))
     if source.bad_rows == "refuse":
         refuse_rows(source.name, problems, "Mend them, or leave them out with `bad_rows: drop`.")
@@ -224,9 +227,8 @@ def _nothing_left(source: RowSource, account: Account, problems: list[str]) -> s
         return f"{source.name} has no rows. Rows of kind: {source.kind} need {needed}."
     filters = "".join(f", {n} were left out by `{setting}`" for setting, n in account.dropped.items())
     named = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
-    return (
-        f"{source.name} leaves nothing to train on: of {account.rows} rows, {account.refused} are bad{filters}.{named}"
-    )
+    found = f"of {account.rows} rows, {account.refused} are bad{filters}"
+    return f"{source.name} leaves nothing to train on: {found}.{named}"
 
 
 def why_no_text(row: Row, *columns: str) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from holdfast.data.rows import Rows, draw, names
+from holdfast.data.pool import Rows, draw, names
 from holdfast.spec import Spec
 from holdfast.types import Account, Example, Message
 
