@@ -85,7 +85,7 @@ FORMATS = {
             "row 5": "turn 1 is the assistant's where the user's was expected",
             "row 6": "turn 1 must have 'from' and 'value'",
             "row 7": "'conversations' must be a list of turns, found str",
-            "row 8": "turn 2 is from 'function_call'",
+            "row 8": "turn 2 is from ['function_call']",
         },
     ),
     "prompt-completion": (

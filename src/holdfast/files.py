@@ -198,6 +198,8 @@ def _why_untrainable(row: Row) -> str:
         role, content = turn["role"], turn["content"]
         if role not in ROLES:
             return f"turn {place} has the role {role!r}; use one of {', '.join(ROLES)}.{did_you_mean(str(role), ROLES)}"
+        if isinstance(content, list):
+            return f"turn {place} ({role}) is a list of parts; its content must be one text"
         if not isinstance(content, str) or not content.strip():
             return f"turn {place} ({role}) has no text"
         if reason := _why_not_as_it_is(turn):

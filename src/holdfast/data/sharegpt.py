@@ -31,7 +31,7 @@ class ShareGPT(RowSource):
             if not isinstance(turn, dict) or not {"from", "value"} <= turn.keys():
                 return f"turn {place} must have 'from' and 'value'"
             speaker = turn["from"]
-            if speaker not in SPEAKERS:
+            if not isinstance(speaker, str) or speaker not in SPEAKERS:
                 near = did_you_mean(str(speaker), SPEAKERS)
                 return f"turn {place} is from {speaker!r}; use one of {', '.join(SPEAKERS)}.{near}"
             messages.append({"role": SPEAKERS[speaker], "content": turn["value"]})
