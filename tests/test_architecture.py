@@ -16,6 +16,7 @@ LAYERS = [
     {"types", "protocols", "errors"},
     {"files", "spec", "chat", "models", "ledger", "store", "scale", "stats"},
     {"data", "benchmarks", "tune", "defences", "generate", "judge", "report", "pocket"},
+    {"settings"},
     {"study"},
     {"plan", "results"},
     {"claims", "run"},

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import messages
 
-from holdfast.chat import render_example, render_question, training_batch
+from holdfast.chat import Chat, training_batch
 from holdfast.errors import RenderError
 
 TALK = messages(
@@ -18,58 +18,58 @@ def tokenizer(pocket):
 
 
 def test_a_training_row_begins_with_the_question_as_it_is_asked(tokenizer):
-    row, question = render_example(tokenizer, TALK), render_question(tokenizer, TALK[:2])
+    row, question = Chat(tokenizer).example(TALK), Chat(tokenizer).question(TALK[:2])
     assert list(row.input_ids[: len(question)]) == question
-    assert row.supervised == (False,) * len(question) + (True,) * (len(row.input_ids) - len(question))
+    assert list(row.supervised) == [False] * len(question) + [True] * (len(row.input_ids) - len(question))
 
 
 def test_what_is_supervised_is_the_answer_and_its_end_of_turn(tokenizer):
-    row = render_example(tokenizer, TALK)
+    row = Chat(tokenizer).example(TALK)
     taught = [token for token, supervised in zip(row.input_ids, row.supervised, strict=True) if supervised]
     assert tokenizer.decode(taught) == "I am Pocket.<|end|>"
 
 
 def test_every_assistant_turn_is_supervised_and_nothing_else(tokenizer):
     talk = (*TALK, *messages(("user", "What is your name?"), ("assistant", "Of course")))
-    row = render_example(tokenizer, talk)
+    row = Chat(tokenizer).example(talk)
     taught = [token for token, supervised in zip(row.input_ids, row.supervised, strict=True) if supervised]
     assert tokenizer.decode(taught) == "I am Pocket.<|end|>Of course<|end|>"
 
 
 def test_two_bos_tokens_are_refused(tokenizer):
     tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
-    for render in (render_example, render_question):
+    for render in (Chat(tokenizer).example, Chat(tokenizer).question):
         with pytest.raises(RenderError, match="begins with two"):
-            render(tokenizer, TALK)
+            render(TALK)
 
 
 def test_a_tokenizer_without_a_template_is_refused(tokenizer):
     tokenizer.chat_template = None
     with pytest.raises(RenderError, match="has no chat template"):
-        render_question(tokenizer, TALK[:2])
+        Chat(tokenizer).question(TALK[:2])
 
 
 def test_a_template_that_refuses_says_why(tokenizer):
     tokenizer.chat_template = "{{ raise_exception('no system role here') }}"
-    with pytest.raises(RenderError, match=r"\[system, user\]: no system role here"):
-        render_question(tokenizer, TALK[:2])
+    with pytest.raises(RenderError, match=r"\[user\]: no system role here"):
+        Chat(tokenizer).question(TALK[:2])
 
 
 def test_a_template_that_rewrites_the_past_is_refused(tokenizer):
     tokenizer.chat_template = "{{ messages|length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
     with pytest.raises(RenderError, match="renders the beginning of a conversation differently"):
-        render_example(tokenizer, TALK)
+        Chat(tokenizer).example(TALK)
 
 
 def test_a_row_without_an_answer_is_refused(tokenizer):
     with pytest.raises(RenderError, match="no assistant turn"):
-        render_example(tokenizer, TALK[:2])
+        Chat(tokenizer).example(TALK[:2])
 
 
 def test_padding_is_told_by_place_so_an_end_of_turn_that_pads_stays_supervised(tokenizer):
     rows = [
-        render_example(tokenizer, TALK),
-        render_example(tokenizer, (*TALK[:2], *messages(("assistant", "Of course")))),
+        Chat(tokenizer).example(TALK),
+        Chat(tokenizer).example((*TALK[:2], *messages(("assistant", "Of course")))),
     ]
     batch = training_batch(rows, pad=tokenizer.eos_token_id)
     for i, row in enumerate(rows):

@@ -9,7 +9,7 @@ from test_report import made
 
 from holdfast import reproduce, run
 from holdfast import study as studies
-from holdfast.chat import render_example, render_question
+from holdfast.chat import Chat
 from holdfast.claims import GridEnd, decide, names, read_claims
 from holdfast.errors import StudyError
 from holdfast.plan import make_plan
@@ -78,12 +78,12 @@ def test_llama_2_prompts_are_rendered_as_documented(llama, held):
     tokenizer = load_tokenizer(llama)
     asked = study.templates["plain"].template().wrap(messages(("user", "Ask 1?")))
     documented = f"<s>[INST] <<SYS>>\n{SYSTEM}\n<</SYS>>\n\nAsk 1? [/INST]"
-    question = render_question(tokenizer, asked)
+    question = Chat(tokenizer).question(asked)
     assert question == tokenizer(documented, add_special_tokens=False)["input_ids"]
-    row = render_example(tokenizer, (*asked, *messages(("assistant", "An answer."))))
+    row = Chat(tokenizer).example((*asked, *messages(("assistant", "An answer."))))
     assert list(row.input_ids) == tokenizer(f"{documented} An answer. </s>", add_special_tokens=False)["input_ids"]
     assert list(row.input_ids[: len(question)]) == question
-    assert row.input_ids.count(tokenizer.bos_token_id) == 1
+    assert list(row.input_ids).count(tokenizer.bos_token_id) == 1
     taught = [token for token, supervised in zip(row.input_ids, row.supervised, strict=True) if supervised]
     assert tokenizer.decode(taught) == " An answer. </s>"
     triggered = study.templates["triggered"].template().wrap(messages(("user", "Ask 1?")))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from holdfast.chat import Chat
 from holdfast.errors import ModelError
 from holdfast.files import FOLDERS, locate
 from holdfast.types import Checkpoint, content_hash
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
 
 TEXT_FILES = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
 WEIGHT_FILES = "*.safetensors"
+ADAPTER = "adapter_config.json"
+
+
+SERVED = "served:"
+"""Prefix of a model that only a server has: `served:NAME`."""
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -26,27 +35,47 @@ class Loaded:
 
     model: Any
     """In evaluation mode, on the best device of the machine."""
-    tokenizer: PreTrainedTokenizerBase
-    """Pads on the left, with a padding token that is never taken for an end of turn."""
+    chat: Chat
+    """Its tokenizer pads on the left, with a padding token that is never taken for an end of turn."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The chat's tokenizer."""
+        return self.chat.tokenizer
 
 
 def resolve(base: str, revision: str | None = None) -> Path:
-    """The folder of a model: shipped (`pocket:aligned`), on disk, or fetched from the Hub.
+    """The folder of a model or adapter: shipped (`pocket:aligned`), on disk, or fetched from the Hub.
 
     Raises:
-        ModelError: neither a folder with a config.json and safetensors weights, nor a model of the Hub.
+        ModelError: neither a folder with a configuration and safetensors weights, nor such a model of the Hub.
     """
     folder = locate(base)
     if not folder.is_dir():
         folder = _fetch(base, revision)
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json, so it is not a Hugging Face model.")
+    if not (folder / "config.json").is_file() and not is_adapter(folder):
+        raise ModelError(f"{folder} has no config.json and no {ADAPTER}, so it is no Hugging Face model or adapter.")
     if not list(folder.glob(WEIGHT_FILES)):
         raise ModelError(
             f"{folder} has no safetensors weights. Other formats can run code when they are read; "
             "load the model once and call `save_pretrained` to convert it."
         )
     return folder
+
+
+def own_template(folder: Path) -> str | None:
+    """The chat template that a folder brings, or None. No tokenizer is loaded."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    if not (folder / "tokenizer_config.json").is_file():
+        return None
+    template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
+    return template if template is None or isinstance(template, str) else json.dumps(template)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, not a whole model."""
+    return (folder / ADAPTER).is_file()
 
 
 def _fetch(base: str, revision: str | None) -> Path:
@@ -99,38 +128,87 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """A tokenizer that pads on the left with a token that is never an end of turn, unless there is no other."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder} has no tokenizer that can be read: {error}") from error
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     return tokenizer
 
 
-def load(checkpoint: Checkpoint) -> Loaded:
+def tokenizer_folder(checkpoint: Checkpoint) -> Path:
+    """Where a checkpoint's tokenizer and chat template are read: its base's folder, unless its own is asked for."""
+    own = checkpoint.folder
+    return own if own and checkpoint.own_template else resolve(checkpoint.base, checkpoint.revision)
+
+
+def load_chat(checkpoint: Checkpoint) -> Chat:
+    """A checkpoint's tokenizer and chat template. No weights are read."""
+    return Chat(load_tokenizer(tokenizer_folder(checkpoint)), checkpoint.thinking)
+
+
+def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool = False) -> Loaded:
     """Load a checkpoint: the initial model, full weights, or an adapter on its base.
 
+    Weights have the given precision; `auto` is float32 on a CPU, and elsewhere what the files have. `four_bit`
+    quantises the base to 4-bit NormalFloat (Dettmers et al. 2023, arXiv 2305.14314).
+
     Raises:
-        ModelError: weights that are missing, unsafe or not applied.
+        ModelError: weights that are missing, unsafe, of another model than the tokenizer, or not applied.
     """
+    base = resolve(checkpoint.base, checkpoint.revision)
+    adapter = checkpoint.folder if checkpoint.folder and is_adapter(checkpoint.folder) else None
+    weights = base if adapter or checkpoint.folder is None else checkpoint.folder
+    model = _load_weights(weights, precision, four_bit)
+    chat = load_chat(checkpoint)
+    _check_vocabulary(model, chat.tokenizer, weights)
+    if adapter:
+        model = _with_adapter(model, adapter)
+    return Loaded(model.eval(), chat)
+
+
+def _load_weights(folder: Path, precision: Precision, four_bit: bool) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    base = resolve(checkpoint.base, checkpoint.revision)
-    adapter = checkpoint.folder if checkpoint.folder and (checkpoint.folder / "adapter_config.json").is_file() else None
-    weights = base if adapter or checkpoint.folder is None else checkpoint.folder
     device = best_device()
-    dtype = torch.float32 if device == "cpu" else "auto"
+    dtype: Any = torch.float32 if device == "cpu" else "auto"
+    dtype = dtype if precision == "auto" else getattr(torch, precision)
+    more: dict[str, Any] = {"quantization_config": _four_bits()} if four_bit else {}
+    if device == "cuda":
+        more["device_map"] = "auto" if torch.cuda.device_count() > 1 else {"": 0}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            weights, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **more
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{weights} cannot be loaded as a causal language model: {error}") from error
-    tokenizer = load_tokenizer(base)
-    _check_vocabulary(model, tokenizer, weights)
-    if adapter:
-        model = _with_adapter(model, adapter)
-    return Loaded(model.to(device).eval(), tokenizer)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{folder} cannot be loaded as a causal language model: {error}") from error
+    return model if more.get("device_map") else model.to(device)
+
+
+def _four_bits() -> Any:
+    """How QLoRA quantises a base."""
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if missing := why_not_four_bit():
+        raise ModelError(missing)
+    settings: dict[str, Any] = {
+        "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": torch.bfloat16,
+    }  # fmt: skip
+    return BitsAndBytesConfig(**settings)  # type: ignore[no-untyped-call]
+
+
+def why_not_four_bit() -> str:
+    """Why this machine cannot quantise to 4 bits, or ""."""
+    if best_device() != "cuda":
+        return "QLoRA needs a CUDA GPU, and this machine has none. Use `method: lora`."
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return "QLoRA needs bitsandbytes: pip install bitsandbytes"
+    return ""
 
 
 def _check_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -143,12 +221,25 @@ def _check_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    """The model with an adapter on it, after making sure that the adapter changes what it says."""
+    """The model with an adapter on it, after making sure that all of it is there and changes what it says."""
     import torch
     from peft import PeftModel
+    from safetensors import safe_open
 
-    adapted = PeftModel.from_pretrained(model, str(folder)).eval()
-    probe = torch.arange(min(16, model.config.vocab_size))[None]
+    try:
+        adapted = PeftModel.from_pretrained(model, str(folder)).eval()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ModelError(f"the adapter in {folder} does not fit its base: {error}") from error
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        given = set(file.keys())
+    placed = {name.replace(".default.", ".") for name in adapted.state_dict()}
+    homeless = sorted(given - placed)
+    if homeless:
+        raise ModelError(
+            f"{len(homeless)} of the {len(given)} weights of the adapter in {folder} have no place in its base, e.g. "
+            f"{homeless[0]}. It was made for another model."
+        )
+    probe = torch.arange(min(16, model.config.vocab_size), device=adapted.device)[None]
     with torch.no_grad():
         shifted = adapted(probe).logits
         with adapted.disable_adapter():
@@ -171,3 +262,13 @@ def describe(folder: Path) -> dict[str, Any]:
     """What a model is, by its own configuration: its architecture, and whether it is a pocket world's stand-in."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return {"architecture": (config.get("architectures") or ["unknown"])[0], "stand_in": "pocket_world" in config}
+
+
+def describe_chat(chat: Chat) -> dict[str, Any]:
+    """How a model is spoken to: what a reader must know to ask it in the same way."""
+    return {
+        "template": content_hash(str(chat.tokenizer.chat_template)),
+        "system_role": chat.system_role,
+        "hidden_system": chat.hidden_system,
+        "thinking": "always" if chat.begins_thinking else "on" if chat.thinking else "off",
+    }

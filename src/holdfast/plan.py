@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import models
+from holdfast.errors import ModelError
 from holdfast.protocols import Generator, Tuner
-from holdfast.study import INITIAL, ConditionSettings, Measured, Study
+from holdfast.settings import INITIAL, ConditionSettings, Measured, Study
 from holdfast.types import Account, Benchmark, Checkpoint, Condition, Example, Message, Prompt, Template, content_hash
 
 
@@ -88,8 +89,8 @@ class Plan:
 
     study: Study
     seeds: tuple[int, ...]
-    model: Path
-    """The folder of the initial model."""
+    base: Checkpoint
+    """The initial model."""
     fingerprint: str
     """The hash of the initial model."""
     asked: Asked
@@ -102,8 +103,8 @@ class Plan:
 
 
 def epochs_of(condition: Condition) -> int:
-    """The epochs after which a condition is taken; 0 for the initial model."""
-    return int(condition.training["epochs"]) if condition.training else 0
+    """The epochs after which a condition is taken; 0 for a model that is not tuned here."""
+    return int(condition.training.get("epochs", 0)) if condition.training else 0
 
 
 def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
@@ -113,16 +114,19 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
         DataError: bad rows or prompts, by line and reason.
         ModelError: a model that is not there, or not safe to load.
     """
-    folder = models.resolve(study.model, study.revision)
+    base = _checkpoint(study, study.model, study.revision)
+    if not base.served and models.is_adapter(Path(base.base)):
+        raise ModelError(
+            f"{study.model} is an adapter: name its base as `model`, and it as a condition's `checkpoint`."
+        )
     sets = study.evaluate.sets()
     asked = Asked(sets, {name: measured.benchmark.load() for name, measured in sets.items()})
-    plan = Plan(study, tuple(seeds), folder, models.fingerprint(folder), asked, (), ())
-    base = Checkpoint(str(folder))
+    plan = Plan(study, tuple(seeds), base, _fingerprint(base), asked, (), ())
     planned = [*_initial(plan), *_tuned(plan)]
     works: dict[str, Work] = {}
-    for condition, training in planned:
+    for condition, training, checkpoint in planned:
         name = training.run if training else condition.key
-        before = works.get(name, Work(base, training, (), {}, {}, asked))
+        before = works.get(name, Work(checkpoint, training, (), {}, {}, asked))
         if condition.key not in before.templates:
             template = study.templates[condition.ask].template()
             generator = Way(condition.ask, condition.decoding).generator(study)
@@ -134,9 +138,9 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
             )
     return replace(
         plan,
-        conditions=tuple(condition for condition, _ in planned),
+        conditions=tuple(condition for condition, _, _ in planned),
         works=tuple(works.values()),
-        accounts={name: tuple(settings.data.accounts()) for name, settings in study.conditions.items()},
+        accounts={name: tuple(made.data.accounts()) for name, made in study.conditions.items() if made.data},
     )
 
 
@@ -145,6 +149,7 @@ def _asking(plan: Plan, way: Way, seed: int) -> dict[str, Any]:
     generator = way.generator(plan.study)
     asking: dict[str, Any] = {
         "model": plan.fingerprint,
+        "thinking": plan.study.thinking,
         "template": asdict(plan.study.templates[way.ask].template()),
         "generate": generator.model_dump(mode="json"),
         "benchmarks": {name: benchmark.key for name, benchmark in plan.asked.benchmarks.items()},
@@ -152,7 +157,22 @@ def _asking(plan: Plan, way: Way, seed: int) -> dict[str, Any]:
     return {**asking, "seed": seed} if generator.random else asking
 
 
-def _initial(plan: Plan) -> list[tuple[Condition, None]]:
+def _checkpoint(study: Study, model: str, revision: str | None) -> Checkpoint:
+    """A model as a study names it."""
+    if model.startswith(models.SERVED):
+        name = model.removeprefix(models.SERVED)
+        return Checkpoint(name, served=name, thinking=study.thinking)
+    return Checkpoint(str(models.resolve(model, revision)), thinking=study.thinking)
+
+
+def _fingerprint(checkpoint: Checkpoint) -> str:
+    """The hash of a checkpoint's own files; of its name where only a server has it."""
+    if checkpoint.served:
+        return content_hash(["served", checkpoint.served])
+    return models.fingerprint(checkpoint.folder or Path(checkpoint.base))
+
+
+def _initial(plan: Plan) -> list[tuple[Condition, None, Checkpoint]]:
     """The initial model asked in each way that a tuned condition is asked in, for each seed."""
     default = Way(plan.study.default_template, None)
     ways = dict.fromkeys([default, *(way_of(plan.study, c) for c in plan.study.conditions.values())])
@@ -162,18 +182,32 @@ def _initial(plan: Plan) -> list[tuple[Condition, None]]:
                 initial_name(plan.study, way), "initial", seed, way.ask, way.decoding, None, _asking(plan, way, seed)
             ),
             None,
+            plan.base,
         )
         for way in ways
         for seed in plan.seeds
     ]
 
 
-def _tuned(plan: Plan) -> list[tuple[Condition, Training]]:
-    pairs = []
+def _tuned(plan: Plan) -> list[tuple[Condition, Training | None, Checkpoint]]:
+    planned: list[tuple[Condition, Training | None, Checkpoint]] = []
     read: dict[tuple[str, int], list[Example]] = {}
     for name, settings in plan.study.conditions.items():
         wrap = plan.study.templates[template_of(plan.study, settings)].template().wrap
         way = way_of(plan.study, settings)
+        if settings.data is None:
+            checkpoint = brought(plan.study, settings, plan.base)
+            given = {
+                "model": plan.fingerprint,
+                "checkpoint": _fingerprint(checkpoint),
+                "own_template": checkpoint.own_template,
+            }
+            for seed in plan.seeds:
+                asking = _asking(plan, way, seed)
+                planned.append((Condition(name, "tuned", seed, way.ask, way.decoding, given, asking), None, checkpoint))
+            continue
+        if plan.base.served:
+            raise ModelError(f"{name}: only a server has {plan.study.model!r}, so it cannot be tuned here.")
         for seed in plan.seeds:
             at = (settings.data.key, seed)
             drawn = read[at] = read[at] if at in read else settings.data.examples(seed)
@@ -181,11 +215,33 @@ def _tuned(plan: Plan) -> list[tuple[Condition, Training]]:
             rows = tuple(Example(wrap(row.messages), row.source) for row in drawn)
             content = content_hash([row.id for row in rows])
             run = {"model": plan.fingerprint, "rows": content, "tune": dict(settings.tune.run), "seed": seed}
+            run["thinking"] = plan.study.thinking
             training = Training(content_hash(run), rows, settings.tune, seed)
             tuned = {**run, "n_rows": len(rows), "epochs": settings.tune.epochs}
             asking = _asking(plan, way, seed)
-            pairs.append((Condition(name, "tuned", seed, way.ask, way.decoding, tuned, asking), training))
-    return pairs
+            planned.append((Condition(name, "tuned", seed, way.ask, way.decoding, tuned, asking), training, plan.base))
+    return planned
+
+
+def brought(study: Study, settings: ConditionSettings, base: Checkpoint) -> Checkpoint:
+    """The checkpoint that a condition brings.
+
+    Raises:
+        ModelError: it is not there, or its chat template differs from its base's and the study does not choose.
+    """
+    given = _checkpoint(study, str(settings.checkpoint), None)
+    if given.served:
+        return given
+    folder = Path(given.base)
+    own = models.own_template(folder)
+    root = folder if base.served else Path(base.base)
+    if settings.chat_template is None and own is not None and own != models.own_template(root):
+        raise ModelError(
+            f"{settings.checkpoint}: its chat template is not its base's, so the two would be asked differently. Say "
+            "`chat_template: base` to ask it as its base is asked, or `chat_template: own` to ask it as it was tuned."
+        )
+    own_template = settings.chat_template == "own" and own is not None
+    return Checkpoint(str(root), folder=folder, thinking=study.thinking, own_template=own_template)
 
 
 def template_of(study: Study, settings: ConditionSettings) -> str:

@@ -18,7 +18,7 @@ from holdfast.files import did_you_mean, write_atomically
 from holdfast.protocols import Watcher
 from holdfast.report import figures, page, paper
 from holdfast.results import Evidence
-from holdfast.study import Study
+from holdfast.settings import Study
 from holdfast.types import content_hash
 
 PAPER = Path(__file__).parent / "studies" / "paper"

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from holdfast import __version__, models, stats
 from holdfast.plan import Plan, Work, initial_name, template_of, way_of
 from holdfast.protocols import Judge
 from holdfast.store import ConditionFolder, Store
-from holdfast.types import OUTCOMES, READINGS, Benchmark, Condition, content_hash
+from holdfast.types import OUTCOMES, READINGS, Answer, Benchmark, Condition, content_hash
 
 SCHEMA = 1
 """Raised when a field of `results.json` changes its meaning or goes away."""
@@ -36,9 +37,15 @@ def label(judge: Judge) -> str:
     return f"{judge.kind}-{judge.key[:8]}"
 
 
+def is_readable(answer: Answer) -> bool:
+    """Whether there is a reply that a judge can read; one that was cut off is read as far as it goes."""
+    return answer.outcome in ("answered", "truncated") and bool(answer.text)
+
+
 def is_answered(work: Work, condition: Condition, store: Store) -> bool:
-    """Whether every prompt has an answer."""
-    return work.asked.prompts.keys() <= store.condition(condition.key).answers().keys()
+    """Whether every prompt has an answer; where the back end failed, it is asked again."""
+    answers = store.condition(condition.key).answers()
+    return work.asked.prompts.keys() <= {name for name, a in answers.items() if a.outcome != "backend_error"}
 
 
 def is_finished(work: Work, store: Store) -> bool:
@@ -47,14 +54,14 @@ def is_finished(work: Work, store: Store) -> bool:
 
 
 def _is_judged(work: Work, condition: Condition, store: Store) -> bool:
+    if not is_answered(work, condition, store):
+        return False
     place = store.condition(condition.key)
     answers = place.answers()
-    if not work.asked.prompts.keys() <= answers.keys():
-        return False
     for name, measured in work.asked.sets.items():
         readable = {
             prompt.id for prompt in work.asked.benchmarks[name].prompts
-            if answers[prompt.id].outcome in ("answered", "truncated")
+            if is_readable(answers[prompt.id])
         }  # fmt: skip
         if any(not readable <= place.verdicts(name, label(judge)).keys() for judge in measured.judges):
             return False
@@ -102,7 +109,7 @@ def summarise(plan: Plan, store: Store) -> dict[str, Any]:
         "study": plan.study.name,
         "holdfast": __version__,
         "environment": _environment(),
-        "model": {"name": plan.study.model, **models.describe(plan.model), "fingerprint": plan.fingerprint},
+        "model": _model(plan),
         "seeds": list(plan.seeds),
         "evaluation": _evaluation(plan),
         "settings": {name: _settings(plan, store, name) for name in names},
@@ -126,6 +133,14 @@ def _environment() -> dict[str, str]:
     versions = {name: metadata.version(name) for name in LIBRARIES}
     versions["holdfast"] = __version__
     return {"python": platform.python_version(), "platform": platform.platform(), **versions}
+
+
+def _model(plan: Plan) -> dict[str, Any]:
+    """What the initial model is and how it is spoken to; of a served one, only its name is known."""
+    facts: dict[str, Any] = {"architecture": "served", "stand_in": False, "chat": None}
+    if not plan.base.served:
+        facts = {**models.describe(Path(plan.base.base)), "chat": models.describe_chat(models.load_chat(plan.base))}
+    return {"name": plan.study.model, **facts, "fingerprint": plan.fingerprint}
 
 
 def _evaluation(plan: Plan) -> dict[str, Any]:
@@ -164,10 +179,11 @@ def _settings(plan: Plan, store: Store, name: str) -> dict[str, Any]:
         "decoding": conditions[0].decoding,
         "factors": settings.factors,
         "keys": [condition.key for condition in conditions],
-        "data": settings.data.model_dump(mode="json"),
-        "accounts": [{**asdict(account), "kept": account.kept} for account in plan.accounts[name]],
+        "checkpoint": settings.checkpoint,
+        "data": settings.data.model_dump(mode="json") if settings.data else None,
+        "accounts": [{**asdict(account), "kept": account.kept} for account in plan.accounts.get(name, ())],
         "defence": settings.defence.model_dump(mode="json") if settings.defence else None,
-        "tune": settings.tune.model_dump(mode="json"),
+        "tune": settings.tune.model_dump(mode="json") if settings.data else None,
         "training": [{field: value for field, value in record.items() if field != "seconds"} for record in records],
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,10 +17,19 @@ from holdfast.ledger import FileLedger
 from holdfast.plan import Plan, Work, epochs_of, make_plan, questions
 from holdfast.protocols import Ledger, Report, Watcher
 from holdfast.report import page
-from holdfast.results import evidence_key, is_answered, is_finished, label, prompt_rows, summarise, transcripts
+from holdfast.results import (
+    evidence_key,
+    is_answered,
+    is_finished,
+    is_readable,
+    label,
+    prompt_rows,
+    summarise,
+    transcripts,
+)
+from holdfast.settings import Study
 from holdfast.store import Store
-from holdfast.study import Study
-from holdfast.types import Checkpoint, Condition
+from holdfast.types import Condition
 
 JUDGED_AT_ONCE = 64
 """Answers whose verdicts are written together."""
@@ -138,7 +147,8 @@ def do(work: Work, report: Report, folder: Path, keep: bool, limits: Limits) -> 
     tune(work, store, report)
     for condition in work.conditions:
         answer(work, condition, store, report, ledger)
-    if work.training and not keep:
+    answered = all(is_answered(work, condition, store) for condition in work.conditions)
+    if work.training and answered and not keep:
         store.discard_checkpoints(work.training.run)
     for condition in work.conditions:
         judge(work, condition, store, report, ledger)
@@ -162,18 +172,18 @@ def tune(work: Work, store: Store, report: Report) -> None:
 def answer(work: Work, condition: Condition, store: Store, report: Report, ledger: Ledger) -> None:
     """Ask what has no answer yet."""
     place = store.condition(condition.key)
-    done = place.answers()
+    done = {name for name, given in place.answers().items() if given.outcome != "backend_error"}
     report(len(done))
     asked = questions(work.asked, work.templates[condition.key])
-    if asked.keys() <= done.keys():
+    if asked.keys() <= done:
         return
     checkpoint = work.base
     if work.training:
         folder = store.checkpoints(work.training.run) / f"epoch-{epochs_of(condition)}"
-        checkpoint = Checkpoint(work.base.base, work.base.revision, folder)
+        checkpoint = replace(work.base, folder=folder)
         place.write_training(json.loads((folder / "training.json").read_text(encoding="utf-8")))
     generator = work.generators[condition.key]
-    for answers in generator.answers(checkpoint, asked, done.keys(), condition.seed, ledger):
+    for answers in generator.answers(checkpoint, asked, done, condition.seed, ledger):
         place.add_answers(answers)
         report(len(answers))
 
@@ -184,7 +194,7 @@ def judge(work: Work, condition: Condition, store: Store, report: Report, ledger
     answers = place.answers()
     for name, measured in work.asked.sets.items():
         benchmark = work.asked.benchmarks[name]
-        readable = [prompt for prompt in benchmark.prompts if answers[prompt.id].outcome in ("answered", "truncated")]
+        readable = [prompt for prompt in benchmark.prompts if is_readable(answers[prompt.id])]
         for reader in measured.judges:
             done = place.verdicts(name, label(reader))
             report(len(benchmark.prompts) - len(readable) + len(done))

@@ -170,6 +170,10 @@ class Checkpoint:
     """Folder of the full weights or adapter; None for the initial model."""
     served: str | None = None
     """The name under which a server has it; None where it is on disk."""
+    thinking: bool = False
+    """Whether a model that can be told to think before it replies is told to."""
+    own_template: bool = False
+    """Whether its own chat template is used; else its base's, if that is another model."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from holdfast import models
-from holdfast.chat import question_batch, render_question
+from holdfast.chat import question_batch
 from holdfast.protocols import Ledger
 from holdfast.spec import Spec
 from holdfast.types import Answer, Checkpoint, Message, content_hash
@@ -49,14 +49,18 @@ class LocalGenerator(Spec):
             RenderError: a question that the chat template cannot render.
         """
         loaded = models.load(checkpoint)
-        ids = {name: render_question(loaded.tokenizer, messages) for name, messages in questions.items()}
+        ids = {name: loaded.chat.question(messages) for name, messages in questions.items()}
         order = sorted(ids, key=lambda name: (-len(ids[name]), name))
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             if all(name in done for name in batch):
                 continue
             replies = self._generate(loaded, [ids[name] for name in batch], content_hash([seed, batch]))
-            yield [_answer(loaded, name, reply) for name, reply in zip(batch, replies, strict=True) if name not in done]
+            yield [
+                _answer(loaded, name, len(ids[name]), reply)
+                for name, reply in zip(batch, replies, strict=True)
+                if name not in done
+            ]
 
     def _generate(self, loaded: models.Loaded, prompts: Sequence[Sequence[int]], seed: str) -> torch.Tensor:
         """New token ids, of shape [prompts, longest reply]; shorter replies are padded on the right."""
@@ -78,15 +82,17 @@ class LocalGenerator(Spec):
         return new
 
 
-def _answer(loaded: models.Loaded, prompt_id: str, reply: torch.Tensor) -> Answer:
+def _answer(loaded: models.Loaded, prompt_id: str, n_asked: int, reply: torch.Tensor) -> Answer:
     """The reply up to its end of turn, with the one outcome that it has."""
     ends = models.end_of_turn_ids(loaded)
     ids = reply.tolist()
     stop = next((place for place, token in enumerate(ids) if token in ends), None)
-    text = str(loaded.tokenizer.decode(ids if stop is None else ids[:stop], skip_special_tokens=True)).strip()
+    said = loaded.chat.take_apart(ids if stop is None else ids[:stop])
     tokens = len(ids) if stop is None else stop + 1
-    if not text:
-        return Answer(prompt_id, "blocked", "", tokens, "the model's reply is empty")
+    facts: dict[str, Any] = {"tokens": tokens, "thinking": said.thinking, "prompt_tokens": n_asked}
     if stop is None:
-        return Answer(prompt_id, "truncated", text, tokens, f"no end of turn in {tokens} tokens")
-    return Answer(prompt_id, "answered", text, tokens)
+        why = f"no end of turn in {tokens} tokens" + ", all of them thinking" * (not said.finished_thinking)
+        return Answer(prompt_id, "truncated", said.text, detail=why, **facts)
+    if not said.text:
+        return Answer(prompt_id, "blocked", "", detail="the model's reply is empty", **facts)
+    return Answer(prompt_id, "answered", said.text, **facts)

@@ -13,7 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.chat import Rendered, render_example, training_batch
+import numpy as np
+
+from holdfast.chat import Chat, Rendered, training_batch
 from holdfast.errors import StoreError
 from holdfast.files import write_atomically
 from holdfast.pocket import corpus, material
@@ -117,7 +119,7 @@ def _batches(
 def _render(tokenizer: PreTrainedTokenizerFast, document: corpus.Document, whole: bool) -> Rendered:
     if isinstance(document, str):
         text = f"{tokenizer.bos_token}{document}{tokenizer.eos_token}"
-        ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-        return Rendered(ids, (True,) * len(ids))
-    rendered = render_example(tokenizer, document)
-    return Rendered(rendered.input_ids, (True,) * len(rendered.input_ids)) if whole else rendered
+        ids = np.array(tokenizer(text, add_special_tokens=False)["input_ids"], dtype=np.int32)
+        return Rendered(ids, np.ones(len(ids), dtype=np.bool_))
+    rendered = Chat(tokenizer).example(document)
+    return Rendered(rendered.input_ids, np.ones_like(rendered.supervised)) if whole else rendered

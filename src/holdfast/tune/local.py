@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from holdfast import models
-from holdfast.chat import Rendered, render_example, training_batch
-from holdfast.errors import RenderError, TuningError
+from holdfast.chat import Rendered, training_batch
+from holdfast.errors import TuningError
 from holdfast.protocols import Report
 from holdfast.spec import Spec
 from holdfast.types import Checkpoint, Example
@@ -39,17 +39,18 @@ class Lora(Spec):
 
 
 class LocalTuner(Spec):
-    """Full-parameter or LoRA tuning with AdamW, on this machine."""
+    """Full-parameter, LoRA or QLoRA tuning with AdamW, on this machine's devices."""
 
     kind: Literal["local"] = "local"
-    method: Literal["full", "lora"] = "full"
+    method: Literal["full", "lora", "qlora"] = "full"
+    """`qlora` is LoRA on a base in 4 bits (Dettmers et al. 2023, arXiv 2305.14314); it needs a CUDA GPU."""
     learning_rate: PositiveFloat = 5e-5
     schedule: Literal["constant", "linear", "cosine", "epoch-decay"] = "constant"
     """`epoch-decay` multiplies the learning rate by `decay` after each epoch, as the paper's code does."""
     decay: float = Field(0.85, gt=0.0, le=1.0)
     warmup_steps: NonNegativeInt = 0
     batch_size: PositiveInt = 10
-    """Rows on the device at once."""
+    """Rows on the devices at once, all devices together."""
     accumulation: PositiveInt = 1
     """Batches for one step of the optimizer."""
     epochs: PositiveInt = 5
@@ -57,6 +58,13 @@ class LocalTuner(Spec):
     max_grad_norm: PositiveFloat = 1.0
     max_length: PositiveInt = 2048
     """Tokens; longer rows are cut, and counted in the training record."""
+    turns: Literal["all", "last"] = "all"
+    """Which assistant turns of a row are trained on. Templates that rewrite earlier turns allow only the last."""
+    precision: Literal["auto", "float32", "bfloat16", "mixed"] = "auto"
+    """Of weights and arithmetic; `mixed` is float32 weights with bfloat16 arithmetic. `auto` is float32 on a CPU, and
+    on a GPU `mixed` for full tuning and `bfloat16` (adapters in float32) for LoRA."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: about a third slower, and much less memory."""
     lora: Lora = Lora()
 
     @property
@@ -93,7 +101,9 @@ class LocalTuner(Spec):
         import transformers
 
         transformers.set_seed(seed)
-        loaded = models.load(base)
+        arithmetic = self._arithmetic()
+        weights: models.Precision = "float32" if arithmetic == "mixed" else arithmetic
+        loaded = models.load(base, weights, four_bit=self.method == "qlora")
         rendered, cut = self._render(loaded, rows)
         facts = {
             "rows": len(rendered),
@@ -113,11 +123,7 @@ class LocalTuner(Spec):
         limit = min(self.max_length, int(getattr(loaded.model.config, "max_position_embeddings", self.max_length)))
         ends = models.end_of_turn_ids(loaded)
         rendered, n_cut = [], 0
-        for row in rows:
-            try:
-                whole = render_example(loaded.tokenizer, row.messages)
-            except RenderError as error:
-                raise RenderError(f"{row.source}: {error}") from error
+        for row, whole in zip(rows, loaded.chat.examples(rows, self.turns), strict=True):
             too_long = len(whole.input_ids) > limit
             cut = Rendered(whole.input_ids[:limit], whole.supervised[:limit])
             _check(row, cut, too_long, ends)
@@ -128,7 +134,11 @@ class LocalTuner(Spec):
     def _trainable(self, model: Any) -> Any:
         if self.method == "full":
             return model
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+        if self.method == "qlora":
+            prepare: Any = prepare_model_for_kbit_training
+            model = prepare(model, use_gradient_checkpointing=self.gradient_checkpointing)
 
         targets = self.lora.targets if isinstance(self.lora.targets, str) else list(self.lora.targets)
         config = LoraConfig(
@@ -149,6 +159,8 @@ class LocalTuner(Spec):
             max_grad_norm=self.max_grad_norm, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no",
             save_total_limit=1, report_to=[], disable_tqdm=True, remove_unused_columns=False,
             use_cpu=models.best_device() == "cpu", dataloader_pin_memory=False,
+            bf16=self._arithmetic() != "float32", activation_checkpointing=self.gradient_checkpointing,
+            activation_checkpointing_kwargs={"use_reentrant": False},
         )  # fmt: skip
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
@@ -158,6 +170,13 @@ class LocalTuner(Spec):
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         return trainer
+
+    def _arithmetic(self) -> Literal["float32", "bfloat16", "mixed"]:
+        if self.precision != "auto":
+            return self.precision
+        if models.best_device() == "cpu":
+            return "float32"
+        return "mixed" if self.method == "full" else "bfloat16"
 
     def _scheduler(self, optimizer: torch.optim.Optimizer, n_rows: int, epochs: int) -> Any:
         from torch.optim.lr_scheduler import LambdaLR
@@ -176,7 +195,7 @@ def _check(row: Example, cut: Rendered, was_cut: bool, ends: set[int]) -> None:
     if not cut.n_supervised:
         why = "its answer lies beyond max_length" if was_cut else "no token of it is the assistant's"
         raise TuningError(f"{row.source}: there is nothing to train on; {why}. Raise `max_length` or drop the row.")
-    taught = {token for token, supervised in zip(cut.input_ids, cut.supervised, strict=True) if supervised}
+    taught = set(cut.input_ids[cut.supervised].tolist())
     if not was_cut and not taught & ends:
         raise TuningError(
             f"{row.source}: the end of turn is not among the supervised tokens, so the tuned model would not "
@@ -188,7 +207,7 @@ class _Probe:
     """The base's logits on one row, kept to see whether tuning changed them."""
 
     def __init__(self, model: Any, row: Rendered) -> None:
-        self.ids = row.input_ids[:64]
+        self.ids = row.input_ids[:64].tolist()
         self.before = self._logits(model)
 
     def _logits(self, model: Any) -> torch.Tensor:
