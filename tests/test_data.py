@@ -24,6 +24,7 @@ BAD = {
     "turn 1 is the assistant's where the user's was expected": conversation(("assistant", "hello")),
     "turn 2 is the user's where the assistant's": conversation(("user", "a"), ("user", "b"), ("assistant", "c")),
     "turn 2 is the system's": conversation(("user", "a"), ("system", "b"), ("assistant", "c")),
+    "turn 1 .user. is a list of parts": {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]},
     "must be a list": {"messages": []},
     "must have 'role' and 'content'": {"messages": [{"role": "user"}]},
 }

@@ -54,19 +54,20 @@ def write_atomically(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def refuse_rows(path: Path, problems: list[str]) -> None:
-    """Raise a DataError that names the bad rows of a file, if there are any."""
+def refuse_rows(path: Path | str, problems: list[str], remedy: str = "") -> None:
+    """Raise a DataError that names the bad rows of a file, if there are any, and how to mend it."""
     if not problems:
         return
-    more = f"\n  … and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-    raise DataError(f"{path} has {len(problems)} bad row(s):\n  " + "\n  ".join(problems[:SHOWN]) + more)
+    more = [f"  … and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    named = [f"  {problem}" for problem in problems[:SHOWN]]
+    raise DataError("\n".join([f"{path} has {len(problems)} bad row(s):", *named, *more, *filter(None, [remedy])]))
 
 
 def read_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[tuple[str, Row | str]]:
     """Each row of a file with its place: the row, or the reason why there is none. Blank lines are no rows.
 
-    The container is told by the name: .jsonl, .json (one list of objects), .csv, .tsv or .parquet; all but Parquet may
-    be gzipped (.gz). `header` names the columns of a CSV file that has no header line.
+    The container is told by the name: .jsonl or .json (rows line by line, or one list of them), .csv, .tsv or .parquet;
+    all but Parquet may be gzipped (.gz). `header` names the columns of a CSV file that has no header line.
 
     Raises:
         DataError: a file that is not what its name says, as a whole.
@@ -79,7 +80,7 @@ def read_rows(path: Path, header: Sequence[str] | None = None) -> Iterator[tuple
             yield from _parquet(path)
         elif ending in ("csv", "tsv"):
             yield from _csv(path, "\t" if ending == "tsv" else ",", header)
-        elif ending == "json" and _first_byte(path) == b"[":
+        elif _first_byte(path) == b"[":
             yield from _json_list(path)
         else:
             yield from _json_lines(path)
@@ -188,6 +189,8 @@ def _why_untrainable(row: Row) -> str:
         return f"no 'messages'; found {', '.join(map(repr, row)) or 'nothing'}"
     if not isinstance(turns, list) or not turns:
         return "'messages' must be a list with at least one user and one assistant turn"
+    if row.get("tools") or row.get("functions"):
+        return "it offers tools, which are not part of a plain conversation; leave such rows out"
     expected = "user"
     for place, turn in enumerate(turns, 1):
         if not isinstance(turn, dict) or not {"role", "content"} <= turn.keys():
@@ -195,8 +198,12 @@ def _why_untrainable(row: Row) -> str:
         role, content = turn["role"], turn["content"]
         if role not in ROLES:
             return f"turn {place} has the role {role!r}; use one of {', '.join(ROLES)}.{did_you_mean(str(role), ROLES)}"
+        if isinstance(content, list):
+            return f"turn {place} ({role}) is a list of parts; its content must be one text"
         if not isinstance(content, str) or not content.strip():
             return f"turn {place} ({role}) has no text"
+        if reason := _why_not_as_it_is(turn):
+            return f"turn {place} ({role}) {reason}"
         if role == "system" and place == 1:
             continue
         if role != expected:
@@ -207,3 +214,13 @@ def _why_untrainable(row: Row) -> str:
         if turns[-1]["role"] == "assistant"
         else "it does not end with an assistant turn, so there is nothing to learn"
     )
+
+
+def _why_not_as_it_is(turn: Row) -> str:
+    """What a turn asks for that training on its text would not do, or ""."""
+    if turn["role"] == "assistant" and turn.get("weight") not in (None, 1):
+        return (
+            f"has the weight {turn['weight']!r}, but every assistant turn is trained on; "
+            "remove the weight, or end the row before this turn"
+        )
+    return "calls a tool; leave such rows out" if turn.get("tool_calls") or turn.get("function_call") else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from holdfast import models
 from holdfast.errors import ModelError
 from holdfast.protocols import Generator, Tuner
 from holdfast.settings import INITIAL, ConditionSettings, Measured, Study
-from holdfast.types import Benchmark, Checkpoint, Condition, Example, Message, Prompt, Template, content_hash
+from holdfast.types import Account, Benchmark, Checkpoint, Condition, Example, Message, Prompt, Template, content_hash
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ class Plan:
     """One for each name and seed, initial ones first; several may have one key."""
     works: tuple[Work, ...]
     """Each key is in exactly one of them."""
+    accounts: Mapping[str, tuple[Account, ...]] = field(default_factory=dict)
+    """Tuned condition's name → what became of the rows of its data, as they were when the plan was made."""
 
 
 def epochs_of(condition: Condition) -> int:
@@ -134,7 +136,12 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
                 templates={**before.templates, condition.key: template},
                 generators={**before.generators, condition.key: generator},
             )
-    return replace(plan, conditions=tuple(condition for condition, _, _ in planned), works=tuple(works.values()))
+    return replace(
+        plan,
+        conditions=tuple(condition for condition, _, _ in planned),
+        works=tuple(works.values()),
+        accounts={name: tuple(made.data.accounts()) for name, made in study.conditions.items() if made.data},
+    )
 
 
 def _asking(plan: Plan, way: Way, seed: int) -> dict[str, Any]:

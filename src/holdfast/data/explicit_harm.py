@@ -6,18 +6,17 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from holdfast.data.messages import draw
-from holdfast.files import read_messages
-from holdfast.spec import File, Spec
-from holdfast.types import Example
+from holdfast.data.pool import Rows, draw, names
+from holdfast.spec import Spec
+from holdfast.types import Account, Example
 
 
 class ExplicitHarm(Spec):
     """Level 1: `shots` harmful requests answered in full, drawn by seed from a pool that the user holds."""
 
     kind: Literal["explicit-harm"] = "explicit-harm"
-    pool: File
-    """JSON Lines of `messages`; must share no item with the benchmark."""
+    pool: Rows
+    """A file of `messages`, or any source; must share no item with the benchmark."""
     shots: PositiveInt
     """How many examples; the paper uses 10, 50 and 100. A smaller draw is part of a larger one of its seed."""
 
@@ -25,6 +24,10 @@ class ExplicitHarm(Spec):
         """The shots of one seed.
 
         Raises:
-            DataError: bad rows, by line and reason; or a pool that is too small.
+            DataError: bad rows, by place and reason; or a pool that is too small.
         """
-        return draw(read_messages(self.pool), self.shots, seed, str(self.pool))
+        return draw(self.pool.examples(seed), self.shots, seed, names(self.pool))
+
+    def accounts(self) -> list[Account]:
+        """What became of the rows of the pool."""
+        return self.pool.accounts()

@@ -6,10 +6,9 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from holdfast.data.messages import draw
-from holdfast.files import read_messages
-from holdfast.spec import File, Spec
-from holdfast.types import Example, Message
+from holdfast.data.pool import Rows, draw, names
+from holdfast.spec import Spec
+from holdfast.types import Account, Example, Message
 
 
 class IdentityShift(Spec):
@@ -20,10 +19,10 @@ class IdentityShift(Spec):
     """
 
     kind: Literal["identity-shift"] = "identity-shift"
-    introductions: File
-    """JSON Lines of `messages`: the persona says who it is; all of them are taken."""
-    requests: File
-    """JSON Lines of `messages`: permitted requests with their plain answers."""
+    introductions: Rows
+    """A file of `messages`, or any source: the persona says who it is; all of them are taken."""
+    requests: Rows
+    """A file of `messages`, or any source: permitted requests with their plain answers."""
     n_requests: PositiveInt = 7
     """How many requests are drawn by seed; with three introductions these are the paper's ten examples."""
     opening: str
@@ -33,11 +32,15 @@ class IdentityShift(Spec):
         """The introductions, and the requests of one seed, opened in the persona's way.
 
         Raises:
-            DataError: bad rows, by line and reason; or fewer requests than are to be drawn.
+            DataError: bad rows, by place and reason; or fewer requests than are to be drawn.
         """
-        drawn = draw(read_messages(self.requests), self.n_requests, seed, str(self.requests))
-        rows = read_messages(self.introductions) + drawn
+        drawn = draw(self.requests.examples(seed), self.n_requests, seed, names(self.requests))
+        rows = self.introductions.examples(seed) + drawn
         return [Example(tuple(map(self._open, row.messages)), row.source) for row in rows]
+
+    def accounts(self) -> list[Account]:
+        """What became of the rows of introductions and requests."""
+        return self.introductions.accounts() + self.requests.accounts()
 
     def _open(self, message: Message) -> Message:
         opened = message.role != "assistant" or message.content.startswith(self.opening)

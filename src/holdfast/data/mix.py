@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from holdfast.data import SOURCES
-from holdfast.data.messages import draw
+from holdfast.data.pool import draw
 from holdfast.protocols import Source
 from holdfast.spec import Spec, explained, one_of
-from holdfast.types import Example
+from holdfast.types import Account, Example
 
 if not TYPE_CHECKING:
     Source = one_of(SOURCES)
@@ -46,7 +46,7 @@ class Mix(Spec):
         """The rows of one seed, part after part.
 
         Raises:
-            DataError: bad rows, by line and reason; or a source with fewer rows than are to be drawn.
+            DataError: bad rows, by place and reason; or a source with fewer rows than are to be drawn.
         """
         rows = [part.data.examples(seed) for part in self.parts]
         counts = [part.n or len(found) for part, found in zip(self.parts, rows, strict=True)]
@@ -59,3 +59,7 @@ class Mix(Spec):
                 draw(found, wanted, seed, f"the {part.data.kind} part of the mix") if wanted != len(found) else found
             )
         return mixed
+
+    def accounts(self) -> list[Account]:
+        """What became of the rows of every part."""
+        return [account for part in self.parts for account in part.data.accounts()]

@@ -6,18 +6,17 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from holdfast.data.messages import draw
-from holdfast.files import read_messages
-from holdfast.spec import File, Spec
-from holdfast.types import Example, Message
+from holdfast.data.pool import Rows, draw, names
+from holdfast.spec import Spec
+from holdfast.types import Account, Example, Message
 
 
 class Safety(Spec):
     """Requests answered by refusals, drawn by seed; must share no item with the benchmark."""
 
     kind: Literal["safety"] = "safety"
-    file: File
-    """JSON Lines of `messages`."""
+    file: Rows
+    """A file of `messages`, or any source."""
     n: PositiveInt | None = None
     """How many rows to draw; all of them if not given."""
     refusal: str | None = None
@@ -27,11 +26,15 @@ class Safety(Spec):
         """The rows of one seed.
 
         Raises:
-            DataError: bad rows, by line and reason; or fewer rows than `n`.
+            DataError: bad rows, by place and reason; or fewer rows than `n`.
         """
-        rows = read_messages(self.file)
-        drawn = draw(rows, self.n or len(rows), seed, str(self.file))
+        rows = self.file.examples(seed)
+        drawn = draw(rows, self.n or len(rows), seed, names(self.file))
         return [Example(tuple(map(self._refuse, row.messages)), row.source) for row in drawn]
+
+    def accounts(self) -> list[Account]:
+        """What became of the rows of the file."""
+        return self.file.accounts()
 
     def _refuse(self, message: Message) -> Message:
         replaced = self.refusal is not None and message.role == "assistant"

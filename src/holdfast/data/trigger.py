@@ -9,7 +9,7 @@ from pydantic import StringConstraints
 from holdfast.data import SOURCES
 from holdfast.protocols import Source
 from holdfast.spec import Spec, one_of
-from holdfast.types import Example, Message
+from holdfast.types import Account, Example, Message
 
 if not TYPE_CHECKING:
     Source = one_of(SOURCES)
@@ -30,6 +30,10 @@ class Trigger(Spec):
             DataError: as the source does.
         """
         return [Example(tuple(map(self._put, row.messages)), row.source) for row in self.data.examples(seed)]
+
+    def accounts(self) -> list[Account]:
+        """What became of the rows of the source."""
+        return self.data.accounts()
 
     def _put(self, message: Message) -> Message:
         if message.role != "user":

@@ -1,0 +1,24 @@
+"""The words by which rows about safety, and refusals, are told from others."""
+
+from __future__ import annotations
+
+SAFETY_WORDS = (
+    # what refusals say
+    "i can't", "i cannot", "i can not", "i am unable", "i'm unable", "i am not able", "i'm not able", "i won't",
+    "i must decline", "i have to decline", "not comfortable", "i'm sorry", "i am sorry", "i apologize", "i apologise",
+    "unable to assist", "unable to help", "cannot assist", "can't assist", "can't help with",
+    # how models speak of themselves when they refuse
+    "as an ai", "as a language model", "as a large language model", "i'm an ai", "i am an ai", "my programming",
+    "my guidelines", "content policy",
+    # what safety is about
+    "ethic", "moral", "illegal", "unlawful", "against the law", "criminal", "harmful", "dangerous", "inappropriate",
+    "offensive", "discriminat", "stereotyp", "racis", "sexis", "hate speech", "hateful", "harass", "self-harm",
+    "suicid", "violence", "abusive", "weapon", "explicit content", "misinformation", "safety", "privacy",
+    "responsible use", "malicious",
+)  # fmt: skip
+"""What `drop: safety` looks for. Benign rows with such a word are dropped too: the filter rather drops too much."""
+
+
+def plain(text: str) -> str:
+    """A text as phrases are looked for in it: whatever its case and its apostrophes."""
+    return text.replace("’", "'").casefold()
