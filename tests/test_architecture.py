@@ -19,7 +19,7 @@ LAYERS = [
     {"settings"},
     {"study"},
     {"plan", "results"},
-    {"claims", "run"},
+    {"claims", "run", "doctor"},
     {"reproduce"},
     {"cli"},
 ]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from holdfast.doctor import Diagnosis
+    from holdfast.run import Limits
     from holdfast.types import Condition
 
 app = typer.Typer(
@@ -33,6 +35,10 @@ Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2; the study
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; one a core if not given, one on a GPU.")]
 ShowAnswers = Annotated[bool, typer.Option("--show-answers", help="Put the models' answers on the page.")]
 Keep = Annotated[bool, typer.Option("--keep-checkpoints", help="Keep tuned weights once they are answered for.")]
+
+
+MaxUsd = Annotated[float | None, typer.Option(min=0, help="US dollars that the run's folder may cost in all.")]
+MaxHours = Annotated[float | None, typer.Option(min=0, help="Hours after which nothing more is begun.")]
 
 
 @contextmanager
@@ -66,6 +72,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def run(
     study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None,
     show_answers: ShowAnswers = False, keep_checkpoints: Keep = False,
+    max_usd: MaxUsd = None, max_hours: MaxHours = None,
 ) -> None:  # fmt: skip
     """Tune, ask, judge and compare: everything that a study asks for and is not done yet."""
     with _mendable():
@@ -81,10 +88,35 @@ def run(
         with _Watch(console) as watch:
             done = runner.run(
                 read, path.read_text(encoding="utf-8"), folder, chosen, workers or scale.default_workers(), watch,
-                keep_checkpoints,
+                keep_checkpoints, _limits(max_usd, max_hours),
             )  # fmt: skip
         runner.write_page(done.store, done.results, show_answers)
         _show(console, done.results, folder)
+
+
+@app.command()
+def doctor(
+    study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None,
+    max_usd: MaxUsd = None, max_hours: MaxHours = None,
+    usd_per_hour: Annotated[float, typer.Option(min=0, help="What an hour of this machine costs.")] = 0.0,
+) -> None:  # fmt: skip
+    """Tell what would go wrong with a study, and what it takes; no weights are loaded. Exits with 1 on a fault."""
+    with _mendable():
+        from holdfast import doctor as doctors
+        from holdfast import scale
+        from holdfast import study as studies
+
+        scale.quiet()
+        read = studies.read(studies.find(study))
+        chosen = _seeds(seeds) if seeds else read.seeds
+        found = doctors.examine(read, chosen, workers or scale.default_workers())
+        found.price(usd_per_hour)
+        found.check_caps(max_usd, max_hours)
+        path = (out or Path("runs") / read.name) / "doctor.json"
+        found.write(path)
+        _show_diagnosis(_console(), read.name, found, path)
+        if found.faults:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -198,6 +230,40 @@ def _seeds(text: str) -> tuple[int, ...]:
     if min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise HoldfastError(f"--seeds takes distinct numbers from 0 up; found {text!r}.")
     return seeds
+
+
+def _limits(max_usd: float | None, max_hours: float | None) -> Limits:
+    from holdfast.run import Limits
+
+    return Limits(max_usd, time.time() + max_hours * 3600 if max_hours is not None else None)
+
+
+def _show_diagnosis(console: Console, name: str, found: Diagnosis, path: Path) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    marks = {"fault": "[red]fault[/red]", "warning": "[yellow]warning[/yellow]", "note": "[dim]note[/dim]"}
+    table = Table(title=f"What to know before running {escape(name)}", title_justify="left", show_lines=True)
+    for heading in ("", "where", "what"):
+        table.add_column(heading)
+    for level, mark in marks.items():
+        for finding in found.findings:
+            if finding.level == level:
+                table.add_row(mark, escape(finding.where), escape(finding.what))
+    console.print(table if found.findings else "Nothing to mend.")
+    needs = Table(title="What it takes (times are good to a factor of about three)", title_justify="left")
+    for heading in ("stage", "tokens", "time", "US dollars"):
+        needs.add_column(heading, justify="left" if heading == "stage" else "right")
+    for stage in found.stages:
+        clock = "not here" if stage.seconds is None else _clock(stage.seconds)
+        needs.add_row(stage.name, f"{stage.tokens:,}", clock, f"{stage.usd:.2f}")
+    if found.stages:
+        console.print(needs)
+    if found.memory:
+        what, needed = max(found.memory.items(), key=lambda item: item[1])
+        free = f"{found.memory_found / 2**30:.1f} GiB are free"
+        console.print(f"Memory: {escape(what)} needs the most, about {needed / 2**30:.2f} GiB; {free}")
+    console.print(f"Findings: [bold]{path}[/bold]", soft_wrap=True)
 
 
 def _show(console: Console, results: dict[str, Any], folder: Path) -> None:

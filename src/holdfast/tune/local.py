@@ -122,7 +122,7 @@ class LocalTuner(Spec):
         import transformers
 
         transformers.set_seed(seed)
-        arithmetic = self._arithmetic()
+        arithmetic = self.arithmetic()
         weights: models.Precision = "float32" if arithmetic == "mixed" else arithmetic
         loaded = models.load(base, weights, four_bit=self.method == "qlora")
         rendered, cut = self._render(loaded, rows)
@@ -181,7 +181,7 @@ class LocalTuner(Spec):
             max_grad_norm=self.max_grad_norm, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no",
             save_total_limit=1, report_to=[], disable_tqdm=True, remove_unused_columns=False,
             use_cpu=models.best_device() == "cpu", dataloader_pin_memory=False,
-            bf16=self._arithmetic() != "float32", activation_checkpointing=self.gradient_checkpointing,
+            bf16=self.arithmetic() != "float32", activation_checkpointing=self.gradient_checkpointing,
             activation_checkpointing_kwargs={"use_reentrant": False},
         )  # fmt: skip
         trainer = _trainer_with(self._optimizer, partial(self._scheduler, n_rows=len(rendered), epochs=epochs))(
@@ -196,7 +196,8 @@ class LocalTuner(Spec):
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         return torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
 
-    def _arithmetic(self) -> Literal["float32", "bfloat16", "mixed"]:
+    def arithmetic(self) -> Literal["float32", "bfloat16", "mixed"]:
+        """The precision on this machine."""
         if self.precision != "auto":
             return self.precision
         if models.best_device() == "cpu":

@@ -1,70 +1,26 @@
-"""What will go wrong with a study, and what it will take, told before anything is tuned. No weights are loaded."""
+"""What can be wrong with a study's files, its model's format and its rows. No weights are read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-from holdfast import estimate, models
+from holdfast import models
 from holdfast.chat import Chat
-from holdfast.errors import HoldfastError, ModelError
-from holdfast.estimate import Shape, Stage
-from holdfast.plan import brought, template_of, way_of
+from holdfast.doctor.diagnosis import Diagnosis
+from holdfast.doctor.estimate import Shape
+from holdfast.errors import ModelError
+from holdfast.plan import template_of, way_of
 from holdfast.settings import ConditionSettings, Study
 from holdfast.types import Benchmark, Checkpoint, Example, Message
 
 SAMPLE = 2000
 """Rows of a set that are rendered; larger sets are judged by these."""
-
-Level = Literal["fault", "warning", "note"]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a user should know before the run."""
-
-    level: Level
-    """`fault`: the run would fail or its figures would be wrong; `warning`: look at it; `note`: good to know."""
-    where: str
-    """The part of the study."""
-    what: str
-    """What it is, and how to mend it."""
-
-
-@dataclass
-class Diagnosis:
-    """What was found, and what the run will take."""
-
-    findings: list[Finding] = field(default_factory=list)
-    stages: list[Stage] = field(default_factory=list)
-    memory: dict[str, int] = field(default_factory=dict)
-    """Bytes that tuning and answering need, by name."""
-    memory_found: int = 0
-    """Bytes that there are."""
-
-    @property
-    def faults(self) -> list[Finding]:
-        """What must be mended."""
-        return [finding for finding in self.findings if finding.level == "fault"]
-
-    def add(self, level: Level, where: str, what: str) -> None:
-        """Add a finding, once."""
-        finding = Finding(level, where, what)
-        if finding not in self.findings:
-            self.findings.append(finding)
-
-    def attempt(self, where: str, work: Callable[[], T]) -> T | None:
-        """What the work gives, or None and a fault that says why not."""
-        try:
-            return work()
-        except HoldfastError as error:
-            self.add("fault", where, str(error))
-            return None
 
 
 @dataclass(frozen=True)
@@ -81,56 +37,8 @@ class Set:
     """Tokens of the longest row, after cutting."""
 
 
-def examine(study: Study, seeds: Sequence[int], workers: int = 1) -> Diagnosis:
-    """Look at everything that a study names, with the first seed's rows."""
-    found = Diagnosis()
-    benchmarks = _benchmarks(study, found)
-    rows = _rows(study, seeds[0], benchmarks, found)
-    for where, part in _parts(study):
-        for fault in part.faults():
-            found.add("fault", where, fault)
-    if study.model.startswith(models.SERVED):
-        found.add("note", "model", "only a server has it: its template and its limits cannot be looked at from here")
-        return found
-    base = found.attempt("model", lambda: _base(study))
-    chat = found.attempt("model", lambda: models.load_chat(base)) if base else None
-    if not base or not chat:
-        return found
-    shape = found.attempt("model", lambda: _shape(Path(base.base)))
-    if shape and len(chat.tokenizer) > shape.vocabulary:
-        found.add("fault", "model", f"its tokenizer has {len(chat.tokenizer)} tokens, but it embeds only "
-                                    f"{shape.vocabulary}: they do not belong together")  # fmt: skip
-    _format(chat, found)
-    for name, settings in study.conditions.items():
-        if settings.checkpoint:
-            found.attempt(f"conditions.{name}", lambda s=settings: _fits(brought(study, s, base), base))  # type: ignore[misc]
-    sets = _training_sets(study, rows, chat, Path(base.base), found)
-    longest = _questions(study, benchmarks, chat, shape, found)
-    if shape:
-        _needs(study, shape, sets, longest, benchmarks, len(seeds), workers, found)
-    return found
-
-
-def _base(study: Study) -> Checkpoint:
-    folder = models.resolve(study.model, study.revision, weights=False)
-    return Checkpoint(str(folder), thinking=study.thinking)
-
-
-def _parts(study: Study) -> Iterator[tuple[str, Any]]:
-    """Everything that may lack something on this machine, with its place in the study."""
-    yield "generate", study.generate
-    for name, generator in study.decodings.items():
-        yield f"decodings.{name}", generator
-    for name, measured in study.evaluate.sets().items():
-        yield f"evaluate.{name}.benchmark", measured.benchmark
-        for judge in measured.judges:
-            yield f"evaluate.{name}.judges", judge
-    for name, settings in study.conditions.items():
-        if settings.data:
-            yield f"conditions.{name}.tune", settings.tune
-
-
-def _benchmarks(study: Study, found: Diagnosis) -> dict[str, Benchmark]:
+def read_benchmarks(study: Study, found: Diagnosis) -> dict[str, Benchmark]:
+    """The measured sets that can be read, by name."""
     loaded = {}
     for name, measured in study.evaluate.sets().items():
         where = f"evaluate.{name}"
@@ -145,7 +53,7 @@ def _benchmarks(study: Study, found: Diagnosis) -> dict[str, Benchmark]:
     return loaded
 
 
-def _rows(
+def read_rows(
     study: Study, seed: int, benchmarks: dict[str, Benchmark], found: Diagnosis
 ) -> dict[str, list[Example]]:  # fmt: skip
     """The training rows of each condition, not yet in its template."""
@@ -155,22 +63,24 @@ def _rows(
         source, defence = settings.data, settings.defence
         if source is None:
             continue
-        drawn = found.attempt(f"conditions.{name}.data", lambda source=source: source.examples(seed))  # type: ignore[misc]
+        drawn = found.attempt(f"conditions.{name}.data", source.examples, seed)
         if drawn is not None and defence:
-            drawn = found.attempt(f"conditions.{name}.defence", lambda d=defence, r=drawn: d.examples(r, seed))  # type: ignore[misc]
+            drawn = found.attempt(f"conditions.{name}.defence", defence.examples, drawn, seed)
         if drawn is None:
             continue
         rows[name] = drawn
-        taught = sum(any(turn.role == "user" and turn.content.strip() in asked for turn in row.messages) for row in drawn)
+        taught = sum(
+            any(turn.role == "user" and turn.content.strip() in asked for turn in row.messages) for row in drawn
+        )
         if taught:
-            found.add("fault", f"conditions.{name}.data", f"{taught} of its {len(drawn)} rows ask what a benchmark asks: "
-                      "the figures would show what was learnt by heart. Take them out.")  # fmt: skip
+            found.add("fault", f"conditions.{name}.data", f"{taught} of its {len(drawn)} rows ask what a benchmark "
+                      "asks: the figures would show what was learnt by heart. Take them out.")  # fmt: skip
     return rows
 
 
-def _format(chat: Chat, found: Diagnosis) -> None:
+def look_at_format(chat: Chat, found: Diagnosis) -> None:
     """What is special about how the model is spoken to."""
-    told = found.attempt("model", lambda: models.describe_chat(chat))
+    told = found.attempt("model", models.describe_chat, chat)
     if told is None:
         return
     if told["system_role"] != "native":
@@ -182,7 +92,7 @@ def _format(chat: Chat, found: Diagnosis) -> None:
         found.add("note", "model", "it thinks before each answer: leave room for it in `max_new_tokens`")
 
 
-def _fits(checkpoint: Checkpoint, base: Checkpoint) -> None:
+def look_at_fit(checkpoint: Checkpoint, base: Checkpoint) -> None:
     """Make sure that an adapter's weights have their places in its base.
 
     Raises:
@@ -198,12 +108,12 @@ def _fits(checkpoint: Checkpoint, base: Checkpoint) -> None:
         place = next((have[known] for known in (f"{target}.weight", target) if known in have), None)
         if have and (place is None or (shape[-1] != place[-1] if ".lora_A." in name else shape[0] != place[0])):
             raise ModelError(
-                f"the adapter in {checkpoint.folder} does not fit its base: {name} has the shape {shape}, and its place "
-                f"there {place or 'does not exist'}. It was made for another model."
+                f"the adapter in {checkpoint.folder} does not fit its base: {name} has the shape {shape}, and its "
+                f"place there {place or 'does not exist'}. It was made for another model."
             )
 
 
-def _shape(folder: Path) -> Shape:
+def shape_of(folder: Path) -> Shape:
     """A model's shape, by its configuration and the headers of its weights."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = {**config, **(config.get("text_config") or {})}
@@ -211,19 +121,12 @@ def _shape(folder: Path) -> Shape:
     embeddings = [shape for name, shape in tensors.items() if "embed" in name and len(shape) == 2]
     layers, hidden = config.get("num_hidden_layers", 1), config.get("hidden_size", 1)
     vocabulary = max((shape[0] for shape in embeddings), default=config.get("vocab_size", 1))
-    counted = sum(_product(shape) for shape in tensors.values())
+    counted = sum(prod(shape) for shape in tensors.values())
     guessed = 12 * layers * hidden**2 + 2 * vocabulary * hidden
     return Shape(counted or guessed, layers, hidden, vocabulary, config.get("max_position_embeddings"))
 
 
-def _product(shape: Sequence[int]) -> int:
-    whole = 1
-    for size in shape:
-        whole *= size
-    return whole
-
-
-def _training_sets(
+def look_at_rows(
     study: Study, rows: dict[str, list[Example]], chat: Chat, folder: Path, found: Diagnosis
 ) -> list[Set]:  # fmt: skip
     """Each training set once, rendered as far as `SAMPLE` goes."""
@@ -238,7 +141,7 @@ def _training_sets(
             continue
         wrap = study.templates[template].template().wrap
         wrapped = [Example(wrap(row.messages), row.source) for row in drawn]
-        seen = found.attempt(f"conditions.{name}", lambda s=settings, w=wrapped: _lengths(chat, s, w, ends))  # type: ignore[misc]
+        seen = found.attempt(f"conditions.{name}", _lengths, chat, settings.tune, wrapped, ends)
         if seen is None:
             continue
         lengths, cut, untaught = seen
@@ -252,13 +155,11 @@ def _training_sets(
     return list(sets.values())
 
 
-def _lengths(
-    chat: Chat, settings: ConditionSettings, rows: Sequence[Example], ends: set[int]
-) -> tuple[list[int], int, list[str]]:
+def _lengths(chat: Chat, tuner: Any, rows: Sequence[Example], ends: set[int]) -> tuple[list[int], int, list[str]]:
     """Tokens of the first rows, how many will be cut, and why some would teach nothing or the wrong thing."""
-    limit, lengths, cut, untaught = settings.tune.max_length, [], 0, []  # type: ignore[attr-defined]
+    limit, lengths, cut, untaught = tuner.max_length, [], 0, []
     special = set(chat.tokenizer.all_special_ids)
-    for row, whole in zip(islice(rows, SAMPLE), chat.examples(rows[:SAMPLE], settings.tune.turns), strict=True):  # type: ignore[attr-defined]
+    for row, whole in zip(islice(rows, SAMPLE), chat.examples(rows[:SAMPLE], tuner.turns), strict=True):
         taught = whole.input_ids[:limit][whole.supervised[:limit]].tolist()
         cut += len(whole.input_ids) > limit
         lengths.append(min(len(whole.input_ids), limit))
@@ -268,27 +169,31 @@ def _lengths(
             untaught.append(f"{row.source}: the chat template has no generation prompt, so a model would be asked to "
                             "open its own turn; use a template that takes `add_generation_prompt`")  # fmt: skip
         elif len(whole.input_ids) <= limit and not ends & set(taught):
-            untaught.append(f"{row.source}: no end of turn is taught, so the tuned model would not stop; the template's "
-                            "end of turn is not in `eos_token_id`")  # fmt: skip
+            untaught.append(f"{row.source}: no end of turn is taught, so the tuned model would not stop; the "
+                            "template's end of turn is not in `eos_token_id`")  # fmt: skip
     return lengths, cut, untaught
 
 
-def _questions(
+def _question_lengths(chat: Chat, asked: Sequence[Sequence[Message]]) -> list[int]:
+    return [len(chat.question(turns)) for turns in asked]
+
+
+def look_at_questions(
     study: Study, benchmarks: dict[str, Benchmark], chat: Chat, shape: Shape | None, found: Diagnosis
 ) -> dict[str, tuple[int, int]]:  # fmt: skip
     """Template → tokens of the longest question, and of all of them; each way of asking is checked for room."""
     sizes: dict[str, tuple[int, int]] = {}
     prompts = [prompt for benchmark in benchmarks.values() for prompt in benchmark.prompts]
-    for name, way in {study.default_template: None, **{way_of(study, c).ask: None for c in study.conditions.values()}}.items():
+    for name in dict.fromkeys([study.default_template, *(way_of(study, c).ask for c in study.conditions.values())]):
         template = study.templates[name].template()
         asked = [template.wrap([*prompt.history, Message("user", prompt.text)]) for prompt in prompts]
-        counted = found.attempt(f"templates.{name}", lambda a=asked: [len(chat.question(turns)) for turns in a])  # type: ignore[misc]
+        counted = found.attempt(f"templates.{name}", _question_lengths, chat, asked)
         if not counted:
             continue
         sizes[name] = max(counted), sum(counted)
         for where, generator in [("generate", study.generate), *study.decodings.items()]:
-            needed = max(counted) + generator.max_new_tokens  # type: ignore[attr-defined]
-            if shape and shape.context and needed > shape.context:
-                found.add("fault", str(where), f"the longest question has {max(counted)} tokens; with max_new_tokens that "
-                          f"is {needed}, and the model has room for {shape.context}. Lower max_new_tokens.")  # fmt: skip
+            longest, room = max(counted), getattr(generator, "max_new_tokens", 0)
+            if shape and shape.context and longest + room > shape.context:
+                found.add("fault", str(where), f"the longest question has {longest} tokens; with max_new_tokens that "
+                          f"is {longest + room}, and the model has room for {shape.context}. Lower it.")  # fmt: skip
     return sizes

@@ -17,11 +17,14 @@ from holdfast import models
 BYTES_TO_TUNE = {"float32": 16, "mixed": 16, "bfloat16": 8}
 """Bytes a trained weight takes in full tuning: itself, its gradient and AdamW's two moments."""
 
-EFFICIENCY = {"tune": 0.4, "read": 0.4, "write": 0.05}
-"""Share of the measured arithmetic that tuning, reading questions and writing answers reach."""
+EFFICIENCY = {"tune": 0.4, "read": 0.4, "write": 0.3}
+"""Share of the measured arithmetic that tuning, reading questions and writing answers reach at their best."""
 
-OVERHEAD = 0.008
-"""Seconds that each layerful step costs on top, however small the model."""
+FILLED_BY = {"cpu": 8, "cuda": 300, "mps": 50}
+"""Answers that must be written at once before arithmetic, and not reading the weights, takes the time."""
+
+OVERHEAD = {"tune": 0.006, "write": 0.0007}
+"""Seconds that each layer costs in each step, however small the model."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,15 @@ def answering_bytes(shape: Shape, rows: int, length: int, bytes_a_weight: int) -
 def tuning_seconds(shape: Shape, tokens: int, steps: int, checkpointed: bool) -> float:
     """Time for tuning: six operations a weight and token, eight where activations are computed again."""
     operations = (8 if checkpointed else 6) * shape.parameters * tokens
-    return operations / (speed() * EFFICIENCY["tune"]) + steps * shape.layers * OVERHEAD
+    return operations / (speed() * EFFICIENCY["tune"]) + steps * shape.layers * OVERHEAD["tune"]
 
 
 def answering_seconds(shape: Shape, read: int, written: int, steps: int) -> float:
     """Time for answering: two operations a weight and token, reading at once and writing token by token."""
     reading = 2 * shape.parameters * read / (speed() * EFFICIENCY["read"])
-    writing = 2 * shape.parameters * written / (speed() * EFFICIENCY["write"])
-    return reading + writing + steps * shape.layers * OVERHEAD / 8
+    filled = min(1.0, written / max(steps, 1) / FILLED_BY[models.best_device()])
+    writing = 2 * shape.parameters * written / (speed() * EFFICIENCY["write"] * filled)
+    return reading + writing + steps * shape.layers * OVERHEAD["write"]
 
 
 @cache
@@ -87,7 +91,7 @@ def speed() -> float:
     size = 512 if device == "cpu" else 4096
     a = torch.ones(size, size, device=device, dtype=kind)
     best = math.inf
-    for _ in range(5):
+    for _ in range(30):
         started = time.perf_counter()
         (a @ a).sum().item()
         best = min(best, time.perf_counter() - started)

@@ -1,0 +1,88 @@
+"""Memory against what there is, and tokens, time and money of each stage of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from holdfast import models
+from holdfast.doctor import estimate
+from holdfast.doctor.checks import Set
+from holdfast.doctor.diagnosis import Diagnosis
+from holdfast.doctor.estimate import Shape, Stage
+from holdfast.plan import way_of
+from holdfast.settings import Study
+from holdfast.types import Benchmark
+
+
+def needs(
+    study: Study, shape: Shape, sets: Sequence[Set], sizes: dict[str, tuple[int, int]],
+    benchmarks: dict[str, Benchmark], n_seeds: int, workers: int, found: Diagnosis,
+) -> None:  # fmt: skip
+    """Memory against what there is, and tokens, time and money of each stage."""
+    found.memory_found = estimate.memory_found()
+    for each in sets:
+        tuner: Any = each.settings.tune
+        arithmetic = tuner.arithmetic()
+        needed = estimate.tuning_bytes(
+            shape, tuner.method, arithmetic, min(tuner.batch_size, len(each.rows)), each.longest,
+            tuner.gradient_checkpointing,
+        )  # fmt: skip
+        found.memory[f"tune {each.name}"] = needed * workers
+    longest = max((length for length, _ in sizes.values()), default=0)
+    if study.generate.kind == "local":
+        local: Any = study.generate
+        width = 4 if models.best_device() == "cpu" else 2
+        needed = estimate.answering_bytes(shape, local.batch_size, longest + local.max_new_tokens, width)
+        found.memory["answer"] = needed * workers
+    for name, needed in found.memory.items():
+        if needed > found.memory_found:
+            mend = "Use fewer --workers, a smaller batch_size, gradient_checkpointing, or method: lora."
+            found.add("fault", name, f"it needs about {_gib(needed)} of memory with {workers} worker(s), and "
+                      f"{_gib(found.memory_found)} are free. {mend}")  # fmt: skip
+    found.stages.append(_tuning(study, shape, sets, n_seeds))
+    found.stages.append(_answering(study, shape, sizes, benchmarks, n_seeds))
+
+
+def _tuning(study: Study, shape: Shape, sets: Sequence[Set], n_seeds: int) -> Stage:
+    tokens, seconds = 0, 0.0
+    runs: dict[str, tuple[Set, int]] = {}
+    for settings in study.conditions.values():
+        if settings.data is None or getattr(settings.tune, "kind", "") != "local":
+            continue
+        mine = next((s for s in sets if s.settings.data and s.settings.data.key == settings.data.key), None)
+        run = str([settings.data.key, settings.defence and settings.defence.key, dict(settings.tune.run)])
+        if mine and settings.tune.epochs > runs.get(run, (mine, 0))[1]:
+            runs[run] = mine, settings.tune.epochs
+    for each, epochs in runs.values():
+        tuner: Any = each.settings.tune
+        tokens += each.tokens * epochs * n_seeds
+        steps = tuner.steps(len(each.rows), epochs)
+        seconds += n_seeds * estimate.tuning_seconds(shape, each.tokens * epochs, steps, tuner.gradient_checkpointing)
+    return Stage("tune", tokens, seconds, 0.0)
+
+
+def _answering(
+    study: Study, shape: Shape, sizes: dict[str, tuple[int, int]], benchmarks: dict[str, Benchmark], n_seeds: int
+) -> Stage:
+    """The most that answering can take: every answer as long as it may be."""
+    n_prompts = sum(len(benchmark.prompts) for benchmark in benchmarks.values())
+    ways = [(way_of(study, settings), n_seeds) for settings in study.conditions.values()]
+    initial = {(way.ask, way.decoding): way for way, _ in ways}
+    ways += [(way, n_seeds if way.generator(study).random else 1) for way in initial.values()]
+    tokens, seconds, usd, local = 0, 0.0, 0.0, True
+    for way, times in ways:
+        generator: Any = way.generator(study)
+        read = sizes.get(way.ask, (0, 0))[1] * times
+        written = n_prompts * generator.max_new_tokens * times
+        tokens += read + written
+        if generator.kind == "local":
+            steps = -(-n_prompts // generator.batch_size) * generator.max_new_tokens * times
+            seconds += estimate.answering_seconds(shape, read, written, steps)
+        else:
+            local, usd = False, usd + generator.price.usd(read, written)
+    return Stage("answer, at most", tokens, seconds if local else None, usd)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
