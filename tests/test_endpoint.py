@@ -272,8 +272,8 @@ def test_what_cannot_change_a_reply_is_no_part_of_the_key():
     ("asked", "reported", "same"),
     [
         ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", True), ("gpt-4", "gpt-4o", False), ("llama3.2", "llama3.2:latest", True),
-        ("meta-llama/Llama-2-7b", "llama-2-7b", True), ("a/x", "b/x", False), ("holdfast-0a1b", "base", False),
+        ("meta-llama/Llama-2-7b", "llama-2-7b", True), ("a/x", "b/x", False), ("/m/llama", "/m/llama@main", True), ("holdfast-0a1b", "base", False),
     ],
 )  # fmt: skip
-def test_a_date_behind_a_name_is_the_same_model_and_another_name_is_not(asked, reported, same):
+def test_a_date_or_a_revision_behind_a_name_is_the_same_model_and_another_name_is_not(asked, reported, same):
     assert is_same_model(asked, reported) == same

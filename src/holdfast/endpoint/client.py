@@ -118,7 +118,7 @@ class Endpoint(Spec):
 
         with self._client() as client:
             try:
-                return [model.id for model in client.with_options(max_retries=2).models.list().data]
+                return [model.id for model in client.with_options(max_retries=2).models.list().data] or None
             except openai.APIStatusError as error:
                 if error.status_code in (401, 403):
                     raise self.locked_out(error.status_code) from None

@@ -205,8 +205,8 @@ def is_filter(status: int, problem: Any) -> bool:
 
 
 def is_same_model(asked: str, reported: str) -> bool:
-    """Whether a reported name is the one asked for: providers add a date to it, or leave out its owner."""
+    """Whether a reported name is the one asked for: servers add a date or a revision to it, or leave out its owner."""
     wanted, got = (re.sub(r"[-:]latest$", "", name.lower()) for name in (asked, reported))
     if "/" not in wanted or "/" not in got:
         wanted, got = wanted.rpartition("/")[2], got.rpartition("/")[2]
-    return re.fullmatch(re.escape(wanted) + r"(-[\d-]+)?", got) is not None
+    return re.fullmatch(re.escape(wanted) + r"(-[\d-]+)?(@[^/]+)?", got) is not None
