@@ -14,7 +14,7 @@ from holdfast.spec import Spec, load, summary
 HOUSE = Path(holdfast.__file__).parent
 LAYERS = [
     {"types", "protocols", "errors"},
-    {"files", "spec", "chat", "models", "ledger", "store", "scale", "stats"},
+    {"files", "spec", "chat", "models", "ledger", "endpoint", "store", "scale", "stats"},
     {"data", "benchmarks", "tune", "defences", "generate", "judge", "report", "pocket"},
     {"settings"},
     {"study"},

@@ -2,6 +2,6 @@
 
 GENERATORS = {
     "local": "holdfast.generate.local:LocalGenerator",
-    "hosted": "holdfast.generate.hosted:HostedGenerator",
+    "server": "holdfast.generate.server:ServerGenerator",
 }
 """Answering back ends by name."""

@@ -1,0 +1,212 @@
+"""A stand-in for any OpenAI-compatible server: a real HTTP server on this machine whose behaviour is a function.
+
+def behave(asked):                      # an Asked: which request it is, and what it says
+    return fails(500) if asked.number == 0 else says(f"you said {asked.question}")
+
+with Double(behave, models=["base"]) as server:
+    ... Endpoint(base_url=server.url) ...
+server.asked        every chat completion that was asked for, in order of arrival
+server.paid         those that were answered whole, which a provider would charge for
+server.most_at_once
+server.posts        what else was posted: (path, body)
+"""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request for a chat completion."""
+
+    number: int
+    """How many came before it."""
+    body: dict[str, Any]
+    at: float
+    """When it came, on `time.monotonic`."""
+
+    @property
+    def model(self):
+        return self.body["model"]
+
+    @property
+    def question(self):
+        return self.body["messages"][-1]["content"]
+
+
+@dataclass(frozen=True)
+class Act:
+    """What the server does about a request."""
+
+    status: int | None = 200
+    """None drops the connection."""
+    content: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    wait: float = 0.0
+    """Seconds before it."""
+    paid: bool = False
+
+
+def says(text, finish="stop", *, model=None, usage=(7, 3), logprobs=None, wait=0.0, **message):
+    """A whole chat completion; `message` takes e.g. refusal and reasoning_content, `logprobs` one figure a token."""
+    given = None if logprobs is None else {"content": [{"token": "x", "logprob": value} for value in logprobs]}
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **message}}
+    body = {"object": "chat.completion", "model": model, "choices": [{**choice, "logprobs": given}]}
+    if usage:
+        body["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
+    return Act(content=json.dumps(body).encode(), paid=True, wait=wait)
+
+
+def fails(status, message="out of order", code=None, wait=0.0, retry_after=None, **error):
+    """An HTTP error in OpenAI's form."""
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    body = {"error": {"message": message, "type": "error", "code": code, **error}}
+    return Act(status, json.dumps(body).encode(), headers, wait)
+
+
+def filters():
+    """What Azure says where its filter stops a prompt."""
+    return fails(400, "The prompt was stopped by the content management policy.", "content_filter")
+
+
+def drops():
+    """The connection is closed without a word."""
+    return Act(None)
+
+
+def cuts():
+    """A chat completion that ends in the middle."""
+    whole = says("a text that will be cut").content
+    return Act(content=whole[: len(whole) // 2])
+
+
+def hangs(seconds):
+    """A reply that comes too late."""
+    return Act(None, wait=seconds)
+
+
+class Double:
+    """The server; a context manager."""
+
+    def __init__(self, behave: Callable[[Asked], Act], models=("base",), key=None, adapters=False):
+        self.behave, self.models, self.key = behave, list(models), key
+        self.adapters = {} if adapters else None
+        """Adapters by name, with their folders; None where the server has no such routes."""
+        self.asked, self.paid, self.posts = [], [], []
+        self.under_way = self.most_at_once = 0
+        self.lock = threading.Lock()
+        self.closing = threading.Event()
+        double = self
+
+        class Handler(_Handler):
+            server_of = double
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.closing.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def complete(self, body) -> Act:
+        known = {*self.models, *(self.adapters or ())}
+        if body["model"] not in known:
+            return fails(404, f"The model `{body['model']}` does not exist.", 404)
+        with self.lock:
+            asked = Asked(len(self.asked), body, time.monotonic())
+            self.asked.append(asked)
+            self.under_way += 1
+            self.most_at_once = max(self.most_at_once, self.under_way)
+        act = self.behave(asked)
+        self.closing.wait(act.wait)
+        with self.lock:
+            self.under_way -= 1
+            if act.paid:
+                self.paid.append(asked)
+        return act
+
+    def post(self, path, body) -> Act:
+        """The routes by which vLLM takes adapters while it runs, and what it answers there."""
+        self.posts.append((path, body))
+        missing = Act(404, b'{"detail": "Not Found"}')
+        if self.adapters is None:
+            return missing
+        name = body.get("lora_name")
+        if path == "/v1/load_lora_adapter":
+            if name in self.adapters:
+                return fails(400, f"The lora adapter '{name}' has already been loaded.", 400)
+            if body["lora_path"].endswith("unseen"):
+                return fails(404, f"No adapter found for {body['lora_path']}", 404)
+            self.adapters[name] = body["lora_path"]
+            return Act(content=b"Success", headers={"Content-Type": "text/plain"})
+        if path == "/v1/unload_lora_adapter":
+            gone = self.adapters.pop(name, None) is None
+            return fails(404, f"The lora adapter '{name}' cannot be found.", 404) if gone else Act(content=b"Success")
+        return missing
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_of: Double
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        double = self.server_of
+        names = [*double.models, *(double.adapters or ())]
+        self.send(Act(content=json.dumps({"object": "list", "data": [{"id": name} for name in names]}).encode()))
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        is_chat = self.path == "/v1/chat/completions"
+        self.send(self.server_of.complete(body) if is_chat else self.server_of.post(self.path, body))
+
+    def send(self, act):
+        given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self.server_of.key and given != self.server_of.key:
+            act = fails(401, f"the key {given} is wrong", "invalid_api_key")
+        if act.status is None:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(act.content)), **act.headers}
+        try:
+            self.send_response(act.status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(act.content)
+        except OSError:  # whoever asked has gone
+            self.close_connection = True
+
+
+class FakeTime:
+    """A clock that goes on only when somebody sleeps."""
+
+    def __init__(self):
+        self.now, self.slept, self.lock = 1_800_000_000.0, [], threading.Lock()
+
+    def clock(self):
+        return self.now
+
+    def sleep(self, seconds):
+        with self.lock:
+            self.slept.append(seconds)
+            self.now += seconds
