@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Generator as Stream
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -118,7 +119,7 @@ class Generator(Configured, Protocol):
         done: Collection[str],
         seed: int,
         ledger: Ledger,
-    ) -> Iterator[list[Answer]]:
+    ) -> Stream[list[Answer], None, None]:
         """Answer the questions (prompt id → conversation) that are not done, some at a time.
 
         What it costs goes through the ledger.

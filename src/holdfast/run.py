@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -183,9 +184,10 @@ def answer(work: Work, condition: Condition, store: Store, report: Report, ledge
         checkpoint = replace(work.base, folder=folder)
         place.write_training(json.loads((folder / "training.json").read_text(encoding="utf-8")))
     generator = work.generators[condition.key]
-    for answers in generator.answers(checkpoint, asked, done, condition.seed, ledger):
-        place.add_answers(answers)
-        report(len(answers))
+    with closing(generator.answers(checkpoint, asked, done, condition.seed, ledger)) as replies:
+        for answers in replies:
+            place.add_answers(answers)
+            report(len(answers))
 
 
 def judge(work: Work, condition: Condition, store: Store, report: Report, ledger: Ledger) -> None:

@@ -25,6 +25,9 @@ def examine(study: Study, seeds: Sequence[int], workers: int = 1) -> Diagnosis:
     for where, part in _parts(study):
         for fault in part.faults():
             found.add("fault", where, fault)
+    if study.generate.kind == "server":
+        found.add("note", "generate", "the server's own chat template is used, and whether a model thinks is told by "
+                                      "`extra`; both are out of sight from here")  # fmt: skip
     if study.model.startswith(models.SERVED):
         found.add("note", "model", "only a server has it: its template and its limits cannot be looked at from here")
         return found

@@ -76,6 +76,14 @@ class Endpoint(Spec):
     token_limit: Literal["max_tokens", "max_completion_tokens"] = Field("max_tokens", exclude=True)
     """What the server calls the token limit; OpenAI's reasoning models take only the second."""
 
+    def faults(self) -> list[str]:
+        """A missing package or key, a server that does not answer or does not let us in."""
+        try:
+            self.model_copy(update={"timeout_s": 5.0}).listed()
+        except ModelError as error:
+            return [str(error)]
+        return []
+
     def complete(self, requests: Iterable[Request], ledger: Ledger, timing: Timing | None = None) -> Iterator[Reply]:
         """A reply for each request, as soon as it is there, in any order.
 

@@ -52,6 +52,16 @@ class ServerGenerator(Endpoint):
         """Whether answers depend on a seed."""
         return self.temperature is None or self.temperature > 0
 
+    def faults(self) -> list[str]:
+        """As for any server; or one that lacks the model."""
+        found = super().faults()
+        if not found and self.model:
+            try:
+                self.require(self.model)
+            except ModelError as error:
+                return [str(error)]
+        return found
+
     def answers(
         self, checkpoint: Checkpoint, questions: Questions, done: Collection[str], seed: int, ledger: Ledger
     ) -> Iterator[list[Answer]]:
