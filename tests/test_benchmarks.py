@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 from conftest import rows_of, write_rows
 
-from holdfast.benchmarks.jsonl import JsonLines
+from holdfast.benchmarks.generic import Generic
 from holdfast.benchmarks.pocket import Pocket, PocketBorderline, PocketUtility
 from holdfast.errors import DataError
 
@@ -29,7 +29,7 @@ def test_a_bad_prompt_is_named_by_line_and_reason(tmp_path):
             {"category": "a", "prompt": "b", "reference": 7}]  # fmt: skip
     path = write_rows(tmp_path / "p.jsonl", rows)
     with pytest.raises(DataError) as caught:
-        JsonLines(file=path).load()
+        Generic(file=path).load()
     for line, reason in {
         2: "no 'category'", 3: "no 'prompt'", 4: "the same prompt as line 1", 5: "another policy", 6: "'reference' must be an object",
     }.items():  # fmt: skip
@@ -38,7 +38,7 @@ def test_a_bad_prompt_is_named_by_line_and_reason(tmp_path):
 
 def test_the_key_follows_the_content(tmp_path):
     rows = rows_of("benchmark.jsonl")[:5]
-    one = JsonLines(file=write_rows(tmp_path / "a.jsonl", rows)).load()
-    same = JsonLines(file=write_rows(tmp_path / "b.jsonl", rows)).load()
-    fewer = JsonLines(file=write_rows(tmp_path / "c.jsonl", rows[:4])).load()
+    one = Generic(file=write_rows(tmp_path / "a.jsonl", rows)).load()
+    same = Generic(file=write_rows(tmp_path / "b.jsonl", rows)).load()
+    fewer = Generic(file=write_rows(tmp_path / "c.jsonl", rows[:4])).load()
     assert one.key == same.key != fewer.key

@@ -90,7 +90,7 @@ def test_a_second_judge_costs_no_second_answer(done, tmp_path, watcher):
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
     study = {**SMALL, "evaluate": {**SMALL["evaluate"], "harmfulness": {
-        "benchmark": {"kind": "jsonl", "file": "few.jsonl"}, "judges": ["oracle", {"kind": "keyword", "phrases": ["nay"]}],
+        "benchmark": {"kind": "generic", "file": "few.jsonl"}, "judges": ["oracle", {"kind": "keyword", "phrases": ["nay"]}],
     }}}  # fmt: skip
     changed = path.with_name("changed.yaml")
     changed.write_text(yaml.safe_dump(study, sort_keys=False))
