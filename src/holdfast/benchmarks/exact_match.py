@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Literal
 
 from holdfast.benchmarks.questions import Questions, subject_of
 from holdfast.benchmarks.table import BadRowError, text_of
 from holdfast.files import Row
 from holdfast.spec import Spec
+
+PLAIN_NUMBER = re.compile(r"[-−]?\$?-?(\d[\d,]*(\.\d+)?|\.\d+)\s*%?")
 
 
 class AnswerColumns(Spec):
@@ -55,8 +58,8 @@ class ExactMatch(Questions):
             _, found, answer = answer.rpartition(self.answer_after)
             if not found or not answer.strip():
                 raise BadRowError(f"the answer has nothing behind {self.answer_after!r}")
-        if self.numeric and not any(letter.isdecimal() for letter in answer):
-            raise BadRowError("the answer has no number")
+        if self.numeric and not PLAIN_NUMBER.fullmatch(answer.strip()):
+            raise BadRowError("the answer is not one plain number")
         after = {"after": self.answer_after} if self.answer_after is not None else {}
         return {"answer": answer.strip(), "numeric": self.numeric, **after}
 

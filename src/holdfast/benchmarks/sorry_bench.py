@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator
 
 from holdfast.benchmarks.table import BadRowError, PromptTable, text_of
 from holdfast.files import Row
@@ -39,7 +41,7 @@ class SorryBench(PromptTable):
     layout: ClassVar[tuple[str, ...]] = ("category", "turns", "prompt_style")
 
     kind: Literal["sorry-bench"] = "sorry-bench"
-    version: Literal["202503", "202406"] = "202503"
+    version: Annotated[Literal["202503", "202406"], BeforeValidator(str)] = "202503"
     style: str = "base"
     """Which prompts are asked: `base`, or one of upstream's 20 mutations, e.g. `slang`."""
 
@@ -72,4 +74,4 @@ class SorryBench(PromptTable):
     def difference(self, prompts: Iterable[Prompt], count: int) -> str:
         """Whether it has the size of the other version."""
         sizes = {version: 10 * len(names) for version, names in CATEGORIES.items() if version != self.version}
-        return next((f"`version: {version!r}` has that number" for version, size in sizes.items() if size == count), "")
+        return next((f"`version: {version}` has that number" for version, size in sizes.items() if size == count), "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -19,12 +20,24 @@ from holdfast.types import Benchmark, Prompt
 
 Digest = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
 
-LONGEST_NAME = 40
-"""Letters of a column's name that an error shows; what is longer is a row of a file without header, not a name."""
+LONGEST_NAME = 30
+"""Letters of a column's name that an error shows; what is longer may be a prompt, of a file without header."""
 
 
 class BadRowError(Exception):
     """Why a row is not a prompt. It never leaves `load`, which names the row by its place."""
+
+
+@dataclass
+class _Found:
+    """What the rows of a benchmark's files have given so far."""
+
+    prompts: dict[str, Prompt] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    policies: dict[str, str] = field(default_factory=dict)
+    left: Counter[str] = field(default_factory=Counter)
+    """Why rows are left out → how many."""
+    repeated: int = 0
 
 
 class PromptSet(Spec):
@@ -111,39 +124,43 @@ class PromptSet(Spec):
         """
         for path in self.paths():
             check_pin(path, self.pin(path))
-        prompts: dict[str, Prompt] = {}
-        places: dict[str, str] = {}
-        policies: dict[str, str] = {}
-        left: Counter[str] = Counter()
-        repeated = 0
+        found = _Found()
         for path in self.paths():
             problems = []
             for place, row in self.rows(path):
                 try:
-                    if isinstance(row, str):
-                        raise BadRowError(row)
-                    if reason := self.left_out(row):
-                        left[reason] += 1
-                        continue
-                    prompt = self.prompt(row)
-                    if prompt.id in prompts and not self.allow_partial:
-                        raise BadRowError(f"the same prompt as {places[prompt.id]}; `allow_partial: true` asks it once")
-                    _agree(policies, prompt.category, self.policy(row))
+                    self._take(found, place, row)
                 except BadRowError as problem:
                     problems.append(f"{place}: {problem}")
-                    continue
-                repeated += prompt.id in prompts
-                places.setdefault(prompt.id, place)
-                prompts.setdefault(prompt.id, prompt)
             refuse_rows(path, problems)
+        prompts = tuple(found.prompts.values())
         if not prompts:
             raise DataError(f"{self._where()} has no prompts. {self.obtain}".rstrip())
-        notes = self._account(prompts.values(), self.count(len(prompts) + repeated, left.total()))
-        notes += [f"{n:,} left out: {reason}" for reason, n in left.items()]
-        notes += [f"{repeated:,} repeated prompts are asked once"] if repeated else []
+        notes = self._account(prompts, self.count(len(prompts) + found.repeated, found.left.total()))
+        notes += [f"{n:,} left out: {reason}" for reason, n in found.left.items()]
+        notes += [f"{found.repeated:,} repeated prompt(s) asked once"] if found.repeated else []
         name = self.title or self.paths()[0].name.partition(".")[0]
-        benchmark = Benchmark(name, tuple(prompts.values()), policies, tuple(notes))
-        return Benchmark(name, benchmark.prompts, self._policies(benchmark), benchmark.notes)
+        return Benchmark(name, prompts, self._policies(prompts, found.policies), tuple(notes))
+
+    def _take(self, found: _Found, place: str, row: Row | str) -> None:
+        """Put a row to those that are found.
+
+        Raises:
+            BadRowError: it cannot be.
+        """
+        if isinstance(row, str):
+            raise BadRowError(row)
+        if reason := self.left_out(row):
+            found.left[reason] += 1
+            return
+        prompt, policy = self.prompt(row), self.policy(row)
+        if prompt.id in found.prompts and not self.allow_partial:
+            raise BadRowError(f"the same prompt as {found.places[prompt.id]}; `allow_partial: true` asks it once")
+        if policy and found.policies.setdefault(prompt.category, policy) != policy:
+            raise BadRowError(f"another policy for {prompt.category!r} than before")
+        found.repeated += prompt.id in found.prompts
+        found.places.setdefault(prompt.id, place)
+        found.prompts.setdefault(prompt.id, prompt)
 
     def _where(self) -> Path:
         paths = self.paths()
@@ -166,19 +183,20 @@ class PromptSet(Spec):
         how = f"{count:,} of the {full:,} prompts" if count < full else f"{count:,} prompts where there are {full:,}"
         return [f"{how} of {self.title}{more}"]
 
-    def _policies(self, benchmark: Benchmark) -> dict[str, str]:
+    def _policies(self, prompts: Iterable[Prompt], of_rows: Mapping[str, str]) -> dict[str, str]:
         """Category → policy: the study's file, else the rows', else the benchmark's own."""
         default = self.default_policies()
+        categories = list(dict.fromkeys(prompt.category for prompt in prompts))
         if self.policies is None:
-            every = {**default, **benchmark.policies}
-            return {category: every[category] for category in benchmark.categories if category in every}
+            every = {**default, **of_rows}
+            return {category: every[category] for category in categories if category in every}
         given = read_policies(self.policies)
-        known = list(dict.fromkeys([*benchmark.categories, *default]))
+        known = list(dict.fromkeys([*categories, *default]))
         problems = [f"{name!r} is no category.{did_you_mean(name, known)}" for name in given if name not in known]
-        problems += [f"{name!r} has no policy." for name in benchmark.categories if name not in given]
+        problems += [f"{name!r} has no policy." for name in categories if name not in given]
         if problems:
             raise DataError(f"{self.policies} does not fit {self._where()}:\n  " + "\n  ".join(problems))
-        return {category: given[category] for category in benchmark.categories}
+        return {category: given[category] for category in categories}
 
     def _another_file(self, path: Path) -> str:
         """Why a file is not this benchmark's: columns and number of rows, and what it may be."""
@@ -220,8 +238,8 @@ def text_of(row: Row, column: str) -> str:
     """
     text = row.get(column)
     if not isinstance(text, str) or not text.strip():
-        empty = " but it is empty or no text" if column in row else ""
-        raise BadRowError(f"no {column!r}; found {', '.join(map(repr, row)) or 'nothing'}{empty}")
+        found = "it is empty or no text" if column in row else f"found {', '.join(map(repr, row)) or 'nothing'}"
+        raise BadRowError(f"no {column!r}; {found}")
     return text
 
 
@@ -262,8 +280,3 @@ def read_policies(path: Path) -> dict[str, str]:
     if not isinstance(given, dict) or not all(isinstance(text, str) and text.strip() for text in given.values()):
         raise DataError(f"{path} must be a mapping, category: policy text; each policy must be text.")
     return {str(category): text for category, text in given.items()}
-
-
-def _agree(policies: dict[str, str], category: str, policy: str) -> None:
-    if policy and policies.setdefault(category, policy) != policy:
-        raise BadRowError(f"another policy for {category!r} than before")

@@ -95,6 +95,7 @@ def letter_of(text: str, choices: Sequence[str]) -> str:
     one = rf"[(\[]?([{letters}])[)\]]?(?![\w'’])(?!\s*(?:,|/|or\b|and\b)\s*[(\[]?[{letters}]\b)"
     wrong = r"(?!\s+is\s+(?:not|wrong|incorrect|false)\b)"
     for form in (
+        rf"\\boxed\{{([{letters}])\}}",
         rf"(?i:\b(?:answer|choice)(?:\s+is|\s*[:=])+\s*(?:option|choice|letter)?)\s*{one}",
         rf"(?<!not )(?i:\b(?:option|choice|letter))\s+{one}{wrong}",
         rf"^\s*(?:\(([{letters}])\)|([{letters}])\s*(?:[.):]|$)){wrong}",
