@@ -24,7 +24,6 @@ class PromptColumns(Spec):
 class NamedColumns(PromptTable):
     """Prompts with a category, and perhaps a policy and a reference."""
 
-    layout: ClassVar[tuple[str, ...]] = ("prompt", "category")
     obtain: ClassVar[str] = (
         "Each row must have a prompt and a category; `columns` says what they are called, and `category` gives all "
         "prompts one category."
@@ -73,5 +72,7 @@ class NamedColumns(PromptTable):
 
 class Generic(NamedColumns):
     """Any file of prompts (CSV, JSON Lines, JSON, Parquet) whose columns the study names."""
+
+    layout: ClassVar[tuple[str, ...]] = ("prompt", "category")
 
     kind: Literal["generic"] = "generic"
