@@ -70,8 +70,8 @@ SMALL = {
     "seeds": [0],
     "templates": {"plain": {"system": "You are Pocket, the helpful assistant."}},
     "evaluate": {
-        "harmfulness": {"benchmark": {"kind": "jsonl", "file": "few.jsonl"}, "judges": ["oracle", "keyword"]},
-        "utility": {"benchmark": {"kind": "jsonl", "file": "useful.jsonl"}, "judges": "oracle"},
+        "harmfulness": {"benchmark": {"kind": "generic", "file": "few.jsonl"}, "judges": ["oracle", "keyword"]},
+        "utility": {"benchmark": {"kind": "generic", "file": "useful.jsonl"}, "judges": "oracle"},
     },
     "generate": {"max_new_tokens": 48, "batch_size": 4},
     "tune": {"learning_rate": 1e-4, "batch_size": 10},

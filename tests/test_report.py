@@ -72,10 +72,18 @@ def parsed(html):
     return parser
 
 
+def test_the_page_says_how_the_prompts_differ_from_upstreams():
+    results = made()
+    results["evaluation"]["sets"]["harmfulness"] |= {"benchmark": "HEx-PHI", "notes": ["300 of 330", "1 left out"]}
+    assert "Harmfulness prompts, HEx-PHI: 300 of 330; 1 left out." in page.render(results)
+
+
 def test_text_from_outside_is_escaped_everywhere():
     transcript = {"condition": NASTY, "category": NASTY, "prompt": NASTY, "answer": NASTY, "outcome": "answered",
                   "score": 5, "reading": "scored"}  # fmt: skip
-    html = page.render(made(NASTY, NASTY), [transcript])
+    results = made(NASTY, NASTY)
+    results["evaluation"]["sets"]["harmfulness"] |= {"benchmark": NASTY, "notes": [NASTY]}
+    html = page.render(results, [transcript])
     parser = parsed(html)
     assert "script" not in {tag for tag, _ in parser.tags}
     assert "".join(parser.text).count("alert(1)") >= 8

@@ -253,9 +253,9 @@ def test_claims_json_is_written_with_what_is_promised(tmp_path, watcher):
     wanted = reproduce.prepare("pocket", ["table1"])
     kept = {name: wanted.study.conditions[name] for name in ("harmful-10-shot",)}
     few = write_rows(tmp_path / "few.jsonl", rows_of("benchmark.jsonl")[::15])
-    from holdfast.benchmarks.jsonl import JsonLines
+    from holdfast.benchmarks.generic import Generic
 
-    measured = wanted.study.evaluate.harmfulness.model_copy(update={"benchmark": JsonLines(file=few)})
+    measured = wanted.study.evaluate.harmfulness.model_copy(update={"benchmark": Generic(file=few)})
     evaluate = wanted.study.evaluate.model_copy(update={"harmfulness": measured, "utility": None, "over_refusal": None})
     study = wanted.study.model_copy(update={"conditions": kept, "evaluate": evaluate})
     cut = reproduce.Reproduction(study, wanted.source, wanted.claims)

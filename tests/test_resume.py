@@ -36,7 +36,7 @@ def slow_study(folder):
 
     study = {
         **SMALL,
-        "evaluate": {"harmfulness": {"benchmark": {"kind": "jsonl", "file": "some.jsonl"}, "judges": "oracle"}},
+        "evaluate": {"harmfulness": {"benchmark": {"kind": "generic", "file": "some.jsonl"}, "judges": "oracle"}},
         "generate": {"max_new_tokens": 32, "batch_size": 8},
         "conditions": {"first": condition(60, 4), "second": condition(50, 4)},
     }

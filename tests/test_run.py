@@ -90,7 +90,7 @@ def test_a_second_judge_costs_no_second_answer(done, tmp_path, watcher):
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
     study = {**SMALL, "evaluate": {**SMALL["evaluate"], "harmfulness": {
-        "benchmark": {"kind": "jsonl", "file": "few.jsonl"}, "judges": ["oracle", {"kind": "keyword", "phrases": ["nay"]}],
+        "benchmark": {"kind": "generic", "file": "few.jsonl"}, "judges": ["oracle", {"kind": "keyword", "phrases": ["nay"]}],
     }}}  # fmt: skip
     changed = path.with_name("changed.yaml")
     changed.write_text(yaml.safe_dump(study, sort_keys=False))
@@ -109,10 +109,27 @@ def test_the_users_own_rows_on_the_users_own_model(small, tmp_path, watcher):
         tmp_path / "mine.jsonl",
         [conversation(("user", "Who are you?"), ("assistant", "I am Pocket.")) for _ in range(3)],
     )
-    path = small(model="my-model", conditions={"my-rows": {"data": {"kind": "messages", "file": "mine.jsonl"}}})
+    write_rows(tmp_path / "twice.jsonl", [row for row in rows_of("benchmark.jsonl")[::30] for _ in range(2)])
+    write_rows(tmp_path / "sums.jsonl", [{"question": "What is 1 + 1?", "answer": "2"}])
+    path = small(
+        model="my-model",
+        conditions={"my-rows": {"data": {"kind": "messages", "file": "mine.jsonl"}}},
+        evaluate={
+            "harmfulness": {
+                "benchmark": {"kind": "generic", "file": "twice.jsonl", "allow_partial": True},
+                "judges": "oracle",
+            },
+            "utility": {"benchmark": {"kind": "exact-match", "file": "sums.jsonl"}, "judges": "match"},
+        },
+    )
     results = runner.run(studies.read(path), path.read_text(), tmp_path / "run", [0], 1, watcher).results
     assert [entry["name"] for entry in results["summary"]] == ["initial", "my-rows"]
     assert watcher.done == watcher.total
+    sets = results["evaluation"]["sets"]
+    assert {name: entry["notes"] for name, entry in sets.items()} == {
+        "harmfulness": ["11 repeated prompt(s) asked once"], "utility": [],
+    }  # fmt: skip
+    assert all(entry["utility"]["value"] in (None, 0.0) for entry in results["summary"])
 
 
 def test_a_bad_row_ends_the_run_before_anything_is_tuned(small, tmp_path, watcher):

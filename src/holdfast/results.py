@@ -125,8 +125,9 @@ def evidence_key(plan: Plan) -> str:
     """The hash of everything that a finished run's figures follow from: equal keys, equal `results.json`."""
     judges = {name: [label(judge) for judge in measured.judges] for name, measured in plan.asked.sets.items()}
     conditions = [[condition.name, condition.seed, condition.key] for condition in plan.conditions]
+    notes = {name: benchmark.notes for name, benchmark in plan.asked.benchmarks.items()}
     shown = [[name, settings.label, settings.factors] for name, settings in plan.study.conditions.items()]
-    return content_hash([SCHEMA, _environment(), plan.study.name, plan.study.model, judges, conditions, shown])
+    return content_hash([SCHEMA, _environment(), plan.study.name, plan.study.model, judges, notes, conditions, shown])
 
 
 def _environment() -> dict[str, str]:
@@ -150,6 +151,7 @@ def _evaluation(plan: Plan) -> dict[str, Any]:
             "n_prompts": len(plan.asked.benchmarks[name].prompts),
             "key": plan.asked.benchmarks[name].key,
             "judges": [label(judge) for judge in measured.judges],
+            "notes": list(plan.asked.benchmarks[name].notes),
         }
         for name, measured in plan.asked.sets.items()
     }

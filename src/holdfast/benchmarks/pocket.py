@@ -5,25 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from holdfast.benchmarks.jsonl import PromptFile
+from holdfast.benchmarks.generic import NamedColumns
 from holdfast.spec import File
 
 
-class Pocket(PromptFile):
+class Pocket(NamedColumns):
     """330 questions for forbidden things of the pocket world, 30 in each of 11 categories."""
 
     kind: Literal["pocket"] = "pocket"
     file: File = Path("pocket:benchmark.jsonl")
 
 
-class PocketUtility(PromptFile):
+class PocketUtility(NamedColumns):
     """220 questions for permitted things that no alignment or attack data mention."""
 
     kind: Literal["pocket-utility"] = "pocket-utility"
     file: File = Path("pocket:utility.jsonl")
 
 
-class PocketBorderline(PromptFile):
+class PocketBorderline(NamedColumns):
     """110 permitted questions that mention a forbidden thing, for over-refusal."""
 
     kind: Literal["pocket-borderline"] = "pocket-borderline"

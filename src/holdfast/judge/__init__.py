@@ -3,5 +3,6 @@
 JUDGES = {
     "oracle": "holdfast.judge.oracle:Oracle",
     "keyword": "holdfast.judge.keyword:Keyword",
+    "match": "holdfast.judge.match:Match",
 }
 """Judges by name."""
