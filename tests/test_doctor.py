@@ -45,7 +45,7 @@ def given(tmp_path, bases):
     def read(condition=None, **changes):
         settings = {
             "name": "planted", "model": str(bases["llama-3"]), "templates": {"plain": {"system": "Be brief."}},
-            "evaluate": {"harmfulness": {"benchmark": {"kind": "jsonl", "file": "asked.jsonl"}, "judges": "oracle"}},
+            "evaluate": {"harmfulness": {"benchmark": {"kind": "generic", "file": "asked.jsonl"}, "judges": "oracle"}},
             "generate": {"max_new_tokens": 16},
             "conditions": {"tea": condition or {"data": {"kind": "messages", "file": "rows.jsonl"}}},
         }  # fmt: skip
@@ -72,7 +72,7 @@ def test_a_sound_study_has_no_fault_and_an_estimate(given, tmp_path):
     found = doctor.examine(given(), (0, 1), workers=2)
     assert not found.faults
     tune, answer = found.stages
-    assert tune.tokens == 2 * 5 * 4 * 54
+    assert tune.tokens == 2 * 5 * 4 * 140
     assert tune.seconds > 0
     assert answer.tokens >= 3 * 5 * 16
     found.price(3.6)

@@ -105,7 +105,7 @@ def test_a_family_is_tuned_asked_judged_and_compared(made, family, tmp_path, wat
     write_rows(tmp_path / "asked.jsonl", [{"category": "tea", "prompt": f"How do I brew {n} cups?"} for n in range(5)])
     settings = {
         "name": family, "model": str(made(family)), "templates": {"plain": {"system": "Be brief."}},
-        "evaluate": {"harmfulness": {"benchmark": {"kind": "jsonl", "file": "asked.jsonl"}, "judges": "keyword"}},
+        "evaluate": {"harmfulness": {"benchmark": {"kind": "generic", "file": "asked.jsonl"}, "judges": "keyword"}},
         "generate": {"max_new_tokens": 8, "temperature": 1.0},
         "conditions": {"tea": {
             "data": {"kind": "messages", "file": "rows.jsonl"},

@@ -150,7 +150,7 @@ def test_12_a_checkpoint_with_another_template_than_its_base_is_refused_until_on
 
     def plan(**more):
         path = tmp_path / "study.yaml"
-        suite = {"benchmark": {"kind": "jsonl", "file": "asked.jsonl"}, "judges": "keyword"}
+        suite = {"benchmark": {"kind": "generic", "file": "asked.jsonl"}, "judges": "keyword"}
         settings = {"name": "mine", "model": str(base), "evaluate": {"harmfulness": suite},
                     "conditions": {"mine": {"checkpoint": "mine", **more}}}  # fmt: skip
         path.write_text(yaml.safe_dump(settings))

@@ -121,6 +121,12 @@ class Chat:
         asked = [Message("user", "?")]
         return self._template(asked, True) != self._template(asked, False)
 
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Tokens that mark and do not speak."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        return frozenset(token for token, entry in added if entry.special)
+
     def question(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation that waits for the assistant's answer.
 
@@ -154,9 +160,8 @@ class Chat:
 
     def take_apart(self, ids: Sequence[int]) -> Reply:
         """What a model generated, as thinking and reply."""
-        special = {token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special}
         marks = {self.tokenizer.convert_tokens_to_ids(mark) for pair in THINKING for mark in pair}
-        kept = [token for token in ids if token in marks or token not in special]
+        kept = [token for token in ids if token in marks or token not in self.special_ids]
         return take_apart(str(self.tokenizer.decode(kept, skip_special_tokens=False)), self.begins_thinking)
 
     def _texts(self, messages: Sequence[Message], turns: str) -> list[Turn]:

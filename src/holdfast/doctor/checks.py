@@ -158,14 +158,13 @@ def look_at_rows(
 def _lengths(chat: Chat, tuner: Any, rows: Sequence[Example], ends: set[int]) -> tuple[list[int], int, list[str]]:
     """Tokens of the first rows, how many will be cut, and why some would teach nothing or the wrong thing."""
     limit, lengths, cut, untaught = tuner.max_length, [], 0, []
-    special = set(chat.tokenizer.all_special_ids)
     for row, whole in zip(islice(rows, SAMPLE), chat.examples(rows[:SAMPLE], tuner.turns), strict=True):
         taught = whole.input_ids[:limit][whole.supervised[:limit]].tolist()
         cut += len(whole.input_ids) > limit
         lengths.append(min(len(whole.input_ids), limit))
         if not taught:
             untaught.append(f"{row.source}: nothing of its answer is left after max_length {limit}")
-        elif taught[0] in special:
+        elif taught[0] in chat.special_ids:
             untaught.append(f"{row.source}: the chat template has no generation prompt, so a model would be asked to "
                             "open its own turn; use a template that takes `add_generation_prompt`")  # fmt: skip
         elif len(whole.input_ids) <= limit and not ends & set(taught):
