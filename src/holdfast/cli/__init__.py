@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from holdfast import __version__
+from holdfast.cli import show
+from holdfast.cli.watch import Watch
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
-    from holdfast.doctor import Diagnosis
     from holdfast.run import Limits
-    from holdfast.types import Condition
 
 app = typer.Typer(
     help="Measure how much of an aligned language model's safety is lost when it is fine-tuned.",
@@ -85,13 +84,13 @@ def run(
         folder = out or Path("runs") / read.name
         chosen = _seeds(seeds) if seeds else read.seeds
         console = _console()
-        with _Watch(console) as watch:
+        with Watch(console) as watch:
             done = runner.run(
                 read, path.read_text(encoding="utf-8"), folder, chosen, workers or scale.default_workers(), watch,
                 keep_checkpoints, _limits(max_usd, max_hours),
             )  # fmt: skip
         runner.write_page(done.store, done.results, show_answers)
-        _show(console, done.results, folder)
+        show.figures(console, done.results, folder)
 
 
 @app.command()
@@ -114,7 +113,7 @@ def doctor(
         found.check_caps(max_usd, max_hours)
         path = (out or Path("runs") / read.name) / "doctor.json"
         found.write(path)
-        _show_diagnosis(_console(), read.name, found, path)
+        show.diagnosis(_console(), read.name, found, path)
         if found.faults:
             raise typer.Exit(1)
 
@@ -144,9 +143,9 @@ def reproduce(
         folder = out or Path("runs") / f"reproduce-{model}"
         console = _console()
         chosen = range(seeds) if seeds else wanted.study.seeds
-        with _Watch(console) as watch:
+        with Watch(console) as watch:
             results, claims = paper.reproduce(wanted, folder, tuple(chosen), workers or scale.default_workers(), watch)
-        _show_claims(console, results, claims, folder)
+        show.verdicts(console, results, claims, folder)
 
 
 @app.command()
@@ -164,14 +163,14 @@ def report(
         claims = paper.claims_of(folder)
         if claims is None:
             write_page(store, results, show_answers)
-            _show(_console(), results, folder)
+            show.figures(_console(), results, folder)
         elif show_answers:
             raise HoldfastError(
                 f"{folder} holds a reproduction, whose page shows no answers; `holdfast run` makes one that does."
             )
         else:
             paper.show(folder, results, claims)
-            _show_claims(_console(), results, claims, folder)
+            show.verdicts(_console(), results, claims, folder)
 
 
 @app.command("list")
@@ -215,7 +214,7 @@ def build(
 
         scale.quiet()
         console = _console()
-        with _Watch(console) as watch:
+        with Watch(console) as watch:
             builder.build(out, seed, watch)
         console.print(f"The world of seed {seed} is in [bold]{out}[/bold].")
 
@@ -236,136 +235,6 @@ def _limits(max_usd: float | None, max_hours: float | None) -> Limits:
     from holdfast.run import Limits
 
     return Limits(max_usd, time.time() + max_hours * 3600 if max_hours is not None else None)
-
-
-def _show_diagnosis(console: Console, name: str, found: Diagnosis, path: Path) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    marks = {"fault": "[red]fault[/red]", "warning": "[yellow]warning[/yellow]", "note": "[dim]note[/dim]"}
-    table = Table(title=f"What to know before running {escape(name)}", title_justify="left", show_lines=True)
-    for heading in ("", "where", "what"):
-        table.add_column(heading)
-    for level, mark in marks.items():
-        for finding in found.findings:
-            if finding.level == level:
-                table.add_row(mark, escape(finding.where), escape(finding.what))
-    console.print(table if found.findings else "Nothing to mend.")
-    needs = Table(title="What it takes (times are good to a factor of about three)", title_justify="left")
-    for heading in ("stage", "tokens", "time", "US dollars"):
-        needs.add_column(heading, justify="left" if heading == "stage" else "right")
-    for stage in found.stages:
-        clock = "not here" if stage.seconds is None else _clock(stage.seconds)
-        needs.add_row(stage.name, f"{stage.tokens:,}", clock, f"{stage.usd:.2f}")
-    if found.stages:
-        console.print(needs)
-    if found.memory:
-        what, needed = max(found.memory.items(), key=lambda item: item[1])
-        free = f"{found.memory_found / 2**30:.1f} GiB are free"
-        console.print(f"Memory: {escape(what)} needs the most, about {needed / 2**30:.2f} GiB; {free}")
-    console.print(f"Findings: [bold]{path}[/bold]", soft_wrap=True)
-
-
-def _show(console: Console, results: dict[str, Any], folder: Path) -> None:
-    from holdfast.report import layout, table
-
-    for shown in table.tables(results):
-        console.print(shown)
-    if results["model"]["stand_in"]:
-        console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
-    console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
-    for title, name in (("Page", "report.html"), ("Figures", "results.json")):
-        console.print(f"{title}: [bold]{folder / name}[/bold]", soft_wrap=True)
-
-
-def _show_claims(console: Console, results: dict[str, Any], claims: Sequence[dict[str, Any]], folder: Path) -> None:
-    from rich.table import Table
-
-    from holdfast.report import layout
-
-    table = Table(
-        title=f"{results['study']}: {results['model']['name']}, {len(results['seeds'])} seeds", title_justify="left"
-    )
-    for heading in ("claim", "table", "verdict", "difference (points)", "p"):
-        table.add_column(heading)
-    colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
-    for claim in claims:
-        difference = layout.signed("harmfulness_rate", claim["effect"])
-        if claim["effect"] is not None:
-            difference += f" ({layout.interval('harmfulness_rate', claim)})"
-        verdict = f"[{colours[claim['verdict']]}]{claim['verdict']}[/]"
-        table.add_row(claim["claim"], claim["table"], verdict, difference, layout.p_value(claim["p_value"]))
-    console.print(table)
-    counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in colours}
-    console.print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + f" of {len(claims)} claims")
-    if results["model"]["stand_in"]:
-        console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
-    for title, name in (
-        ("Page", "report.html"),
-        ("Claims", "claims.json"),
-        ("Tables", "tables/"),
-        ("Figures", "figures/"),
-    ):
-        console.print(f"{title}: [bold]{folder}/{name}[/bold]", soft_wrap=True)
-
-
-class _Watch:
-    """Progress with time left: a bar on a terminal, elsewhere a line for each piece that is finished."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar: Progress | None = None
-        self.total = self.done = 0
-
-    def __enter__(self) -> _Watch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def begin(self, total: int) -> None:
-        """Show that there are so many units of work."""
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self.total, self.started = total, time.monotonic()
-        if not self.console.is_terminal:
-            return
-        self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-            TextColumn("· left"), TimeRemainingColumn(), console=self.console, transient=True,
-        )  # fmt: skip
-        self.task = self.bar.add_task("Loading", total=total)
-        self.bar.start()
-
-    def advance(self, units: int) -> None:
-        """Show that so many more are done."""
-        self.done += units
-        if self.bar:
-            self.bar.update(self.task, advance=units, description="Tuning, asking, judging")
-
-    def finished(self, conditions: Sequence[Condition]) -> None:
-        """Name what is complete."""
-        names = ", ".join(f"{condition.name} (seed {condition.seed})" for condition in conditions)
-        self.note(f"finished {names}")
-
-    def note(self, text: str) -> None:
-        """Print a line with the time gone and left."""
-        gone = time.monotonic() - self.started
-        left = gone / self.done * (self.total - self.done) if self.done else 0.0
-        self.console.print(f"{_clock(gone)} gone, about {_clock(left)} left: {text}", style="dim")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
 
 
 def main() -> None:
