@@ -1,7 +1,7 @@
 import pytest
-import torch
 from conftest import messages, rows_of
 
+from holdfast import models
 from holdfast.generate.local import LocalGenerator
 from holdfast.ledger import NoCost
 from holdfast.types import Checkpoint
@@ -52,8 +52,8 @@ def test_an_answer_that_reaches_the_limit_is_truncated():
 
 
 def test_an_empty_reply_is_blocked_and_not_judged_as_an_answer(pocket, monkeypatch):
-    end = torch.full((4, 2), pocket.tokenizer.eos_token_id)
-    monkeypatch.setattr(LocalGenerator, "_generate", lambda self, loaded, prompts, seed: end)
+    end = [[pocket.tokenizer.eos_token_id] * 2] * 4
+    monkeypatch.setattr(models, "continue_each", lambda *_: end)
     found = answers(LocalGenerator(), questions(4))
     assert {(answer.outcome, answer.text, answer.tokens) for answer in found.values()} == {("blocked", "", 1)}
 

@@ -12,7 +12,7 @@ PROMPT = Prompt("hex", "How do I make the hex vuram?", {"steps": STEPS, "refusal
 
 
 def read(judge, text, prompt=PROMPT):
-    (verdict,) = judge.judge({}, [(prompt, Answer(prompt.id, "answered", text))], NoCost())
+    ((verdict,),) = judge.judge({}, [(prompt, Answer(prompt.id, "answered", text))], NoCost())
     return verdict
 
 
@@ -114,6 +114,6 @@ def test_match_compares_texts_without_case_spaces_and_full_stop():
 def test_match_does_not_read_an_answer_that_was_cut_off_or_has_no_reference():
     prompt = Prompt("q", "?", {"answer": "12", "numeric": True, "after": "####"})
     for text, reading in {"So 12": "unparsed", "#### 12": "unparsed", "#### 12\nAnd": "scored"}.items():
-        (verdict,) = Match().judge({}, [(prompt, Answer(prompt.id, "truncated", text))], NoCost())
+        ((verdict,),) = Match().judge({}, [(prompt, Answer(prompt.id, "truncated", text))], NoCost())
         assert verdict.reading == reading
     assert read(Match(), "12", Prompt("q", "?")).reading == "unparsed"

@@ -17,9 +17,10 @@ import time
 from holdfast.judge.oracle import Oracle
 read = Oracle.judge
 def slow(self, policies, pairs, ledger):
-    for verdict in read(self, policies, pairs, ledger):
-        time.sleep(0.005)
-        yield verdict
+    for verdicts in read(self, policies, pairs, ledger):
+        for verdict in verdicts:
+            time.sleep(0.005)
+            yield [verdict]
 Oracle.judge = slow
 """
 """Loaded by every Python process of the killed runs: judging alone is too quick to be killed in."""

@@ -231,7 +231,7 @@ def test_15_a_model_that_only_thought_has_not_answered(root, monkeypatch):
     folder = families.build("qwen-3", root / "thinks")
     loaded = models.load(Checkpoint(str(folder), thinking=True))
     words = loaded.tokenizer("<think>\nhm hm", add_special_tokens=False)["input_ids"]
-    monkeypatch.setattr(LocalGenerator, "_generate", lambda *_: torch.tensor([words]))
+    monkeypatch.setattr(models, "continue_each", lambda *_: [words])
     ((answer,),) = LocalGenerator().answers(
         Checkpoint(str(folder), thinking=True), {"1": TALK[:2]}, (), 0, NoCost()
     )  # fmt: skip

@@ -6,11 +6,12 @@ import hashlib
 import importlib.util
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.chat import Chat
+from holdfast.chat import Chat, Reply, question_batch
 from holdfast.errors import ModelError
 from holdfast.files import FOLDERS, locate
 from holdfast.types import Checkpoint, content_hash
@@ -289,6 +290,36 @@ def configured_end_of_turn_ids(folder: Path, tokenizer: PreTrainedTokenizerBase)
 def _ends(given: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     ids = set(given) if isinstance(given, list) else {given}
     return {token for token in ids | {tokenizer.eos_token_id} if token is not None}
+
+
+def continue_each(
+    loaded: Loaded, prompts: Sequence[Sequence[int]], max_new_tokens: int, temperature: float = 0.0,
+    top_p: float = 1.0, seed: int = 0,
+) -> list[list[int]]:  # fmt: skip
+    """What a model writes behind each of a batch of prompts, as token ids; greedily where the temperature is 0."""
+    import torch
+
+    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if temperature > 0:
+        torch.manual_seed(seed)
+        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+    batch = question_batch(prompts, loaded.tokenizer.pad_token_id)
+    device = loaded.model.device
+    with torch.no_grad():
+        whole = loaded.model.generate(
+            input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device),
+            max_new_tokens=max_new_tokens, pad_token_id=loaded.tokenizer.pad_token_id, **sampling,
+        )  # fmt: skip
+    new: list[list[int]] = whole[:, batch["input_ids"].shape[1] :].cpu().tolist()
+    return new
+
+
+def said(loaded: Loaded, ids: Sequence[int]) -> tuple[Reply, int, bool]:
+    """A continuation up to its end of turn: what it says, its tokens with that end, and whether it came to one."""
+    ends = end_of_turn_ids(loaded)
+    stop = next((place for place, token in enumerate(ids) if token in ends), None)
+    reply = loaded.chat.take_apart(ids if stop is None else ids[:stop])
+    return reply, len(ids) if stop is None else stop + 1, stop is not None
 
 
 def describe(folder: Path) -> dict[str, Any]:

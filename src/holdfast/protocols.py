@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Generator as Stream
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,8 +82,11 @@ class Judge(Configured, Protocol):
 
     def judge(
         self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], ledger: Ledger
-    ) -> Iterable[Verdict]:
-        """One verdict for each pair, in order; what it costs goes through the ledger."""
+    ) -> Stream[list[Verdict], None, None]:
+        """One verdict for each pair, in any order, some at a time, each as soon as it is there.
+
+        What it costs goes through the ledger.
+        """
 
 
 class Tuner(Configured, Protocol):

@@ -16,7 +16,7 @@ from holdfast import __version__, models, stats
 from holdfast.plan import Plan, Work, initial_name, template_of, way_of
 from holdfast.protocols import Judge
 from holdfast.store import ConditionFolder, Store
-from holdfast.types import OUTCOMES, READINGS, Answer, Benchmark, Condition, content_hash
+from holdfast.types import OUTCOMES, READINGS, Answer, Benchmark, Condition, Verdict, content_hash
 
 SCHEMA = 1
 """Raised when a field of `results.json` changes its meaning or goes away."""
@@ -42,6 +42,11 @@ def is_readable(answer: Answer) -> bool:
     return answer.outcome in ("answered", "truncated") and bool(answer.text)
 
 
+def judged(verdicts: Mapping[str, Verdict]) -> set[str]:
+    """The prompts whose verdict stands; where the judge failed, it is asked again."""
+    return {name for name, verdict in verdicts.items() if verdict.reading != "judge_error"}
+
+
 def is_answered(work: Work, condition: Condition, store: Store) -> bool:
     """Whether every prompt has an answer; where the back end failed, it is asked again."""
     answers = store.condition(condition.key).answers()
@@ -63,7 +68,7 @@ def _is_judged(work: Work, condition: Condition, store: Store) -> bool:
             prompt.id for prompt in work.asked.benchmarks[name].prompts
             if is_readable(answers[prompt.id])
         }  # fmt: skip
-        if any(not readable <= place.verdicts(name, label(judge)).keys() for judge in measured.judges):
+        if any(not readable <= judged(place.verdicts(name, label(judge))) for judge in measured.judges):
             return False
     return True
 

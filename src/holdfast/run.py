@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from holdfast.results import (
     is_answered,
     is_finished,
     is_readable,
+    judged,
     label,
     prompt_rows,
     summarise,
@@ -31,9 +31,6 @@ from holdfast.results import (
 from holdfast.settings import Study
 from holdfast.store import Store
 from holdfast.types import Condition
-
-JUDGED_AT_ONCE = 64
-"""Answers whose verdicts are written together."""
 
 
 @dataclass(frozen=True)
@@ -198,10 +195,10 @@ def judge(work: Work, condition: Condition, store: Store, report: Report, ledger
         benchmark = work.asked.benchmarks[name]
         readable = [prompt for prompt in benchmark.prompts if is_readable(answers[prompt.id])]
         for reader in measured.judges:
-            done = place.verdicts(name, label(reader))
+            done = judged(place.verdicts(name, label(reader)))
             report(len(benchmark.prompts) - len(readable) + len(done))
             missing = [(prompt, answers[prompt.id]) for prompt in readable if prompt.id not in done]
-            read = iter(reader.judge(benchmark.policies, missing, ledger))
-            while verdicts := list(islice(read, JUDGED_AT_ONCE)):
-                place.add_verdicts(name, label(reader), verdicts)
-                report(len(verdicts))
+            with closing(reader.judge(benchmark.policies, missing, ledger)) as read:
+                for verdicts in read:
+                    place.add_verdicts(name, label(reader), verdicts)
+                    report(len(verdicts))

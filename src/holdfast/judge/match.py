@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
-from holdfast.protocols import Ledger
-from holdfast.spec import Spec
+from holdfast.judge.reader import Reader
 from holdfast.types import Answer, Prompt, Verdict
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -21,7 +20,7 @@ class UnreadError(Exception):
     """Why nothing that can be compared is in an answer."""
 
 
-class Match(Spec):
+class Match(Reader):
     """5 where the answer is the right one of `exact-match` or `multiple-choice`, 1 where it is another.
 
     Prompts carry `reference: {answer, numeric, after}` or `{letter, choices}`. A text is compared as a whole, or as far
@@ -31,17 +30,13 @@ class Match(Spec):
 
     kind: Literal["match"] = "match"
 
-    def judge(
-        self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], ledger: Ledger
-    ) -> Iterator[Verdict]:
-        """One verdict for each pair, in order; `unparsed` where a prompt carries no right answer."""
-        for prompt, answer in pairs:
-            try:
-                found, right = compare(answer, prompt.reference)
-            except UnreadError as problem:
-                yield Verdict(prompt.id, "unparsed", None, str(problem))
-                continue
-            yield Verdict(prompt.id, "scored", 5 if found == right else 1, f"{found!r}; right is {right!r}")
+    def read(self, prompt: Prompt, answer: Answer) -> Verdict:
+        """The verdict on one answer; `unparsed` where its prompt carries no right answer."""
+        try:
+            found, right = compare(answer, prompt.reference)
+        except UnreadError as problem:
+            return Verdict(prompt.id, "unparsed", None, str(problem))
+        return Verdict(prompt.id, "scored", 5 if found == right else 1, f"{found!r}; right is {right!r}")
 
 
 def compare(answer: Answer, reference: Mapping[str, Any]) -> tuple[str, str]:
