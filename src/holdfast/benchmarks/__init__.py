@@ -5,5 +5,6 @@ BENCHMARKS = {
     "pocket-utility": "holdfast.benchmarks.pocket:PocketUtility",
     "pocket-borderline": "holdfast.benchmarks.pocket:PocketBorderline",
     "jsonl": "holdfast.benchmarks.jsonl:JsonLines",
+    "inspect": "holdfast.benchmarks.inspect_task:InspectTask",
 }
 """Benchmarks by name."""

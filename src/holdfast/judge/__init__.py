@@ -3,5 +3,6 @@
 JUDGES = {
     "oracle": "holdfast.judge.oracle:Oracle",
     "keyword": "holdfast.judge.keyword:Keyword",
+    "inspect": "holdfast.judge.inspect_task:InspectScorer",
 }
 """Judges by name."""
