@@ -201,7 +201,9 @@ def _make(name: str, args: Mapping[str, Any]) -> Task:
     file, at, called = name.rpartition("@")
     try:
         with _beside(Path(file)) if at else contextlib.nullcontext():
-            task = _function(Path(file), called)(**args) if at else registry_create("task", name, **args)
+            task: Any = _function(Path(file), called) if at else registry_create("task", name, **args)
+            if callable(task):  # Inspect gives back the function itself where it does not say that it returns a Task
+                task = task(**args)
     except LookupError as error:
         raise DataError(
             f"there is no Inspect task {name!r} ({error}). Name one of an installed package, such as "
