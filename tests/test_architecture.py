@@ -14,13 +14,13 @@ from holdfast.spec import Spec, load, summary
 HOUSE = Path(holdfast.__file__).parent
 LAYERS = [
     {"types", "protocols", "errors"},
-    {"files", "spec", "chat", "models", "ledger", "endpoint", "store", "scale", "stats"},
+    {"files", "spec", "chat", "models", "ledger", "endpoint", "store", "scale", "stats", "inspect_task"},
     {"data", "benchmarks", "tune", "defences", "generate", "judge", "report", "pocket"},
     {"settings"},
     {"study"},
     {"plan", "results"},
     {"claims", "run", "doctor"},
-    {"reproduce"},
+    {"reproduce", "inspecting"},
     {"cli"},
 ]
 ROOMS = LAYERS[2]
@@ -86,7 +86,7 @@ def test_only_the_command_line_prints_or_exits():
 
 def test_heavy_packages_are_imported_on_use():
     light = "holdfast.cli, holdfast.study, holdfast.run, holdfast.plan, holdfast.store"
-    heavy = "torch transformers peft matplotlib trl vllm ray openai datasets"
+    heavy = "torch transformers peft matplotlib trl vllm ray openai datasets inspect_ai"
     code = f"import sys, {light}\nsys.exit(' '.join(set({heavy.split()!r}) & set(sys.modules)) or None)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

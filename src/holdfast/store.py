@@ -110,6 +110,11 @@ class ConditionFolder:
         if not path.is_file():
             write_atomically(path, json.dumps(condition, indent=2, ensure_ascii=False) + "\n")
 
+    def condition(self) -> dict[str, Any]:
+        """What determines the condition."""
+        condition: dict[str, Any] = json.loads((self.folder / "condition.json").read_text(encoding="utf-8"))
+        return condition
+
     def training(self) -> dict[str, Any] | None:
         """The training record, if the condition was tuned."""
         path = self.folder / "training.json"

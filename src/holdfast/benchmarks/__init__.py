@@ -15,5 +15,6 @@ BENCHMARKS = {
     "exact-match": "holdfast.benchmarks.exact_match:ExactMatch",
     "multiple-choice": "holdfast.benchmarks.multiple_choice:MultipleChoice",
     "generic": "holdfast.benchmarks.generic:Generic",
+    "inspect": "holdfast.benchmarks.inspect_task:InspectTask",
 }
 """Benchmarks by name."""

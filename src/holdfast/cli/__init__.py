@@ -173,6 +173,22 @@ def report(
             show.verdicts(_console(), results, claims, folder)
 
 
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    inspect: Annotated[Path, typer.Option(help="A new folder for logs that `inspect view --log-dir` shows.")],
+) -> None:
+    """Write a finished run as logs of Inspect, with every answer: one for each condition, seed and set."""
+    with _mendable():
+        from holdfast.inspecting.export import export as write
+        from holdfast.store import Store
+
+        logs = write(Store(folder), inspect)
+        console = _console()
+        console.print(f"{len(logs)} logs, with the models' answers, are in [bold]{inspect}[/bold].")
+        console.print(f"To read them: inspect view --log-dir {inspect}", soft_wrap=True)
+
+
 @app.command("list")
 def list_() -> None:
     """List benchmarks, judges, data sources, defences, back ends and shipped studies."""

@@ -4,5 +4,6 @@ JUDGES = {
     "oracle": "holdfast.judge.oracle:Oracle",
     "keyword": "holdfast.judge.keyword:Keyword",
     "match": "holdfast.judge.match:Match",
+    "inspect": "holdfast.judge.inspect_task:InspectScorer",
 }
 """Judges by name."""
