@@ -21,6 +21,7 @@ check: $(VENV)/ready-dev
 bench: $(VENV)/ready-bench
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/reproduction.py
+	$(BIN)/python benchmarks/rows.py
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from holdfast.ledger import NoCost
 from holdfast.plan import epochs_of, questions
 from holdfast.types import Checkpoint
 
@@ -19,7 +20,7 @@ def ours(work, condition, folder):
     tuned = time.perf_counter()
     checkpoint = Checkpoint(work.base.base, folder=folder / f"epoch-{epochs}")
     asked = questions(work.asked, work.templates[condition.key])
-    for _ in work.generators[condition.key].answers(checkpoint, asked, (), 0):
+    for _ in work.generators[condition.key].answers(checkpoint, asked, (), 0, NoCost()):
         pass
     return tuned - begun, time.perf_counter() - tuned
 
