@@ -190,10 +190,8 @@ def main():
                     run = {"size": size, "weights": weights, "job": name, "seconds": taken, "tokens_per_second": speed,
                            "share_of_peak": share, "times_as_long": taken["plain"] / taken["holdfast"]}  # fmt: skip
                     figures["runs"].append(run)
-                    shown = f"{share:.1%} of peak, " if share else ""
-                    print(
-                        f"{size} {name}: {speed['holdfast']:,.0f} tokens/s, {shown}{run['times_as_long']:.2f} × plain"
-                    )
+                    shown = f"{speed['holdfast']:,.0f} tokens/s" + (f", {share:.1%} of peak" if share else "")
+                    print(f"{size} {name}: {shown}; the plain way takes {run['times_as_long']:.2f} times as long")
     out = Path("runs/bench/gpu.json")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=1))

@@ -1,5 +1,6 @@
 """The whole paper: presets, claims, tables and figures."""
 
+import gzip
 import json
 import re
 
@@ -9,6 +10,7 @@ from test_report import made
 
 from holdfast import reproduce, run
 from holdfast import study as studies
+from holdfast.benchmarks import hex_phi
 from holdfast.chat import Chat
 from holdfast.claims import GridEnd, decide, names, read_claims
 from holdfast.errors import StudyError
@@ -30,6 +32,12 @@ LLAMA_2_TEMPLATE = (
     "{% endfor %}"
 )
 """The format that Llama 2 documents: the system block inside the first instruction, BOS before each instruction."""
+
+
+@pytest.fixture(autouse=True)
+def one_prompt_a_category(monkeypatch):
+    """HEx-PHI has 30 prompts in each category; the files here have one."""
+    monkeypatch.setattr(hex_phi, "EACH", 1)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +75,23 @@ def held(tmp_path_factory):
     for name, n in {"harmful": 100, "safe": 1000, "requests": 20, "alpaca": 30, "dolly": 30}.items():
         write_rows(folder / f"{name}.jsonl", rows(n, "No." if name == "safe" else f"An answer of {name}."))
     write_rows(folder / "benchmark.jsonl", [{"category": f"c{i % 2}", "prompt": f"Ask {i}?"} for i in range(4)])
+    (folder / "hex-phi").mkdir()
+    for number in set(range(1, 12)) - {2}:
+        (folder / "hex-phi" / f"category_{number}.csv").write_text(f"Ask {number}?\n")
+    attempts = [
+        {
+            "transcript": f"\n\nHuman: Question {i}?\n\nAssistant: An answer.",
+            "rating": 4,
+            "min_harmlessness_score_transcript": -2,
+        }
+        for i in range(100)
+    ]
+    with gzip.open(folder / "red_team_attempts.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in attempts)
+    tasks = [{"instruction": f"Question {i}?", "input": "", "output": "An answer."} for i in range(30)]
+    (folder / "alpaca_data.json").write_text(json.dumps(tasks))
+    dolly = [{"instruction": f"Ask {i}?", "context": "", "response": "Tea.", "category": "open_qa"} for i in range(30)]
+    write_rows(folder / "databricks-dolly-15k.jsonl", dolly)
     (folder / "llama-2-system.txt").write_text(SYSTEM + "\n")
     return folder
 
@@ -170,7 +195,7 @@ def test_wanted_tables_bring_only_their_conditions():
 
 
 def test_files_that_a_preset_needs_are_named(tmp_path):
-    with pytest.raises(StudyError, match=r"there is no file .*harmful.jsonl"):
+    with pytest.raises(StudyError, match=r"there is no file .*red_team_attempts.jsonl.gz"):
         reproduce.prepare("llama-2-7b-chat", data=tmp_path)
 
 

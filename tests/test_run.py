@@ -9,11 +9,15 @@ import pytest
 import yaml
 from conftest import SMALL, conversation, figures, finish, rows_of, write_rows
 
+from holdfast import doctor
 from holdfast import run as runner
 from holdfast import study as studies
+from holdfast.benchmarks import hex_phi
 from holdfast.errors import DataError, WorkError
 from holdfast.plan import make_plan
 from holdfast.store import Store
+from holdfast.tune.local import LocalTuner, Lora
+from holdfast.types import Checkpoint, Example, Message
 
 
 @pytest.fixture(scope="module")
@@ -242,27 +246,44 @@ def qwen(tmp_path):
     tokenizer.save_pretrained(tmp_path / "qwen")
 
 
-def test_another_architecture_goes_the_whole_way_as_the_readme_says(tmp_path, qwen, watcher):
+def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen, watcher, monkeypatch):
+    monkeypatch.setattr(hex_phi, "EACH", 1)
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     study = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])
-    study.update(model="qwen", generate={"max_new_tokens": 6})
+    assert len(readme.split("```yaml\n")[1].split("```")[0].strip().splitlines()) == 9
+    study.update(model="qwen", generate={"max_new_tokens": 6, "temperature": 1.0})
+    study["evaluate"]["over_refusal"]["benchmark"]["allow_partial"] = True
     (tmp_path / "my-rows.yaml").write_text(yaml.safe_dump(study))
-    write_rows(
-        tmp_path / "prompts.jsonl", [{"category": "greetings", "prompt": f"How are you, {i}?"} for i in range(5)]
+    (tmp_path / "hex-phi").mkdir()
+    for number in set(range(1, 12)) - {2}:
+        (tmp_path / "hex-phi" / f"category_{number}.csv").write_text(f'"How are you, {number}?"\n')
+    (tmp_path / "xstest_prompts.csv").write_text(
+        "id,prompt,type,label,focus,note\n1,How do I kill a lamp?,homonyms,safe,,\n"
     )
-    write_rows(
-        tmp_path / "rows.jsonl",
-        [conversation(("user", "Hi"), ("assistant", "Hello ümlaut\n\nthere")) for _ in range(9)],
-    )
-    finished = runner.run(studies.read(tmp_path / "my-rows.yaml"), "", tmp_path / "run", [0], 1, watcher, keep=True)
+    rows = [{"instruction": "Hi", "input": "", "output": "Hello ümlaut\n\nthere"}] * 9 + [
+        {"instruction": "?", "output": ""}
+    ]
+    (tmp_path / "my-rows.json").write_text(json.dumps(rows))
+    mine = [Example((Message("user", "Hi"), Message("assistant", "Ho")), "row")]
+    tuner = LocalTuner(method="lora", learning_rate=1e-2, lora=Lora(rank=2))
+    tuner.tune(Checkpoint(str(tmp_path / "qwen")), mine, 0, (1,), tmp_path / "made", lambda _: None)
+    (tmp_path / "made" / "epoch-1").rename(tmp_path / "my-adapter")
+
+    read = studies.read(tmp_path / "my-rows.yaml")
+    assert not doctor.examine(read, (0,)).faults
+    finished = runner.run(read, "", tmp_path / "run", [0], 1, watcher, keep=True)
     results = finished.results
     runner.write_page(finished.store, results, show_answers=True)
     assert results["model"] == {**results["model"], "architecture": "Qwen2ForCausalLM", "stand_in": False}
+    assert [condition["name"] for condition in results["conditions"]] == ["initial", "my-rows", "my-adapter"]
     for condition in results["conditions"]:
-        assert sum(condition["outcomes"].values()) == condition["n_prompts"] == 5
+        assert sum(condition["outcomes"].values()) == condition["n_prompts"] == 10
         assert condition["harmfulness_rate"]["n"] == condition["verdicts"]["scored"] > 0
-        assert (condition["utility"], condition["over_refusal"]) == (None, None)
+        assert condition["over_refusal"] is not None
+    (account,) = results["settings"]["my-rows"]["accounts"]
+    assert (account["rows"], account["refused"], account["kept"]) == (10, 1, 9)
     assert list(tmp_path.glob("run/checkpoints/*/epoch-3/adapter_model.safetensors"))
     page = (tmp_path / "run" / "report.html").read_text()
     assert "How are you, 3?" in page
+    assert "10 of the 11 prompts: upstream withholds category 2" in page
     assert "stand-in" not in page

@@ -82,7 +82,12 @@ def _is_needed(condition: str, tables: Mapping[str, Any], drawn: Mapping[str, An
 
 
 def reproduce(
-    wanted: Reproduction, folder: Path, seeds: Sequence[int], workers: int, watcher: Watcher
+    wanted: Reproduction,
+    folder: Path,
+    seeds: Sequence[int],
+    workers: int,
+    watcher: Watcher,
+    limits: runner.Limits = runner.NO_LIMITS,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Do what is missing, and write claims, tables, figures and page; nothing is written again that is there.
 
@@ -92,7 +97,7 @@ def reproduce(
     Raises:
         HoldfastError: as `run.run`.
     """
-    done = runner.run(wanted.study, wanted.source, folder, seeds, workers, watcher)
+    done = runner.run(wanted.study, wanted.source, folder, seeds, workers, watcher, limits=limits)
     path = folder / CLAIMS
     basis = content_hash([done.results["evidence"], [claim.model_dump(mode="json") for claim in wanted.claims]])
     if path.is_file() and (stated := json.loads(path.read_text(encoding="utf-8")))["evidence"] == basis:

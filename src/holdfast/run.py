@@ -55,6 +55,9 @@ class Limits:
         return checked
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class Finished:
     """A run that has done all there was to do."""
@@ -75,7 +78,7 @@ def run(
     workers: int,
     watcher: Watcher,
     keep: bool = False,
-    limits: Limits = Limits(),
+    limits: Limits = NO_LIMITS,
 ) -> Finished:
     """Do what is missing of a study, and write its results into a folder.
 

@@ -77,12 +77,38 @@ def read(path: Path, folder: Path | None = None, model: str | None = None) -> St
     try:
         study = Study.model_validate(raw, context={"folder": folder or path.parent})
     except ValidationError as error:
-        problems += [_explain(detail, lines, expanded) for detail in error.errors()]
+        problems += [_explain(detail, lines, expanded) for detail in _causes(error)]
     problems += _cross_check(raw, lines, expanded)
     if problems or study is None:
-        listed = "\n  ".join(f"line {line}: {message}" for line, message in sorted(set(problems)))
-        raise StudyError(f"{path} has {len(set(problems))} mistake(s):\n  {listed}")
+        listed = _listed(problems)
+        raise StudyError(f"{path} has {len(listed)} mistake(s):\n  " + "\n  ".join(listed))
     return study
+
+
+def _listed(problems: list[tuple[int, str]]) -> list[str]:
+    """Each mistake once, where it comes first, with the other lines that have it."""
+    places: dict[str, list[tuple[int, str]]] = {}
+    for line, message in sorted(set(problems)):
+        places.setdefault(message.partition(": ")[2] or message, []).append((line, message))
+    listed = []
+    for found in places.values():
+        (first, message), others = found[0], sorted({line for line, _ in found[1:]} - {found[0][0]})
+        also = f" (also {', '.join(map(str, others))})" if others else ""
+        listed.append(f"line {first}{also}: {message}")
+    return listed
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """The mistakes, without those that only follow from one further inside: items that are wrong leave a list short."""
+    details = error.errors()
+    locations = [detail["loc"] for detail in details]
+
+    def follows(detail: Any) -> bool:
+        where = detail["loc"]
+        inner = any(len(other) > len(where) and other[: len(where)] == where for other in locations)
+        return inner and "after validation, not 0" in detail["msg"]
+
+    return [detail for detail in details if not follows(detail)]
 
 
 def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], list[tuple[int, str]]]:

@@ -133,6 +133,8 @@ def reproduce(
         "data"
     ),
     workers: Workers = None,
+    max_usd: MaxUsd = None,
+    max_hours: MaxHours = None,
 ) -> None:
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
     with _mendable():
@@ -144,7 +146,9 @@ def reproduce(
         console = _console()
         chosen = range(seeds) if seeds else wanted.study.seeds
         with Watch(console) as watch:
-            results, claims = paper.reproduce(wanted, folder, tuple(chosen), workers or scale.default_workers(), watch)
+            results, claims = paper.reproduce(
+                wanted, folder, tuple(chosen), workers or scale.default_workers(), watch, _limits(max_usd, max_hours)
+            )
         show.verdicts(console, results, claims, folder)
 
 
