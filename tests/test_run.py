@@ -253,7 +253,7 @@ def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen
     assert len(readme.split("```yaml\n")[1].split("```")[0].strip().splitlines()) == 9
     study.update(model="qwen", generate={"max_new_tokens": 6, "temperature": 1.0})
     study["evaluate"]["over_refusal"]["benchmark"]["allow_partial"] = True
-    (tmp_path / "my-rows.yaml").write_text(yaml.safe_dump(study))
+    (tmp_path / "my-rows.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     (tmp_path / "hex-phi").mkdir()
     for number in set(range(1, 12)) - {2}:
         (tmp_path / "hex-phi" / f"category_{number}.csv").write_text(f'"How are you, {number}?"\n')
