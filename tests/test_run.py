@@ -246,6 +246,17 @@ def qwen(tmp_path):
     tokenizer.save_pretrained(tmp_path / "qwen")
 
 
+def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_on(small, tmp_path, watcher):
+    read = studies.read(small())
+    over = runner.Limits(deadline=time.time() - 1)
+    with pytest.raises(
+        WorkError, match=r"(?s)3 of 3 conditions failed.*the time that --max-hours allows is over"
+    ) as caught:
+        runner.run(read, "", tmp_path / "run", [0], 1, watcher, limits=over)
+    assert str(caught.value).count("--max-hours") == 1
+    assert not list(tmp_path.glob("run/checkpoints/*"))
+
+
 def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen, watcher, monkeypatch):
     monkeypatch.setattr(hex_phi, "EACH", 1)
     readme = (Path(__file__).parents[1] / "README.md").read_text()

@@ -173,8 +173,9 @@ def load_chat(checkpoint: Checkpoint) -> Chat:
 def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool = False) -> Loaded:
     """Load a checkpoint: the initial model, full weights, or an adapter on its base.
 
-    Weights have the given precision; `auto` is float32 on a CPU, and elsewhere what the files have. `four_bit`
-    quantises the base to 4-bit NormalFloat (Dettmers et al. 2023, arXiv 2305.14314).
+    Weights have the given precision; `auto` is float32 on a CPU, and elsewhere what the base's configuration says, so
+    that a model tuned in another precision is asked as its base is. `four_bit` quantises the base to 4-bit
+    NormalFloat (Dettmers et al. 2023, arXiv 2305.14314).
 
     Raises:
         ModelError: weights that are missing, unsafe, of another model than the tokenizer, or not applied.
@@ -182,7 +183,7 @@ def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool =
     base = resolve(checkpoint.base, checkpoint.revision)
     adapter = checkpoint.folder if checkpoint.folder and is_adapter(checkpoint.folder) else None
     weights = base if adapter or checkpoint.folder is None else checkpoint.folder
-    model = _load_weights(weights, precision, four_bit)
+    model = _load_weights(weights, precision if precision != "auto" else _precision_of(base), four_bit)
     chat = load_chat(checkpoint)
     _check_vocabulary(model, chat.tokenizer, weights)
     if adapter:
@@ -190,13 +191,19 @@ def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool =
     return Loaded(model.eval(), chat)
 
 
+def _precision_of(base: Path) -> Precision:
+    """How a base is asked on this machine, and what is tuned from it."""
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    return "float32" if best_device() == "cpu" or named == "float32" else "bfloat16"
+
+
 def _load_weights(folder: Path, precision: Precision, four_bit: bool) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
     device = best_device()
-    dtype: Any = torch.float32 if device == "cpu" else "auto"
-    dtype = dtype if precision == "auto" else getattr(torch, precision)
+    dtype = getattr(torch, precision)
     more: dict[str, Any] = {"quantization_config": _four_bits()} if four_bit else {}
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if device == "cuda" and together and four_bit:
