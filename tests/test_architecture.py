@@ -14,11 +14,11 @@ from holdfast.spec import Spec, load, summary
 HOUSE = Path(holdfast.__file__).parent
 LAYERS = [
     {"types", "protocols", "errors"},
-    {"files", "spec", "chat", "models", "ledger", "endpoint", "store", "scale", "stats", "inspect_task"},
+    {"files", "spec", "chat", "models", "ledger", "endpoint", "store", "scale", "stats", "inspect_task", "agreement", "calibration", "labels"},
     {"data", "benchmarks", "tune", "defences", "generate", "judge", "report", "pocket"},
     {"settings"},
     {"study"},
-    {"plan", "results"},
+    {"plan", "results", "judging"},
     {"claims", "run", "doctor"},
     {"reproduce", "inspecting"},
     {"cli"},

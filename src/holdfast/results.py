@@ -15,6 +15,7 @@ import numpy as np
 from holdfast import __version__, models, stats
 from holdfast.plan import Plan, Work, initial_name, template_of, way_of
 from holdfast.protocols import Judge
+from holdfast.spec import label
 from holdfast.store import ConditionFolder, Store
 from holdfast.types import OUTCOMES, READINGS, Answer, Benchmark, Condition, Verdict, content_hash
 
@@ -30,11 +31,6 @@ METRICS = {
 """Metric → the measured set that it is taken from."""
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy")
-
-
-def label(judge: Judge) -> str:
-    """The name under which a judge's verdicts are kept: its kind and the hash of its settings."""
-    return f"{judge.kind}-{judge.key[:8]}"
 
 
 def is_readable(answer: Answer) -> bool:
