@@ -14,7 +14,21 @@ from holdfast.spec import Spec, load, summary
 HOUSE = Path(holdfast.__file__).parent
 LAYERS = [
     {"types", "protocols", "errors"},
-    {"files", "spec", "chat", "models", "ledger", "endpoint", "store", "scale", "stats", "inspect_task", "agreement", "calibration", "labels"},
+    {
+        "files",
+        "spec",
+        "chat",
+        "models",
+        "ledger",
+        "endpoint",
+        "store",
+        "scale",
+        "stats",
+        "inspect_task",
+        "agreement",
+        "calibration",
+        "labels",
+    },
     {"data", "benchmarks", "tune", "defences", "generate", "judge", "report", "pocket"},
     {"settings"},
     {"study"},

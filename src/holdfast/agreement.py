@@ -5,7 +5,6 @@ Scores are 1 to 5, NaN where there is none. Intervals are 95 %.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +39,7 @@ class Agreement:
     """How many answers have each pair of scores: a row for each score of the first, a column for each of the second."""
 
 
-def agree(first: ArrayLike, second: ArrayLike, units: Sequence[int] | None = None) -> Agreement:
+def agree(first: ArrayLike, second: ArrayLike, units: ArrayLike | None = None) -> Agreement:
     """The agreement of two readings of the same answers, one score each.
 
     `units` says which answers belong together (such as answers to one prompt), so that they are not taken for

@@ -176,18 +176,18 @@ class Calibration(Spec):
         if raw.value is None or raw.low is None or raw.high is None:
             return raw
         centre, variance = (raw.low + raw.high) / 200, ((raw.high - raw.low) / 200 / Z) ** 2
-        ends = np.array([raw.value, raw.bound_low, raw.bound_high]) / 100
+        apparent = np.array([raw.value, raw.bound_low, raw.bound_high]) / 100
         known = ~(np.isnan(labels) | np.isnan(scores))
         if self.random_sample and known.sum() >= ENOUGH:
             table = table_of(labels[known], scores[known])
-            values, low, high = prediction_powered(ends, centre, variance, raw.n, table)
+            values, low, high = prediction_powered(apparent, centre, variance, raw.n, table)
             method = f"prediction-powered, {known.sum()} labelled answers of its own"
         else:
-            values, low, high = rogan_gladen(ends, centre, variance, self._table)
+            values, low, high = rogan_gladen(apparent, centre, variance, self._table)
             method = f"Rogan–Gladen, {self.n} labelled answers; interval of Lang and Reiczigel"
         value, bound_low, bound_high = (100.0 * float(end) for end in values)
-        low, high = min(100.0 * float(low), value), max(100.0 * float(high), value)
-        return Estimate(value, low, high, raw.n, raw.missing, bound_low, bound_high, method)
+        ends = min(100.0 * float(low), value), max(100.0 * float(high), value)
+        return Estimate(value, *ends, raw.n, raw.missing, bound_low, bound_high, method)
 
 
 def table_of(labels: Array, scores: Array) -> tuple[int, int, int, int]:
@@ -218,15 +218,13 @@ def rogan_gladen(apparent: Any, centre: Any, variance: Any, table: Any) -> tuple
     return value, np.clip(share + shift - half, 0, 1), np.clip(share + shift + half, 0, 1)
 
 
-def prediction_powered(
-    apparent: Any, centre: Any, variance: Any, n: Any, table: Any
-) -> tuple[Array, Array, Array]:
+def prediction_powered(apparent: Any, centre: Any, variance: Any, n: Any, table: Any) -> tuple[Array, Array, Array]:
     """The share of 5s among n judged answers of which a random few are labelled: value, low, high, each 0 to 1.
 
     The judge's share plus the mean of label − verdict over the labelled (Angelopoulos et al. 2023, arXiv 2301.09633,
     for a mean; here the labelled are among the n, so that the two terms vary together, and never less than if all n
-    were labelled). For the interval half an answer is added to each cell of the labelled ones' table, so that it is never of width zero (Agresti & Min 2005,
-    doi:10.1002/sim.1781).
+    were labelled). For the interval half an answer is added to each cell of the labelled ones' table, so that it is
+    never of width zero (Agresti & Min 2005, doi:10.1002/sim.1781).
     """
     both, only_label, only_judge, neither = (np.asarray(cell, dtype=float) for cell in table)
     value = np.clip(np.asarray(apparent) + (only_label - only_judge) / (both + only_label + only_judge + neither), 0, 1)

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from holdfast.errors import StudyError
 from holdfast.files import did_you_mean
+from holdfast.judge import JUDGES
+from holdfast.protocols import Judge
 from holdfast.settings import Study
+from holdfast.spec import one_of
 
 Location = tuple[str | int, ...]
 
@@ -83,6 +86,25 @@ def read(path: Path, folder: Path | None = None, model: str | None = None) -> St
         listed = "\n  ".join(f"line {line}: {message}" for line, message in sorted(set(problems)))
         raise StudyError(f"{path} has {len(set(problems))} mistake(s):\n  {listed}")
     return study
+
+
+def judge(text: str) -> Judge:
+    """A judge by its name, by its settings as YAML, or by a YAML file that holds them as a study's `judges` does.
+
+    Raises:
+        StudyError: it is none, or its settings have mistakes.
+    """
+    path = Path(text)
+    folder = path.parent if path.is_file() else Path()
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8") if path.is_file() else text)
+        found: Judge = TypeAdapter(one_of(JUDGES)).validate_python(settings, context={"folder": folder})
+    except yaml.YAMLError as error:
+        raise StudyError(f"{text}: not YAML: {error}") from None
+    except ValidationError as error:
+        listed = "\n  ".join(_explain(detail, {}, {})[1] for detail in error.errors())
+        raise StudyError(f"{text} is no judge:\n  {listed}") from None
+    return found
 
 
 def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], list[tuple[int, str]]]:

@@ -104,4 +104,5 @@ class Cascade(Spec):
 
     def _audits(self, prompt: Prompt, answer: Answer) -> bool:
         drawn = content_hash(["audit", prompt.id, answer.text])
-        return int(drawn, 16) < self.audit * 16 ** len(drawn)
+        share: float = int(drawn, 16) / 16 ** len(drawn)
+        return share < self.audit
