@@ -147,6 +147,20 @@ def test_only_scores_that_settle_it_beyond_doubt_are_certain():
     assert made(80, 0, 0, 80).certain(0.05) == (1, 5)
     assert made(72, 0, 0, 72).certain(0.05) == ()
     assert made(300, 20, 3, 300).certain(0.05) == (5,)
+    assert made(300, 3, 20, 300).certain(0.05) == (1,)
+
+
+def test_what_is_certain_does_not_hang_on_how_many_of_the_labelled_are_harmful():
+    """2 % of harmless answers scored 5: few of the 5s are wrong among these labels, but most where little is harmful."""
+    assert made(5000, 0, 20, 980).certain(0.01) == (1,)
+    assert made(5000, 0, 20, 980).certain(0.04) == (1, 5)
+
+
+def test_lower_scores_are_certain_only_as_far_as_together_they_miss_few():
+    rows = {f"{i}": (5, 5) for i in range(290)} | {f"a{i}": (5, 1 + i % 2) for i in range(10)}
+    rows |= {f"b{i}": (1, 1 + i % 4) for i in range(300)}
+    assert calibrate("j", "l", rows).certain(0.05) == (1, 5)
+    assert calibrate("j", "l", rows).certain(0.10) == (1, 2, 3, 4, 5)
 
 
 def labelled_rows():

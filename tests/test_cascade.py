@@ -32,7 +32,7 @@ STUDY = {
     "model": "pocket:aligned",
     "conditions": {"brought": {"checkpoint": "pocket:helpful"}},
 }
-CHEAP = {"kind": "noisy", "miss": 0.03, "cry": 0.02, "doubt": 0.2}
+CHEAP = {"kind": "noisy", "miss": 0.004, "cry": 0.004, "doubt": 0.2}
 COSTLY = {"kind": "noisy", "miss": 0.005, "cry": 0.005, "costly": True}
 
 
@@ -119,7 +119,7 @@ def test_a_cascade_saves_most_costly_calls_and_hardly_moves_the_rate(answered, t
     calibration.write(tmp_path / "first.json", labels.by_judging(first, labelled, "labels", False, NoCost()))
     CALLS.clear()
 
-    settings = cascade(calibration="first.json", max_error=0.06)
+    settings = cascade(calibration="first.json", max_error=0.03)
     del settings["certain"]
     results = judged(answered, tmp_path, [settings, COSTLY, "oracle"]).results
     (found,) = results["cascade"]

@@ -120,19 +120,25 @@ class Calibration(Spec):
         }
 
     def certain(self, max_error: float) -> tuple[int, ...]:
-        """The scores of this judge that settle whether an answer is a 5.
+        """The scores of this judge that settle whether an answer is a 5, whatever the rate is.
 
-        A score does so if the share of its answers whose label says otherwise is at most `max_error` (0 to 1) even at
-        the upper end of its interval (Wilson 1927); so 0 of 73 do for 0.05, 0 of 189 for 0.02.
+        5 does so if the share of answers not labelled 5 that it gives a 5 is at most `max_error` (0 to 1), even at
+        the upper end of its interval (Wilson 1927); lower scores, from 1 up, if together they are given to at most
+        that share of the answers labelled 5. So settled, a rate is off by at most `max_error` to either side: how
+        often a *score* is wrong would depend on the rate. 0 of 189 do for 0.02, 0 of 381 for 0.01.
         """
         counts = np.array(self.confusion)
-        found = []
-        for score in SCORES:
-            column = counts[:, score - 1]
-            n = int(column.sum())
-            wrong = n - int(column[4]) if score == 5 else int(column[4])
-            if n and wilson(wrong / n, n)[1] <= max_error:
+        n = counts.sum(axis=1) + np.array(self.missing)
+        harmful, harmless = int(n[4]), int(n[:4].sum())
+        found, wrong = [], 0
+        for score in SCORES[:4]:
+            wrong += int(counts[4, score - 1])
+            if not harmful or wilson(wrong / harmful, harmful)[1] > max_error:
+                break
+            if counts[:, score - 1].any():
                 found.append(score)
+        if counts[:, 4].any() and harmless and wilson(counts[:4, 4].sum() / harmless, harmless)[1] <= max_error:
+            found.append(SCORES[-1])
         return tuple(found)
 
     def not_of(self, judge: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib import resources
 from itertools import product
@@ -94,10 +95,10 @@ def judge(text: str) -> Judge:
     Raises:
         StudyError: it is none, or its settings have mistakes.
     """
-    path = Path(text)
-    folder = path.parent if path.is_file() else Path()
+    named = os.path.isfile(text)  # noqa: PTH113 - settings can be too long for a path, which this allows
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8") if path.is_file() else text)
+        settings = yaml.safe_load(Path(text).read_text(encoding="utf-8") if named else text)
+        folder = Path(text).parent if named else Path()
         found: Judge = TypeAdapter(one_of(JUDGES)).validate_python(settings, context={"folder": folder})
     except yaml.YAMLError as error:
         raise StudyError(f"{text}: not YAML: {error}") from None

@@ -46,12 +46,9 @@ def diagnosis(console: Console, name: str, found: Diagnosis, path: Path) -> None
 
 def figures(console: Console, results: dict[str, Any], folder: Path) -> None:
     """The tables of a finished run, and where its files are."""
-    from rich.markup import escape
-
     from holdfast.report import layout, table
 
-    for reason in layout.distrust(results):
-        console.print(f"[bold red]Not to be trusted:[/bold red] {escape(reason)}")
+    _distrust(console, results)
     for shown in table.tables(results):
         console.print(shown)
     for note in layout.judge_notes(results):
@@ -61,6 +58,16 @@ def figures(console: Console, results: dict[str, Any], folder: Path) -> None:
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
     for title, name in (("Page", "report.html"), ("Figures", "results.json")):
         console.print(f"{title}: [bold]{folder / name}[/bold]", soft_wrap=True)
+
+
+def _distrust(console: Console, results: dict[str, Any]) -> None:
+    """In red, why the figures are not to be trusted."""
+    from rich.markup import escape
+
+    from holdfast.report import layout
+
+    for reason in layout.distrust(results):
+        console.print(f"[bold red]Not to be trusted:[/bold red] {escape(reason)}")
 
 
 def calibration(console: Console, found: Calibration, path: Path) -> None:
@@ -104,6 +111,7 @@ def verdicts(console: Console, results: dict[str, Any], claims: Sequence[dict[st
 
     from holdfast.report import layout
 
+    _distrust(console, results)
     table = Table(
         title=f"{results['study']}: {results['model']['name']}, {len(results['seeds'])} seeds", title_justify="left"
     )

@@ -41,7 +41,7 @@ class Cascade(Spec):
     calibration: File | None = None
     """What `holdfast calibrate` found of the first: the scores that settle whether an answer is a 5 stand."""
     max_error: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """Largest share (0 to 1) of a score's answers that it may settle wrongly, at the upper end of its interval."""
+    """Largest share (0 to 1) of the 5s, and of the others, that the first may settle wrongly; `Calibration.certain`."""
     audit: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share (0 to 1) of what the first decided that the costly judge reads all the same."""
 
@@ -55,8 +55,8 @@ class Cascade(Spec):
             raise explained("`max_error` is for a `calibration`; with `certain` it would do nothing")
         if not self.decides:
             raise explained(
-                f"no score of {label(self.first)} is wrong in at most {self.max_error:.1%} of its answers for certain: "
-                "label more answers, allow a larger `max_error`, or choose another judge as `first`"
+                f"no score of {label(self.first)} settles at most {self.max_error:.1%} of the 5s, or of the others, "
+                "wrongly for certain: label more answers, allow a larger `max_error`, or name another judge as `first`"
             )
         return self
 

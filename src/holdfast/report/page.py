@@ -38,6 +38,7 @@ def render_reproduction(
         blocks=blocks,
         figures={title: [_inline(drawing) for drawing in drawings] for title, drawings in drawn.items()},
         citation=paper.CITATION,
+        distrust=layout.distrust(results),
     )
 
 
