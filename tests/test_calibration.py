@@ -114,6 +114,18 @@ def test_a_rate_without_errors_in_its_calibration_still_has_a_wider_interval():
     assert fixed.high == fixed.value == 100.0 > fixed.low
 
 
+def test_a_rate_over_seeds_is_corrected_with_the_doubt_that_seeds_add():
+    rng = np.random.default_rng(4)
+    rates = [np.where(rng.random(200) < share, 5.0, 1.0) for share in (0.2, 0.4, 0.6)]
+    alike = [np.where(rng.random(200) < 0.4, 5.0, 1.0) for _ in range(3)]
+    wide, narrow = (
+        made().correct(stats.pooled("harmfulness_rate", np.array(seeds)), np.full(600, NAN), np.full(600, NAN))
+        for seeds in (rates, alike)
+    )
+    assert narrow.low < narrow.value < narrow.high
+    assert wide.high - wide.low > narrow.high - narrow.low + 5
+
+
 def test_missing_verdicts_keep_their_bounds():
     raw = stats.estimate("harmfulness_rate", np.array([5.0] * 45 + [1.0] * 45 + [NAN] * 10))
     fixed = made().correct(raw, np.full(100, NAN), np.full(100, NAN))

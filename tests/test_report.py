@@ -256,7 +256,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_page_shows_everything_in_a_browser(tmp_path, browser, width):
     """Opened in headless Chromium: no console error, nothing wider than the window, screenshots kept under runs/."""
-    (tmp_path / "report.html").write_text(page.render(made()))
+    results = made()
+    results["agreement"] = [agreement("a-judge-with-a-long-name-0a1b2c3d")]
+    results["trust"] = {"ok": False, "reasons": ["harmful, seed 0: 40 of 330 prompts have no score"]}
+    (tmp_path / "report.html").write_text(page.render(results))
     (tmp_path / "frame.html").write_text(FRAME.format(width=width, height=4200))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path))
     threading.Thread(target=server.serve_forever, daemon=True).start()
