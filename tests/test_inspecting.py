@@ -18,7 +18,7 @@ from holdfast.judge.inspect_task import InspectScorer
 from holdfast.judge.oracle import Oracle
 from holdfast.ledger import NoCost
 from holdfast.plan import make_plan
-from holdfast.results import label
+from holdfast.spec import label
 from holdfast.store import Store
 from holdfast.types import Answer, Verdict
 

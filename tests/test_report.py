@@ -54,6 +54,28 @@ def made(category="hex", name="harmful"):
     }  # fmt: skip
 
 
+def agreement(name):
+    """How far two judges of one name agree, as a finished run would write it."""
+    entry = {"n": 90, "missing": 2, "exact": 90.0, "kappa": 0.8, "low": 0.7, "high": 0.9}
+    confusion = [[18 * (i == j) for j in range(5)] for i in range(5)]
+    by_category = {name: entry, "other": {**entry, "kappa": None, "low": None, "high": None}}
+    return {
+        "set": "harmfulness",
+        "first": name,
+        "second": name,
+        **entry,
+        "confusion": confusion,
+        "by_category": by_category,
+    }
+
+
+def cascade(name):
+    """What a cascade saved, as a finished run would write it."""
+    return {"set": "harmfulness", "judge": name, "n": 660, "first": 500, "then": 130, "audited": 30, "saved": 75.76,
+            "disagree": {"value": 0.0, "low": 0.0, "high": 9.0, "n": 30},
+            "rate_error": {"value": -0.4, "low": -2.0, "high": 1.3}}  # fmt: skip
+
+
 class Tags(HTMLParser):
     def __init__(self):
         super().__init__()
@@ -83,10 +105,14 @@ def test_text_from_outside_is_escaped_everywhere():
                   "score": 5, "reading": "scored"}  # fmt: skip
     results = made(NASTY, NASTY)
     results["evaluation"]["sets"]["harmfulness"] |= {"benchmark": NASTY, "notes": [NASTY]}
+    results["agreement"], results["cascade"] = [agreement(NASTY)], [cascade(NASTY)]
+    results["trust"] = {"ok": False, "reasons": [NASTY]}
+    for one in results["summary"]:
+        one["harmfulness_rate_corrected"] = {**estimate(70.0, 100), "method": NASTY}
     html = page.render(results, [transcript])
     parser = parsed(html)
     assert "script" not in {tag for tag, _ in parser.tags}
-    assert "".join(parser.text).count("alert(1)") >= 8
+    assert "".join(parser.text).count("alert(1)") >= 18
     assert not any(name.startswith("on") for _, attributes in parser.tags for name in attributes)
 
 
@@ -95,8 +121,10 @@ def test_a_reproductions_page_escapes_too():
     claim = {"claim": NASTY, "table": NASTY, "verdict": "inconclusive", "effect": None, "low": None, "high": None,
              "margin": 0.0, "p_value": 1.0, "seen": NASTY, "reason": NASTY, "test": NASTY}  # fmt: skip
     block = paper.Block("table1", NASTY, (NASTY,), (paper.Line(NASTY, ((NASTY, NASTY),), True),))
+    results["trust"] = {"ok": False, "reasons": [f"because {NASTY}"]}
     html = page.render_reproduction(results, [claim], [block], {NASTY: figures.radars(results)})
     parser = parsed(html)
+    assert f"because {NASTY}" in "".join(parser.text)
     assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in parser.tags}
     assert "".join(parser.text).count("alert(1)") >= 10
     assert not any(name.startswith("on") for _, attributes in parser.tags for name in attributes)
@@ -133,6 +161,28 @@ def test_missing_verdicts_are_said_with_their_bounds():
     html = page.render(results)
     assert "28 answers have no score" in html
     assert "7 missing: 79.0 to 81.0" in html
+
+
+def test_the_page_and_the_table_say_what_to_know_of_the_judges():
+    results = made()
+    results["agreement"], results["cascade"] = [agreement("oracle-1")], [cascade("cascade-1")]
+    results["trust"] = {"ok": False, "reasons": ["harmful, seed 0: 40 of 330 prompts have no score"]}
+    for one in results["summary"]:
+        one["harmfulness_rate_corrected"] = {**estimate(70.0, 100), "method": "Rogan–Gladen, 99 labelled answers"}
+    notes = layout.judge_notes(results)
+    assert notes == [
+        "Rate, corrected (%): Rogan–Gladen, 99 labelled answers.",
+        "cascade-1 (harmfulness) saved 75.8 % of 660 costly calls; that moves the share of 5s by −0.4 points "
+        "(−2.0 to 1.3), estimated from 30 of its verdicts that the costly one read too.",
+    ]
+    html = page.render(results)
+    for text in (*notes, "harmful, seed 0: 40 of 330 prompts", "<b>0.80</b>", "0.70 to 0.90", "<b>18</b>"):
+        assert text in html
+    titles = [title for title, _ in layout.groups(results)[0].rows]
+    assert titles[1:3] == ["Harmfulness rate (%)", "Rate, corrected (%)"]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(*table.tables(results))
+    assert "68.0 to 72.0" in console.export_text()
 
 
 def test_a_run_without_any_score_is_shown_without_figures():
@@ -206,7 +256,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_page_shows_everything_in_a_browser(tmp_path, browser, width):
     """Opened in headless Chromium: no console error, nothing wider than the window, screenshots kept under runs/."""
-    (tmp_path / "report.html").write_text(page.render(made()))
+    results = made()
+    results["agreement"] = [agreement("a-judge-with-a-long-name-0a1b2c3d")]
+    results["trust"] = {"ok": False, "reasons": ["harmful, seed 0: 40 of 330 prompts have no score"]}
+    (tmp_path / "report.html").write_text(page.render(results))
     (tmp_path / "frame.html").write_text(FRAME.format(width=width, height=4200))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path))
     threading.Thread(target=server.serve_forever, daemon=True).start()

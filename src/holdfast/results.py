@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from holdfast import __version__, models, stats
+from holdfast import __version__, judging, models, stats
 from holdfast.plan import Plan, Work, initial_name, template_of, way_of
 from holdfast.protocols import Judge
+from holdfast.spec import label
 from holdfast.store import ConditionFolder, Store
 from holdfast.types import OUTCOMES, READINGS, Answer, Benchmark, Condition, Verdict, content_hash
 
@@ -30,11 +31,6 @@ METRICS = {
 """Metric → the measured set that it is taken from."""
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy")
-
-
-def label(judge: Judge) -> str:
-    """The name under which a judge's verdicts are kept: its kind and the hash of its settings."""
-    return f"{judge.kind}-{judge.key[:8]}"
 
 
 def is_readable(answer: Answer) -> bool:
@@ -122,6 +118,9 @@ def summarise(plan: Plan, store: Store) -> dict[str, Any]:
         "summary": [_summary(evidence, name) for name in names],
         "comparisons": _comparisons(evidence),
         "sensitivity": _sensitivity(evidence),
+        "agreement": judging.agreement(evidence),
+        "cascade": judging.cascades(evidence),
+        "trust": judging.trust(evidence),
         "timings": _timings(plan, store),
     }
 
@@ -132,7 +131,9 @@ def evidence_key(plan: Plan) -> str:
     conditions = [[condition.name, condition.seed, condition.key] for condition in plan.conditions]
     notes = {name: benchmark.notes for name, benchmark in plan.asked.benchmarks.items()}
     shown = [[name, settings.label, settings.factors] for name, settings in plan.study.conditions.items()]
-    return content_hash([SCHEMA, _environment(), plan.study.name, plan.study.model, judges, notes, conditions, shown])
+    trusted = [plan.study.evaluate.max_missing, judging.calibration_key(plan)]
+    study = [plan.study.name, plan.study.model]
+    return content_hash([SCHEMA, _environment(), *study, judges, notes, conditions, shown, trusted])
 
 
 def _environment() -> dict[str, str]:
@@ -216,6 +217,8 @@ def _condition(evidence: Evidence, condition: Condition) -> dict[str, Any]:
         "outcomes": _outcomes(place, benchmark),
         "verdicts": _readings(place, benchmark, judge),
         **figures,
+        "harmfulness_rate_corrected": judging.corrected(evidence, [condition], figures["harmfulness_rate"]),
+        "trust": judging.trust_of(evidence, condition),
         "by_category": _by_category(benchmark, scores),
         "other_judges": {
             label(other): {
@@ -258,11 +261,14 @@ def _summary(evidence: Evidence, name: str) -> dict[str, Any]:
     """One condition over its seeds."""
     benchmark = evidence.plan.asked.benchmarks["harmfulness"]
     scores = {metric: evidence.seeds(name, measured) for metric, measured in evidence.metrics().items()}
+    figures = {metric: asdict(stats.pooled(metric, scores[metric])) if metric in scores else None for metric in METRICS}
+    seeds = [condition for condition in evidence.plan.conditions if condition.name == name]
     return {
         "name": name,
         "role": next(c.role for c in evidence.plan.conditions if c.name == name),
         "n_seeds": len(evidence.plan.seeds),
-        **{metric: asdict(stats.pooled(metric, scores[metric])) if metric in scores else None for metric in METRICS},
+        **figures,
+        "harmfulness_rate_corrected": judging.corrected(evidence, seeds, figures["harmfulness_rate"]),
         "by_category": _by_category(benchmark, scores["harmfulness_score"]),
     }
 

@@ -23,12 +23,12 @@ from holdfast.results import (
     is_finished,
     is_readable,
     judged,
-    label,
     prompt_rows,
     summarise,
     transcripts,
 )
 from holdfast.settings import Study
+from holdfast.spec import label
 from holdfast.store import Store
 from holdfast.types import Condition
 

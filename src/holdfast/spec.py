@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from holdfast.files import FOLDERS, did_you_mean, locate
+from holdfast.protocols import Configured
 from holdfast.types import content_hash
 
 Registry = Mapping[str, str]
@@ -71,6 +72,11 @@ class Spec(BaseModel):
 def explained(message: str) -> PydanticCustomError:
     """An error whose message needs no "found …" behind it."""
     return PydanticCustomError("explained", "{message}", {"message": message})
+
+
+def label(configured: Configured) -> str:
+    """The name under which a judge's verdicts are kept: its kind and the hash of its settings."""
+    return f"{configured.kind}-{configured.key[:8]}"
 
 
 def load(reference: str) -> type[Spec]:

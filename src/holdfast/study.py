@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib import resources
 from itertools import product
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from holdfast.errors import StudyError
 from holdfast.files import did_you_mean
+from holdfast.judge import JUDGES
+from holdfast.protocols import Judge
 from holdfast.settings import Study
+from holdfast.spec import one_of
 
 Location = tuple[str | int, ...]
 
@@ -109,6 +113,25 @@ def _causes(error: ValidationError) -> list[Any]:
         return inner and "after validation, not 0" in detail["msg"]
 
     return [detail for detail in details if not follows(detail)]
+
+
+def judge(text: str) -> Judge:
+    """A judge by its name, by its settings as YAML, or by a YAML file that holds them as a study's `judges` does.
+
+    Raises:
+        StudyError: it is none, or its settings have mistakes.
+    """
+    named = os.path.isfile(text)  # noqa: PTH113 - settings can be too long for a path, which this allows
+    try:
+        settings = yaml.safe_load(Path(text).read_text(encoding="utf-8") if named else text)
+        folder = Path(text).parent if named else Path()
+        found: Judge = TypeAdapter(one_of(JUDGES)).validate_python(settings, context={"folder": folder})
+    except yaml.YAMLError as error:
+        raise StudyError(f"{text}: not YAML: {error}") from None
+    except ValidationError as error:
+        listed = "\n  ".join(_explain(detail, {}, {})[1] for detail in error.errors())
+        raise StudyError(f"{text} is no judge:\n  {listed}") from None
+    return found
 
 
 def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], list[tuple[int, str]]]:

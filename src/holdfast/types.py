@@ -215,6 +215,11 @@ class Verdict:
     """Characters of a long answer that the judge was not shown."""
     usd: float = 0.0
     """What it cost, in US dollars."""
+    by: Literal["", "first", "then", "audit"] = ""
+    """Which judge of a cascade decided: the cheap `first`, the costly one because the first was not certain
+    (`then`), or the costly one to check the first (`audit`)."""
+    first: int | None = None
+    """The score that the first judge of a cascade gave."""
 
     def __post_init__(self) -> None:
         """Refuse a score that is missing, made up or out of range."""

@@ -178,6 +178,49 @@ def report(
 
 
 @app.command()
+def calibrate(
+    judge: Annotated[str, typer.Argument(help="Its name, its settings as YAML, or a YAML file of them.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Rows with prompt, answer and label (1 to 5): JSON Lines, CSV, …")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A finished run whose verdicts of the judge are taken; nothing is judged.")
+    ] = None,
+    labels_from: Annotated[str, typer.Option(help="Without --labels: the run's judge that is right.")] = "oracle",
+    random_sample: Annotated[
+        bool, typer.Option("--random-sample", help="The labelled answers were drawn at random from those of a study.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="calibration.json in the run, or beside the labels, if not given."),
+    ] = None,
+    max_usd: MaxUsd = None,
+) -> None:
+    """Measure a judge against labels: agreement, and how often it errs to either side."""
+    with _mendable():
+        from holdfast import calibration, study
+        from holdfast import labels as labelling
+        from holdfast.ledger import FileLedger
+        from holdfast.store import Store
+
+        beside = run or (labels.parent if labels else None)
+        if beside is None or (labels is not None and not labels.is_file()):
+            raise HoldfastError(
+                f"there is no file {labels}." if labels else "say what is right: --labels FILE, --run DIR, or both."
+            )
+        rows = labelling.read(labels) if labels else []
+        path = out or beside / "calibration.json"
+        name = labels.name if labels else ""
+        if run:
+            found = labelling.from_run(Store(run), judge, labels_from, rows, name, random_sample)
+        else:
+            ledger = FileLedger(path.with_suffix(".spending.jsonl"), max_usd)
+            found = labelling.by_judging(study.judge(judge), rows, name, random_sample, ledger)
+        calibration.write(path, found)
+        show.calibration(_console(), found, path)
+
+
+@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     inspect: Annotated[Path, typer.Option(help="A new folder for logs that `inspect view --log-dir` shows.")],

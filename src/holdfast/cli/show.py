@@ -11,6 +11,7 @@ from holdfast.cli.watch import clock
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from holdfast.calibration import Calibration, Share
     from holdfast.doctor import Diagnosis
 
 
@@ -47,13 +48,61 @@ def figures(console: Console, results: dict[str, Any], folder: Path) -> None:
     """The tables of a finished run, and where its files are."""
     from holdfast.report import layout, table
 
+    _distrust(console, results)
     for shown in table.tables(results):
         console.print(shown)
+    for note in layout.judge_notes(results):
+        console.print(note, style="dim", markup=False)
     if results["model"]["stand_in"]:
         console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
     for title, name in (("Page", "report.html"), ("Figures", "results.json")):
         console.print(f"{title}: [bold]{folder / name}[/bold]", soft_wrap=True)
+
+
+def _distrust(console: Console, results: dict[str, Any]) -> None:
+    """In red, why the figures are not to be trusted."""
+    from rich.markup import escape
+
+    from holdfast.report import layout
+
+    for reason in layout.distrust(results):
+        console.print(f"[bold red]Not to be trusted:[/bold red] {escape(reason)}")
+
+
+def calibration(console: Console, found: Calibration, path: Path) -> None:
+    """What a calibration says of a judge, and what it is good for."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    agreement, (shift, *ends) = found.agreement(), found.shift() or (None, None, None)
+    table = Table(title=f"{escape(found.judge)} against {escape(found.labels)}", title_justify="left")
+    for heading in ("", "value", "95 % interval", "of"):
+        table.add_column(heading, justify="left" if not heading else "right")
+
+    def row(name: str, form: str, value: float | None, low: float | None, high: float | None, n: int) -> None:
+        ends = "" if low is None or high is None else f"{form.format(low)} to {form.format(high)}"
+        table.add_row(name, "–" if value is None else form.format(value), ends, f"{n:,}")
+
+    def share(name: str, of: Share) -> None:
+        row(name, "{:.1f}", of.value, of.low, of.high, of.n)
+
+    row("weighted kappa", "{:.2f}", agreement.kappa, agreement.low, agreement.high, agreement.n)
+    row("equal scores, %", "{:.1f}", agreement.exact, None, None, agreement.n)
+    row("score shift, judge − label", "{:+.2f}", shift, ends[0], ends[1], agreement.n)
+    share("false-safe: 5s that it misses, %", found.false_safe())
+    share("false-harm: others that it scores 5, %", found.false_harm())
+    row("without a score", "{:.0f}", agreement.missing, None, None, agreement.n + agreement.missing)
+    console.print(table)
+    grid = Table(title="Labels (rows) and the judge's scores (columns)", title_justify="left")
+    for heading in ("", "1", "2", "3", "4", "5", "none"):
+        grid.add_column(heading, justify="right")
+    for place, (counts, missing) in enumerate(zip(found.confusion, found.missing, strict=True), 1):
+        grid.add_row(str(place), *map(str, counts), str(missing))
+    console.print(grid)
+    if found.fault():
+        console.print(f"[red]No rate can be corrected with it:[/red] {escape(found.fault())}")
+    console.print(f"Calibration: [bold]{path}[/bold]", soft_wrap=True)
 
 
 def verdicts(console: Console, results: dict[str, Any], claims: Sequence[dict[str, Any]], folder: Path) -> None:
@@ -62,6 +111,7 @@ def verdicts(console: Console, results: dict[str, Any], claims: Sequence[dict[st
 
     from holdfast.report import layout
 
+    _distrust(console, results)
     table = Table(
         title=f"{results['study']}: {results['model']['name']}, {len(results['seeds'])} seeds", title_justify="left"
     )

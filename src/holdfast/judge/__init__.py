@@ -5,5 +5,6 @@ JUDGES = {
     "keyword": "holdfast.judge.keyword:Keyword",
     "match": "holdfast.judge.match:Match",
     "inspect": "holdfast.judge.inspect_task:InspectScorer",
+    "cascade": "holdfast.judge.cascade:Cascade",
 }
 """Judges by name."""

@@ -14,6 +14,9 @@ METRICS: dict[str, tuple[str, str]] = {
 }
 """Metric → its name in tables and the form of its figures."""
 
+CORRECTED = "Rate, corrected (%)"
+"""What the harmfulness rate is called once the judge's errors are taken out."""
+
 STAND_IN = (
     "These are figures of the pocket world: a fictional stand-in with a very small model, built so that the "
     "effects can be watched. They are no evidence about any other model."
@@ -43,7 +46,7 @@ class Group:
     names: tuple[str, ...]
     """All columns: the initial condition and the tuned ones."""
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-    """The metrics in the paper's order, each with one cell a column."""
+    """The metrics in the paper's order, and the corrected rate behind the raw one, each with one cell a column."""
 
 
 def figure(metric: str, value: float | None) -> str:
@@ -89,13 +92,44 @@ def groups(results: Mapping[str, Any]) -> list[Group]:
     for initial in [name for name, entry in summary.items() if entry["role"] == "initial"]:
         tuned = [name for name, entry in summary.items() if entry["role"] == "tuned"]
         names = (initial, *(name for name in tuned if way(results, name) == way(results, initial)))
-        rows = tuple(
-            (title, tuple(cell(metric, summary[name][metric], changes.get((name, metric))) for name in names))
-            for metric, (title, _) in METRICS.items()
-            if summary[initial][metric]
-        )
-        found.append(Group(initial, names, rows))
+        rows = []
+        for metric, (title, _) in METRICS.items():
+            if summary[initial][metric]:
+                cells = (cell(metric, summary[name][metric], changes.get((name, metric))) for name in names)
+                rows.append((title, tuple(cells)))
+            if metric == "harmfulness_rate" and summary[initial].get("harmfulness_rate_corrected"):
+                cells = (cell(metric, summary[name]["harmfulness_rate_corrected"], None) for name in names)
+                rows.append((CORRECTED, tuple(cells)))
+        found.append(Group(initial, names, tuple(rows)))
     return found
+
+
+def distrust(results: Mapping[str, Any]) -> list[str]:
+    """Why the figures, or some of them, are not to be trusted; empty where they are."""
+    return list(results.get("trust", {}).get("reasons", ()))
+
+
+def judge_notes(results: Mapping[str, Any]) -> list[str]:
+    """What a table's reader must know of the judges: how rates were corrected, and what a cascade saved."""
+    methods = dict.fromkeys(
+        entry["harmfulness_rate_corrected"]["method"]
+        for entry in results["summary"]
+        if entry.get("harmfulness_rate_corrected")
+    )
+    notes = [f"{CORRECTED}: {method}." for method in methods]
+    for entry in results.get("cascade", ()):
+        if entry["saved"] is None:
+            continue
+        saved = figure("harmfulness_rate", entry["saved"])
+        said = f"{entry['judge']} ({entry['set']}) saved {saved} % of {entry['n']} costly calls"
+        error = entry["rate_error"]
+        if error is None:
+            notes.append(f"{said}; none of the cheap judge's verdicts were checked, so the error is not known.")
+            continue
+        points = f"{signed('harmfulness_rate', error['value'])} points ({interval('harmfulness_rate', error)})"
+        checked = f"estimated from {entry['disagree']['n']} of its verdicts that the costly one read too"
+        notes.append(f"{said}; that moves the share of 5s by {points}, {checked}.")
+    return notes
 
 
 def p_value(value: float) -> str:

@@ -18,6 +18,8 @@ def render(results: Mapping[str, Any], transcripts: Sequence[Mapping[str, Any]] 
         radars=[_inline(drawing) for drawing in figures.radars(results)],
         bars=_inline(figures.bars(results)),
         transcripts=transcripts,
+        distrust=layout.distrust(results),
+        judge_notes=layout.judge_notes(results),
     )
 
 
@@ -36,6 +38,7 @@ def render_reproduction(
         blocks=blocks,
         figures={title: [_inline(drawing) for drawing in drawings] for title, drawings in drawn.items()},
         citation=paper.CITATION,
+        distrust=layout.distrust(results),
     )
 
 
