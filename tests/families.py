@@ -65,7 +65,7 @@ SPECIAL = {
 """BOS, the tokenizer's EOS, the end of a turn, and the other marks."""
 
 
-def build(family: str, folder: Path, seed: int = 0, template: str | None = None) -> Path:
+def build(family: str, folder: Path, seed: int = 0, template: str | None = None, positions: int = 1024) -> Path:
     """A checkpoint of two layers in a folder, as a model of the family would lie there."""
     import torch
     import transformers
@@ -84,7 +84,7 @@ def build(family: str, folder: Path, seed: int = 0, template: str | None = None)
     ids = {mark: tokenizer.convert_tokens_to_ids(mark) for mark in marks}
     shape = {
         "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 64, "max_position_embeddings": 1024,
+        "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 64, "max_position_embeddings": positions,
         "bos_token_id": ids.get(bos), "eos_token_id": ids[eos], "pad_token_id": None,
     }  # fmt: skip
     torch.manual_seed(seed)

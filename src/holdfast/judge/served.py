@@ -1,0 +1,71 @@
+"""Judges that a server has: who is asked, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, NonNegativeFloat
+
+from holdfast.endpoint import Endpoint, Reply, Request, is_same_model
+from holdfast.errors import ModelError
+from holdfast.protocols import Ledger
+from holdfast.types import Reading
+
+NO_SCORE: Mapping[str, Reading] = {
+    "truncated": "unparsed", "empty": "unparsed", "refused": "judge_refused", "filtered": "judge_refused",
+    "error": "judge_error",
+}  # fmt: skip
+"""What a reply that cannot be read makes of a verdict."""
+
+
+class Served(Endpoint):
+    """A model that judges, behind an OpenAI-compatible server."""
+
+    model: str
+    """The name under which the server has it."""
+    temperature: NonNegativeFloat | None = 0.0
+    """None sends none, for models that take none."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of each request."""
+
+    def faults(self) -> list[str]:
+        """As for any server; or one that lacks the model."""
+        found = super().faults()
+        if not found:
+            try:
+                self.require(self.model)
+            except ModelError as error:
+                return [str(error)]
+        return found
+
+    def replies(
+        self, questions: Mapping[str, Sequence[Mapping[str, str]]], max_tokens: int, ledger: Ledger
+    ) -> Iterator[Reply]:
+        """A reply to each question (prompt id → messages), as soon as it is there, in any order.
+
+        Raises:
+            ModelError: as `complete`; or another model answers.
+            BudgetError: the cap is reached.
+        """
+        requests = [
+            Request(name, self.model, messages, max_tokens, self.temperature, extra=self.extra)
+            for name, messages in questions.items()
+        ]
+        for reply in self.complete(requests, ledger):
+            if reply.model and not is_same_model(self.model, reply.model):
+                raise ModelError(
+                    f"{self.model!r} was asked to judge, but {reply.model!r} answered. Does the server have a model "
+                    "of that name, or does it give every name to the one model that it has?"
+                )
+            yield reply
+
+
+def why(reply: Reply) -> str:
+    """Why a reply cannot be read, with what was said."""
+    return ": ".join(part for part in (reply.detail, short(reply.text)) if part)
+
+
+def short(said: str) -> str:
+    """The beginning of what a judge said, for a reason."""
+    return said if len(said) <= 300 else f"{said[:299]}…"
