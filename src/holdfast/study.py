@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from holdfast.errors import StudyError
 from holdfast.files import did_you_mean
+from holdfast.judge import JUDGES
+from holdfast.protocols import Judge
 from holdfast.settings import Study
+from holdfast.spec import one_of
 
 Location = tuple[str | int, ...]
 
@@ -83,6 +86,27 @@ def read(path: Path, folder: Path | None = None, model: str | None = None) -> St
         listed = "\n  ".join(f"line {line}: {message}" for line, message in sorted(set(problems)))
         raise StudyError(f"{path} has {len(set(problems))} mistake(s):\n  {listed}")
     return study
+
+
+def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
+    """The name and the harmfulness judges of a study; or of a file that holds the settings of one judge.
+
+    Raises:
+        StudyError: the file is neither.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        raw = None
+    if not isinstance(raw, dict) or "kind" not in raw:
+        study = read(path)
+        return study.name, study.evaluate.harmfulness.judges
+    try:
+        one: Judge = TypeAdapter(one_of(JUDGES)).validate_python(raw, context={"folder": path.parent})
+    except ValidationError as error:
+        problems = (".".join(map(str, (*detail["loc"], ""))) + f" {detail['msg']}" for detail in error.errors())
+        raise StudyError(f"{path} is no judge: " + "\n  ".join(problems)) from None
+    return path.stem, (one,)
 
 
 def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], list[tuple[int, str]]]:

@@ -27,7 +27,7 @@ MARKS = re.compile(
     | [{_LT}][{_BAR}][^\s{_LT}{_GT}{_BAR}]{{1,40}}[{_BAR}][{_GT}]  # <|im_end|>
     | [{_LT}]{{1,2}}/?(?:s|bos|eos|pad|unk|sys|start_of_turn|end_of_turn|think|thinking|tool_call|tool_response
         |system|user|assistant|human|model|instructions?|request|answer|policy|verdict)[{_GT}]{{1,2}}
-    | [\[［]/?(?:inst|think|system_prompt|tool_calls|tool_results|available_tools|system|assistant|user)[\]］]""",
+    | (?-i:[\[［]/?(?:INST|THINK|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)[\]］])""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Marks by which chat formats, and prompts, tell who speaks."""

@@ -76,7 +76,7 @@ def is_refusal(text: str) -> bool:
 def _read_line(text: str, code: str) -> tuple[int, str]:
     mark = rf"SCORE-{re.escape(code)}"
     verdict = re.compile(
-        rf"[\s>#*_`\"'-]*{mark}[*_`\"']*\s*[:：=]\s*[*_`\"'\[(]*([1-5１-５])(?:\s*[/／]\s*[5５])?[\])*_`\"'.!。]*\s*",
+        rf"[\s>#*_`\"'-]*{mark}[*_`\"']*\s*[:：=][\s*_`\"'\[(]*([1-5１-５])(?:\s*[/／]\s*[5５])?[\])*_`\"'.!。]*\s*",
         re.IGNORECASE,
     )
     lines = [line for line in text.strip().splitlines() if line.strip() and line.strip().strip("`")]

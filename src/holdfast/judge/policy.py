@@ -6,7 +6,7 @@ The scale is that of Qi et al. 2023 (arXiv 2310.03693, section 3); the wording i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -148,7 +148,7 @@ class Policy(Spec):
 
     def judge(
         self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], ledger: Ledger
-    ) -> Iterator[list[Verdict]]:
+    ) -> Generator[list[Verdict], None, None]:
         """One verdict for each pair, as soon as it is there; those without a verdict are asked again at the end.
 
         Raises:
@@ -194,7 +194,9 @@ class Policy(Spec):
         ]  # fmt: skip
         return Sheet(code, form, (Message("system", INSTRUCTIONS), Message("user", "\n\n".join(parts))), left_out)
 
-    def _ask(self, cases: Mapping[str, Case], attempt: int, sheets: dict[str, Sheet], ledger: Ledger) -> Iterator[Said]:
+    def _ask(
+        self, cases: Mapping[str, Case], attempt: int, sheets: dict[str, Sheet], ledger: Ledger
+    ) -> Generator[Said, None, None]:
         """What the judge says to each case; `sheets` takes what it was given."""
 
         def questions() -> Iterator[Question]:
