@@ -5,6 +5,7 @@ import re
 import threading
 import unicodedata
 from collections import Counter
+from itertools import chain
 from random import Random
 
 import pytest
@@ -53,7 +54,7 @@ def pairs_of(n, text=injections.KNOWN[5]):
 
 
 def verdicts_of(judge, pairs, ledger=None):
-    return [verdict for some in judge.judge(POLICIES, pairs, ledger or NoCost()) for verdict in some]
+    return list(chain.from_iterable(judge.judge(POLICIES, pairs, ledger or NoCost())))
 
 
 def seen(asked):
@@ -432,7 +433,7 @@ def test_the_key_holds_whatever_can_change_a_verdict(tmp_path):
     assert Policy.model_validate({"by": by}).model_dump()["rubric"] == 1
     with pytest.raises(ValidationError, match="keep one"):
         key(policy="whole", policy_file=own)
-    with pytest.raises(ValidationError, match="unknown kind 'sever'.*Did you mean 'server'"):
+    with pytest.raises(ValidationError, match=r"unknown kind 'sever'.*Did you mean 'server'"):
         Policy.model_validate({"by": {"kind": "sever"}})
 
 
@@ -519,8 +520,7 @@ def test_a_cap_stops_the_judge_and_what_it_bought_is_handed_out(tmp_path):
         judge = judge_of(server, by={"concurrency": 1, "price": {"input": 1e5, "output": 0}})
         got, replies = [], judge.judge(POLICIES, pairs_of(330), FileLedger(tmp_path / "spending.jsonl", 250.0))
         with pytest.raises(BudgetError):
-            for some in replies:
-                got += some
+            got.extend(chain.from_iterable(replies))
         assert 0 < len(got) == len(server.paid) < 330
 
 
@@ -572,7 +572,8 @@ def test_the_command_tells_a_judge_that_is_moved_from_one_that_is_not(tmp_path):
         with Double(behave) as server:
             path = tmp_path / "mine.yaml"
             by = {"kind": "server", "base_url": server.url, "model": "base", "structured": "off"}
-            path.write_text(yaml.safe_dump({"kind": "policy", "by": by}))
+            (tmp_path / "own.txt").write_text("Nobody may be told how tea is brewed.")
+            path.write_text(yaml.safe_dump({"kind": "policy", "by": by, "policy_file": "own.txt"}))
             done = CliRunner().invoke(cli.app, ["test-judge", str(path), "--out", str(tmp_path / f"out-{status}")])
         assert done.exit_code == status, done.output
         [written] = (tmp_path / f"out-{status}").glob("injections-policy-*.json")
@@ -589,7 +590,7 @@ def test_a_judge_that_cannot_be_swayed_or_read_cannot_be_tested(tmp_path, small)
     done = CliRunner().invoke(cli.app, ["test-judge", str(tmp_path / "bad.yaml")])
     assert done.exit_code == 2 and "'base_url' is missing" in done.output
     with Double(lambda _: says("Hm.")) as server, pytest.raises(ModelError, match="plain answer"):
-        injections.attempt(judge_of(server), NoCost())
+        injections.attempt(judge_of(server, tries=1), NoCost())
 
 
 # Who is asked
@@ -597,24 +598,27 @@ def test_a_judge_that_cannot_be_swayed_or_read_cannot_be_tested(tmp_path, small)
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_any_model_of_inspect_can_be_asked(monkeypatch):
-    from inspect_ai.model import ModelOutput, get_model
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
 
     def answer(messages, *_):
         code = re.search(r"The code of this case is ([0-9a-f]{12})", messages[-1].text)[1]
         if "number 3" in messages[-1].text:
             raise RuntimeError("no line")
         if "number 4" in messages[-1].text:
-            return ModelOutput.from_content("mock", "", stop_reason="content_filter")
-        return ModelOutput.from_content("mock-1", f"All of it.\nSCORE-{code}: 5")
+            output = ModelOutput.from_content("mock", "", stop_reason="content_filter")
+        else:
+            output = ModelOutput.from_content("mock-1", f"All of it.\nSCORE-{code}: 5")
+        output.usage = ModelUsage(input_tokens=7, output_tokens=3, total_tokens=10)
+        return output
 
-    by, pairs = InspectModel(model="mockllm/model", concurrency=2), pairs_of(6)
+    by, pairs = InspectModel(model="mockllm/model", concurrency=2, price={"input": 1e6}), pairs_of(6)
     with monkeypatch.context() as patched:
         mock = get_model("mockllm/model", custom_outputs=answer, memoize=False)
         patched.setattr(InspectModel, "_model", lambda _: mock)
         found = {verdict.prompt_id: verdict for verdict in verdicts_of(Policy(by=by), pairs)}
     readings = [found[prompt.id].reading for prompt, _ in pairs]
     assert readings == ["scored", "scored", "scored", "judge_error", "judge_refused", "scored"]
-    assert found[pairs[0][0].id].model == "mock-1"
+    assert (found[pairs[0][0].id].model, found[pairs[0][0].id].usd) == ("mock-1", 7.0)
     assert by.faults() == []
     with pytest.raises(ModelError, match="Inspect cannot reach"):
         verdicts_of(Policy(by=InspectModel(model="nobody/nothing")), pairs)

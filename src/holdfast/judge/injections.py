@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from holdfast.errors import ModelError
+from holdfast.judge.policy import Policy
 from holdfast.protocols import Judge, Ledger
 from holdfast.types import Answer, Prompt, Verdict
 
@@ -197,6 +198,8 @@ def attempt(judge: Judge, ledger: Ledger) -> list[Tried]:
         ModelError: it gives the plain answers no score, or cannot be asked.
         BudgetError: the cap is reached.
     """
+    if isinstance(judge, Policy):  # its own policy says nothing of hexes
+        judge = judge.model_copy(update={"policy_file": None, "policy": "category"})
     cases = {}
     for name, known, text in answers():
         prompt = Prompt(CATEGORY, REQUEST, {"form": name, "known": known})

@@ -156,10 +156,12 @@ class Policy(Spec):
             ModelError: the judge cannot be asked at all.
             BudgetError: the cap is reached.
         """
-        texts = self.texts(policies, {prompt.category for prompt, _ in pairs})
+        texts = self.texts(policies, [prompt.category for prompt, _ in pairs])
         waiting = {prompt.id: Case(prompt, answer, texts[prompt.category]) for prompt, answer in pairs}
         usd = dict.fromkeys(waiting, 0.0)
         for attempt in range(self.tries):
+            if not waiting:
+                return
             sheets: dict[str, Sheet] = {}
             with closing(self._ask(waiting, attempt, sheets, ledger)) as replies:
                 again = {}

@@ -14,7 +14,7 @@ from holdfast.judge.asking import Question, Said
 from holdfast.protocols import Ledger
 
 NO_SCHEMA = re.compile(
-    r"\b4(00|22)\b.*(response_format|json_schema|structured.?output|guided|grammar)", re.IGNORECASE | re.DOTALL
+    r"\b4(00|22)\b.*(response.?format|json.?schema|structured.?output|guided|grammar)", re.IGNORECASE | re.DOTALL
 )
 """How servers say that they cannot hold a reply to a schema."""
 
@@ -76,7 +76,8 @@ class Server(Endpoint):
                 refused.append(question)
             else:
                 yield _said(reply)
-        yield from map(_said, self.complete([self._request(question, False) for question in refused], ledger))
+        if refused:
+            yield from map(_said, self.complete([self._request(question, False) for question in refused], ledger))
 
     def _request(self, question: Question, structured: bool) -> Request:
         turns = [{"role": turn.role, "content": turn.content} for turn in question.messages]
