@@ -14,7 +14,8 @@ from holdfast.judge.asking import Question, Said
 from holdfast.protocols import Ledger
 
 NO_SCHEMA = re.compile(
-    r"\b4(00|22)\b.*(response.?format|json.?schema|structured.?output|guided|grammar)", re.IGNORECASE | re.DOTALL
+    r"\b(400|422|500|501)\b.*(response.?format|json.?schema|structured.?output|guided|grammar)",
+    re.IGNORECASE | re.DOTALL,
 )
 """How servers say that they cannot hold a reply to a schema."""
 
