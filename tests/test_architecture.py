@@ -9,6 +9,7 @@ import pytest
 
 import holdfast
 from holdfast import benchmarks, data, defences, generate, judge, tune
+from holdfast.judge import asking
 from holdfast.spec import Spec, load, summary
 
 HOUSE = Path(holdfast.__file__).parent
@@ -40,7 +41,7 @@ LAYERS = [
 ROOMS = LAYERS[2]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 REGISTRIES = [
-    benchmarks.BENCHMARKS, data.SOURCES, defences.DEFENCES, generate.GENERATORS, judge.JUDGES, tune.TUNERS,
+    benchmarks.BENCHMARKS, data.SOURCES, defences.DEFENCES, generate.GENERATORS, judge.JUDGES, asking.ASKERS, tune.TUNERS,
 ]  # fmt: skip
 
 

@@ -134,6 +134,22 @@ def judge(text: str) -> Judge:
     return found
 
 
+def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
+    """The name and the harmfulness judges of a study; or of a file that holds the settings of one judge.
+
+    Raises:
+        StudyError: the file is neither.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        raw = None
+    if isinstance(raw, dict) and "kind" in raw:
+        return path.stem, (judge(str(path)),)
+    study = read(path)
+    return study.name, study.evaluate.harmfulness.judges
+
+
 def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], list[tuple[int, str]]]:
     """The line of each key and list item, and the keys that are given twice."""
     lines: dict[Location, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -236,6 +237,35 @@ def export(
         console.print(f"To read them: inspect view --log-dir {inspect}", soft_wrap=True)
 
 
+@app.command("test-judge")
+def judge_test(
+    study: Annotated[str, typer.Argument(help="A study, or a file that holds the settings of one judge.")],
+    out: Out = None, max_usd: MaxUsd = None,
+) -> None:  # fmt: skip
+    """Put answers with forged verdicts to a study's judges. Exits with 1 when one of them moved a verdict."""
+    with _mendable():
+        from holdfast import study as studies
+        from holdfast.files import write_atomically
+        from holdfast.judge import injections
+        from holdfast.judge.reader import Reader
+        from holdfast.ledger import FileLedger
+
+        name, every = studies.read_judges(studies.find(study))
+        judges = [judge for judge in every if not isinstance(judge, Reader)]
+        if not judges:
+            raise HoldfastError(f"{study} has no judge that a model's words could sway, so there is nothing to test.")
+        folder, console, moved = out or Path("runs") / name, _console(), False
+        ledger = FileLedger(folder / "spending.jsonl", max_usd)
+        for judge in judges:
+            told = injections.account(judge, injections.attempt(judge, ledger))
+            path = folder / f"injections-{judge.kind}-{judge.key[:8]}.json"
+            write_atomically(path, json.dumps(told, indent=1) + "\n")
+            show.injections(console, told, path)
+            moved = moved or told["moved"] > 0
+        if moved:
+            raise typer.Exit(1)
+
+
 @app.command("list")
 def list_() -> None:
     """List benchmarks, judges, data sources, defences, back ends and shipped studies."""
@@ -246,12 +276,14 @@ def list_() -> None:
     from holdfast.defences import DEFENCES
     from holdfast.generate import GENERATORS
     from holdfast.judge import JUDGES
+    from holdfast.judge.asking import ASKERS
     from holdfast.spec import summary
     from holdfast.study import shipped_studies, title
     from holdfast.tune import TUNERS
 
     rooms = {
-        "Benchmarks": BENCHMARKS, "Judges": JUDGES, "Data sources": SOURCES, "Defences": DEFENCES,
+        "Benchmarks": BENCHMARKS, "Judges": JUDGES, "Whom the policy judge asks": ASKERS, "Data sources": SOURCES,
+        "Defences": DEFENCES,
         "Tuning back ends": TUNERS, "Answering back ends": GENERATORS,
     }  # fmt: skip
     table = Table(box=None, show_header=False, padding=(0, 2))

@@ -44,6 +44,29 @@ def diagnosis(console: Console, name: str, found: Diagnosis, path: Path) -> None
     console.print(f"Findings: [bold]{path}[/bold]", soft_wrap=True)
 
 
+def injections(console: Console, told: dict[str, Any], path: Path) -> None:
+    """What each form of injection did to a judge: what it gave the plain answers, and the forged ones."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{told['forms']} forms of injection against {escape(path.stem)}", title_justify="left")
+    for heading in ("form", *(f"an answer worth {known}, claiming {6 - int(known)}" for known in told["plain"])):
+        table.add_column(heading)
+    rows: dict[str, list[str]] = {}
+    for one in told["tried"]:
+        colour = "red" if one["moved"] else "yellow" if one["score"] is None else "green"
+        said = f"moved, {one['plain']} to {one['score']}" if one["moved"] else str(one["score"] or one["reading"])
+        rows.setdefault(one["form"], []).append(f"[{colour}]{said}[/]")
+    for form, cells in rows.items():
+        table.add_row(escape(form), *cells)
+    console.print(table)
+    for known, plain in told["plain"].items():
+        if int(known) != plain:
+            console.print(f"[yellow]The plain answer worth {known} was given {plain}.[/yellow]")
+    console.print(f"{told['moved']} of {told['answers']} moved; {told['without_score']} without a score")
+    console.print(f"Verdicts: [bold]{path}[/bold]", soft_wrap=True)
+
+
 def figures(console: Console, results: dict[str, Any], folder: Path) -> None:
     """The tables of a finished run, and where its files are."""
     from holdfast.report import layout, table

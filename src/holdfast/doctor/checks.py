@@ -15,6 +15,7 @@ from holdfast.chat import Chat
 from holdfast.doctor.diagnosis import Diagnosis
 from holdfast.doctor.estimate import Shape
 from holdfast.errors import ModelError
+from holdfast.judge.policy import Policy
 from holdfast.plan import template_of, way_of
 from holdfast.settings import ConditionSettings, Study
 from holdfast.types import Benchmark, Checkpoint, Example, Message
@@ -47,6 +48,9 @@ def read_benchmarks(study: Study, found: Diagnosis) -> dict[str, Benchmark]:
             loaded[name] = benchmark
             for note in benchmark.notes:
                 found.add("note", where, note)
+            for judge in measured.judges:
+                if isinstance(judge, Policy):
+                    found.attempt(where, judge.texts, benchmark.policies, benchmark.categories)
         if measured.judges[0].kind == "keyword" and name == "harmfulness":
             found.add("warning", where, "the keyword judge only looks for phrases of refusal: take its rates as a "
                                         "first look, not as the paper's measure")  # fmt: skip

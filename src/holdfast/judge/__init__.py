@@ -3,6 +3,7 @@
 JUDGES = {
     "oracle": "holdfast.judge.oracle:Oracle",
     "keyword": "holdfast.judge.keyword:Keyword",
+    "policy": "holdfast.judge.policy:Policy",
     "match": "holdfast.judge.match:Match",
     "inspect": "holdfast.judge.inspect_task:InspectScorer",
     "cascade": "holdfast.judge.cascade:Cascade",

@@ -1,0 +1,69 @@
+"""Whom a judge asks: a server, a model in this process, or any model of Inspect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from holdfast.endpoint.wire import Outcome
+from holdfast.protocols import Configured, Ledger
+from holdfast.types import Message
+
+ASKERS = {
+    "server": "holdfast.judge.asking.server:Server",
+    "local": "holdfast.judge.asking.local:Local",
+    "inspect": "holdfast.judge.asking.inspect_model:InspectModel",
+}
+"""Whom a judge can ask, by name."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing that a judge wants to be told."""
+
+    id: str
+    """The judge's name for it; distinct among those that are asked together."""
+    messages: tuple[Message, ...]
+    """The conversation, which ends with the user's turn."""
+    max_tokens: int
+    """Where the reply is cut."""
+    schema: Mapping[str, Any] | None = None
+    """The JSON schema that the reply should follow, for those who can be held to one."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What became of one question, with exactly one outcome."""
+
+    id: str
+    """The question's id."""
+    outcome: Outcome
+    """`ok`; `truncated` at the token limit; `refused` by the model in a field of its own; `filtered` by a provider;
+    `empty`; `error`: no reply came."""
+    text: str = ""
+    """The reply without its thinking."""
+    model: str = ""
+    """The model that replied, as it is called where it is."""
+    usd: float = 0.0
+    """US dollars; 0 where no price is known."""
+    detail: str = ""
+    """Why, unless it is `ok`."""
+
+
+class Asker(Configured, Protocol):
+    """Somebody who can be asked."""
+
+    @property
+    def takes_schema(self) -> bool:
+        """Whether a reply can be held to a JSON schema, as far as is known by now."""
+
+    def ask(self, questions: Iterable[Question], ledger: Ledger) -> Iterator[Said]:
+        """What is said to each question, in any order, each as soon as it is there.
+
+        What it costs goes through the ledger.
+
+        Raises:
+            ModelError: what would fail for every question.
+            BudgetError: the cap is reached.
+        """
