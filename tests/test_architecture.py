@@ -14,11 +14,11 @@ from holdfast.spec import Spec, load, summary
 HOUSE = Path(holdfast.__file__).parent
 LAYERS = [
     {"types", "protocols", "errors"},
-    {"files", "spec", "chat", "models", "ledger", "endpoint", "store", "scale", "stats", "inspect_task"},
+    {"files", "spec", "chat", "models", "ledger", "endpoint", "store", "book", "scale", "stats", "inspect_task"},
     {"data", "benchmarks", "tune", "defences", "generate", "judge", "report", "pocket"},
     {"settings"},
     {"study"},
-    {"plan", "results"},
+    {"plan", "results", "assay", "costs"},
     {"claims", "run", "doctor"},
     {"reproduce", "inspecting"},
     {"cli"},

@@ -215,6 +215,8 @@ class Verdict:
     """Characters of a long answer that the judge was not shown."""
     usd: float = 0.0
     """What it cost, in US dollars."""
+    from_book: bool = False
+    """Whether it was bought before, by this run or another, and cost nothing now."""
 
     def __post_init__(self) -> None:
         """Refuse a score that is missing, made up or out of range."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from holdfast.protocols import Ledger
 from holdfast.spec import Spec
@@ -15,6 +16,19 @@ AT_ONCE = 64
 
 class Reader(Spec):
     """A judge that needs nothing but the prompt and the answer."""
+
+    paid: ClassVar[bool] = False
+    canaries: ClassVar[None] = None
+    anchors: ClassVar[None] = None
+    max_drift: ClassVar[float] = 0.0
+
+    def basis(self, policies: Mapping[str, str], prompt: Prompt) -> Any:
+        """Its verdicts are not kept: it gives them again for nothing."""
+        return None
+
+    def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
+        """Nothing."""
+        return 0, 0.0
 
     @abstractmethod
     def read(self, prompt: Prompt, answer: Answer) -> Verdict:
