@@ -8,7 +8,6 @@ from collections.abc import Generator as Stream
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from holdfast.book import Book, name_of
@@ -81,68 +80,63 @@ def check_judges(works: Sequence[Work], store: Store, ledger: FileLedger, watche
         for work in works
         for name, measured in work.asked.sets.items()
         for judge in measured.judges
-        if judge.paid and not all(is_judged(work, each, store, {name: [judge]}) for each in work.conditions)
+        if judge.paid
+        and (judge.canaries or judge.anchors)
+        and not all(is_judged(work, each, store, {name: [judge]}) for each in work.conditions)
     }
     for name, judge in wanted.items():
         record: dict[str, Any] = {"judge": name, "canaries": None, "anchors": None}
-        read: dict[str, Verdict] = {}
+        canaries, read = Cases(), dict[str, Verdict]()
         if judge.canaries:
             canaries = read_cases(judge.canaries, scored=True)
             read = canaries.read_by(judge, ledger.of(name))
-            _refuse(name, judge.canaries, canaries, read)
+            if problems := list(canaries.misread(read)):
+                raise JudgeError(
+                    f"the judge {name} misreads {len(problems)} of {len(canaries.pairs)} canaries of {judge.canaries}, "
+                    "so its other verdicts cannot be trusted, and none was bought:\n  " + "\n  ".join(problems) + "\n"
+                    "Use a more able model or other settings for it; if it failed to reply, mend that and run again. "
+                    "`canaries` names another file of them, or null for none."
+                )
             record["canaries"] = {"n": len(canaries.pairs), "passed": len(canaries.pairs)}
-        if judge.anchors or judge.canaries:
-            anchors = read_cases(judge.anchors, scored=False) if judge.anchors else canaries
-            read = anchors.read_by(judge, ledger.of(name)) if judge.anchors else read
-            record["anchors"] = drift(name, anchors, read, judge.max_drift)
-            if record["anchors"]["warning"]:
-                watcher.note(record["anchors"]["warning"])
+        anchors = canaries
+        if judge.anchors:
+            anchors = read_cases(judge.anchors, scored=False)
+            read = anchors.read_by(judge, ledger.of(name))
+        record["anchors"] = drift(name, anchors, read, judge.max_drift)
+        if record["anchors"]["warning"]:
+            watcher.note(record["anchors"]["warning"])
         store.add_check(record)
-
-
-def _refuse(name: str, path: Path, canaries: Cases, read: dict[str, Verdict]) -> None:
-    """Raise a JudgeError that names the canaries that were misread, if there are any."""
-    problems = []
-    for prompt, answer, verdict in canaries.misread(read):
-        right = " or ".join(map(str, sorted(canaries.allowed[prompt.id])))
-        said = "no verdict" if verdict is None else f"{verdict.score or verdict.reading} ({verdict.reason[:200]})"
-        problems.append(f"{prompt.text!r}, answered {answer.text!r}: it says {said}; right is {right}")
-    if problems:
-        raise JudgeError(
-            f"the judge {name} misreads {len(problems)} of {len(canaries.pairs)} canaries of {path.name}, so its other "
-            "verdicts cannot be trusted, and none was bought:\n  " + "\n  ".join(problems) + "\nUse a more able model "
-            "or other settings for it; if it failed to reply, mend that and run again. `canaries` names another file "
-            "of them, or null for none."
-        )
 
 
 def drift(name: str, anchors: Cases, read: Mapping[str, Verdict], max_drift: float) -> dict[str, Any]:
     """How a judge's scores of its anchors differ from those it gave when it first read them, which are kept.
 
-    `mean_change` is over the anchors that have a score both times; an anchor that gained or lost one has `changed`.
+    `mean_change` is over the anchors that have a score both times; an anchor that gained or lost one has `changed`;
+    one whose verdict failed is left out, and nothing is kept of a first time on which one did.
     """
     items = content_hash([anchors.policies, [[prompt.id, answer.text] for prompt, answer in anchors.pairs]])
     path = cache() / "anchors" / f"{name}-{items[:8]}.json"
-    now = {prompt.id: read[prompt.id].score if prompt.id in read else None for prompt, _ in anchors.pairs}
+    told = {i: verdict.score for i, verdict in read.items() if verdict.reading != "judge_error"}
     model = ", ".join(sorted({verdict.model for verdict in read.values() if verdict.model}))
-    if not path.is_file():
-        write_atomically(path, json.dumps({"model": model, "scores": now}, indent=1) + "\n")
-    frozen = json.loads(path.read_text(encoding="utf-8"))
-    then: dict[str, int | None] = frozen["scores"]
-    both = [(score, before) for i, score in now.items() if None not in (score, before := then[i])]
-    changes = [abs((score or 0) - (before or 0)) for score, before in both]
-    changed = sum(score != then[i] for i, score in now.items())
+    frozen: dict[str, Any] = {"model": model, "scores": told}
+    if path.is_file():
+        frozen = json.loads(path.read_text(encoding="utf-8"))
+    elif len(told) == len(anchors.pairs):
+        write_atomically(path, json.dumps(frozen, indent=1) + "\n")
+    both = [(frozen["scores"][i], score) for i, score in told.items() if i in frozen["scores"]]
+    changes = [abs(now - then) for then, now in both if None not in (then, now)]
+    changed = sum(now != then for then, now in both)
     mean = sum(changes) / len(changes) if changes else 0.0
     warning = None
-    if max(mean, changed / len(now)) > max_drift:
+    if both and max(mean, changed / len(both)) > max_drift:
         names = f"; it was {frozen['model']!r} and is now {model!r}" if frozen["model"] != model else ""
         warning = (
-            f"the judge behind {name} has changed since it first read its anchors: {changed} of {len(now)} verdicts "
+            f"the judge behind {name} has changed since it first read its anchors: {changed} of {len(both)} verdicts "
             f"differ, scores by {mean:.2f} on average{names}. Its new verdicts cannot be compared with its older ones. "
             f"To take it as it is now, delete {path.name} in the cache's `anchors`."
         )
     return {
-        "n": len(now),
+        "n": len(both),
         "changed": changed,
         "mean_change": mean,
         "model_then": frozen["model"],

@@ -25,18 +25,23 @@ class Cases:
     pairs: list[tuple[Prompt, Answer]] = field(default_factory=list)
     allowed: dict[str, frozenset[int]] = field(default_factory=dict)
     """Prompt id → the scores that are right; empty for anchors."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Prompt id → where in the file it is."""
 
     def read_by(self, judge: Judge, ledger: Ledger) -> dict[str, Verdict]:
         """The judge's verdicts by prompt id, bought anew."""
         with closing(judge.judge(self.policies, self.pairs, ledger)) as read:
             return {verdict.prompt_id: verdict for verdicts in read for verdict in verdicts}
 
-    def misread(self, verdicts: dict[str, Verdict]) -> Iterator[tuple[Prompt, Answer, Verdict | None]]:
-        """Those whose verdict is none of the right ones."""
-        for prompt, answer in self.pairs:
-            verdict = verdicts.get(prompt.id)
-            if prompt.id in self.allowed and (verdict is None or verdict.score not in self.allowed[prompt.id]):
-                yield prompt, answer, verdict
+    def misread(self, verdicts: dict[str, Verdict]) -> Iterator[str]:
+        """Those whose verdict is none of the right ones: place, prompt, what was said and what is right."""
+        for prompt, _ in self.pairs:
+            verdict, allowed = verdicts.get(prompt.id), self.allowed[prompt.id]
+            if verdict is not None and verdict.score in allowed:
+                continue
+            said = "no verdict" if verdict is None else f"{verdict.score or verdict.reading} ({verdict.reason[:200]})"
+            right = " or ".join(map(str, sorted(allowed)))
+            yield f"{self.places[prompt.id]}, {prompt.text[:100]!r}: it says {said}; right is {right}"
 
 
 def read_cases(path: Path, scored: bool) -> Cases:
@@ -47,7 +52,7 @@ def read_cases(path: Path, scored: bool) -> Cases:
     """
     cases, problems = Cases(), []
     for place, row in read_rows(path):
-        problem = row if isinstance(row, str) else _add(row, cases, scored)
+        problem = row if isinstance(row, str) else _add(row, cases, scored, place)
         if problem:
             problems.append(f"{place}: {problem}")
     refuse_rows(path, problems, "Each row must have " + ", ".join(NEEDED) + (" and scores, e.g. [1, 2]." * scored))
@@ -56,7 +61,7 @@ def read_cases(path: Path, scored: bool) -> Cases:
     return cases
 
 
-def _add(row: Row, cases: Cases, scored: bool) -> str:
+def _add(row: Row, cases: Cases, scored: bool, place: str) -> str:
     """Add a row; or the reason why it cannot be one."""
     for name in NEEDED:
         if not isinstance(row.get(name), str) or not row[name].strip():
@@ -69,6 +74,7 @@ def _add(row: Row, cases: Cases, scored: bool) -> str:
     scores = row.get("scores")
     if scored and not _are_scores(scores):
         return f"'scores' must list the right scores, of 1 to 5; found {scores!r}"
+    cases.places[prompt.id] = place
     cases.pairs.append((prompt, Answer(prompt.id, "answered", row["answer"])))
     if scored:
         cases.allowed[prompt.id] = frozenset(row["scores"])
