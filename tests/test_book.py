@@ -174,6 +174,10 @@ def test_costs_are_told_before_and_after_and_a_run_elsewhere_costs_nothing(judge
         assert judge["from_book"] == judge["verdicts"] == 44
         assert len(server.paid) - n == 12  # its canaries
         assert elsewhere["conditions"] == results["conditions"]
+        server.behave = lambda asked: honest(asked, "judge-2")
+        changed = runner.run(study, "", tmp_path / "changed", [0], 1, watcher).results
+        assert len(server.paid) - n == 12 + 12 + 22  # another model behind the name: another judge
+        assert sum(entry["from_book"] for entry in changed["costs"]["judges"].values()) == 22
 
 
 def test_the_cap_stops_a_judge_and_what_was_bought_is_kept(tmp_path):

@@ -26,11 +26,17 @@ LOOK_AGAIN = 0.2
 
 
 def verdicts(
-    judge: Judge, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], ledger: Ledger, fresh: bool
+    judge: Judge,
+    policies: Mapping[str, str],
+    pairs: Sequence[tuple[Prompt, Answer]],
+    ledger: Ledger,
+    fresh: bool = False,
+    models: Sequence[str] = (),
 ) -> Stream[list[Verdict], None, None]:
     """One verdict for each pair, as `Judge.judge` gives them; those that cost something only where the book has none.
 
-    What is bought is written into the book before it is handed out. `fresh` buys everything again.
+    What is bought is written into the book before it is handed out. `fresh` buys everything again. Where `models` are
+    known, which the server reports behind the judge's name now, verdicts of others are bought again.
     """
     if not judge.paid:
         with closing(judge.judge(policies, pairs, ledger)) as read:
@@ -42,9 +48,11 @@ def verdicts(
     while wanted:
         with book.claim(wanted) as free:
             for name, verdict in ({} if fresh else book.find(wanted)).items():
-                yield [replace(verdict, prompt_id=prompt.id) for prompt, _ in wanted.pop(name)]
+                if not models or verdict.model in models:
+                    yield [replace(verdict, prompt_id=prompt.id) for prompt, _ in wanted.pop(name)]
             mine = {name: wanted.pop(name) for name in list(wanted) if name in free or fresh}
-            yield from _bought(judge, policies, mine, ledger, book)
+            if mine:
+                yield from _bought(judge, policies, mine, ledger, book)
         if wanted:  # somebody else is buying these
             time.sleep(LOOK_AGAIN)
             yield []
@@ -102,6 +110,7 @@ def check_judges(works: Sequence[Work], store: Store, ledger: FileLedger, watche
         if judge.anchors:
             anchors = read_cases(judge.anchors, scored=False)
             read = anchors.read_by(judge, ledger.of(name))
+        record["models"] = sorted({verdict.model for verdict in read.values() if verdict.model})
         record["anchors"] = drift(name, anchors, read, judge.max_drift)
         if record["anchors"]["warning"]:
             watcher.note(record["anchors"]["warning"])
@@ -143,6 +152,11 @@ def drift(name: str, anchors: Cases, read: Mapping[str, Verdict], max_drift: flo
         "model_now": model,
         "warning": warning,
     }
+
+
+def models_of(judge: Judge, store: Store) -> list[str]:
+    """The models that the server reported behind a judge's name when the run was begun; none if it was not asked."""
+    return list(store.checks().get(label(judge), {}).get("models", ()))
 
 
 def checks(plan: Plan, store: Store) -> dict[str, Any]:

@@ -210,7 +210,8 @@ def judge(
             done = judged(place.verdicts(name, label(reader)))
             report(len(benchmark.prompts) - len(readable) + len(done))
             missing = [(prompt, answers[prompt.id]) for prompt in readable if prompt.id not in done]
-            bought = assay.verdicts(reader, benchmark.policies, missing, ledger.of(label(reader)), fresh)
+            models, purse = assay.models_of(reader, store), ledger.of(label(reader))
+            bought = assay.verdicts(reader, benchmark.policies, missing, purse, fresh, models)
             with closing(bought) as read:
                 for verdicts in read:
                     place.add_verdicts(name, label(reader), verdicts)

@@ -235,7 +235,11 @@ class _Desk:
             content = self.client.files.content(file).content
         except openai.OpenAIError as error:
             raise self._refused(error) from None
-        return [json.loads(line) for line in content.splitlines() if line.strip()]
+        rows = []
+        for line in content.splitlines():
+            with suppress(json.JSONDecodeError):  # what cannot be read counts as what did not come
+                rows.append(json.loads(line))
+        return [row for row in rows if isinstance(row, dict)]
 
     def _reply(self, request: Request, row: Mapping[str, Any]) -> tuple[Reply | str, float]:
         """A reply and what it cost; or why it is to be asked again."""
