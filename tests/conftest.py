@@ -13,6 +13,22 @@ from holdfast.files import SHIPPED
 from holdfast.types import Message
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_users_cache(tmp_path_factory):
+    """Nothing is read from or written into the cache of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOLDFAST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """An empty cache for each test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("HOLDFAST_CACHE", str(folder))
+    return folder
+
+
 class Silent:
     """A watcher that counts."""
 

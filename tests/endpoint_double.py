@@ -9,6 +9,7 @@ server.asked        every chat completion that was asked for, in order of arriva
 server.paid         those that were answered whole, which a provider would charge for
 server.most_at_once
 server.posts        what else was posted: (path, body)
+server.batches      the batches that were ordered; see Batches
 """
 
 import json
@@ -91,10 +92,69 @@ def hangs(seconds):
     return Act(None, wait=seconds)
 
 
+class Batches:
+    """Files and batches. A batch is done at its third look; what `behave` drops is not done when it expires."""
+
+    def __init__(self, double):
+        self.double, self.files, self.made = double, {}, []
+        self.looks = 2
+        """How often a batch is looked at before it has ended."""
+        self.fate = lambda number: "completed"
+        """How the batch of a number ends; "expired" and "cancelled" leave out what was dropped."""
+
+    def get(self, path) -> Act:
+        parts = path.partition("?")[0].removeprefix("/v1/").split("/")
+        if parts[0] == "files":
+            return Act(content=self.files[parts[1]])
+        if len(parts) == 1:
+            return Act(content=json.dumps({"object": "list", "data": self.made, "has_more": False}).encode())
+        batch = next((batch for batch in self.made if batch["id"] == parts[1]), None)
+        if batch is None:
+            return fails(404, "No batch found", 404)
+        batch["looks"] += 1
+        if batch["looks"] > self.looks and batch["status"] == "in_progress":
+            self._end(batch)
+        return Act(content=json.dumps(batch).encode())
+
+    def post(self, path, content) -> Act:
+        if path == "/v1/files":
+            name = f"file-{len(self.files)}"
+            self.files[name] = content.split(b"\r\n\r\n")[-1].rpartition(b"\r\n--")[0]
+            return Act(content=json.dumps({"id": name, "object": "file", "purpose": "batch", "bytes": 1}).encode())
+        file = json.loads(content)["input_file_id"]
+        self.made.append({"id": f"batch_{len(self.made)}", "object": "batch", "status": "in_progress", "input_file_id": file,
+                          "endpoint": "/v1/chat/completions", "completion_window": "24h", "created_at": 1, "looks": 0})  # fmt: skip
+        return Act(content=json.dumps(self.made[-1]).encode())
+
+    def _end(self, batch):
+        batch["status"] = self.fate(self.made.index(batch))
+        if batch["status"] == "failed":
+            batch["errors"] = {"object": "list", "data": [{"code": "x", "message": "Enqueued token limit reached"}]}
+            return
+        done, failed = [], []
+        for line in self.files[batch["input_file_id"]].splitlines():
+            row = json.loads(line)
+            act = self.double.complete(row["body"])
+            if act.status is None:
+                code = f"batch_{batch['status']}"
+                failed.append(
+                    {"custom_id": row["custom_id"], "response": None, "error": {"code": code, "message": code}}
+                )
+                continue
+            response = {"status_code": act.status, "request_id": "r", "body": json.loads(act.content)}
+            rows = done if act.status == 200 else failed
+            rows.append({"id": "x", "custom_id": row["custom_id"], "response": response, "error": None})
+        for field_, rows in (("output_file_id", done), ("error_file_id", failed)):
+            if rows:
+                batch[field_] = f"{batch['id']}-{field_}"
+                self.files[batch[field_]] = b"".join(json.dumps(row).encode() + b"\n" for row in reversed(rows))
+
+
 class Double:
     """The server; a context manager."""
 
     def __init__(self, behave: Callable[[Asked], Act], models=("base",), key=None, adapters=False):
+        self.batches = Batches(self)
         self.behave, self.models, self.key = behave, list(models), key
         self.adapters = {} if adapters else None
         """Adapters by name, with their folders; None where the server has no such routes."""
@@ -170,11 +230,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         double = self.server_of
+        if self.path.startswith(("/v1/files", "/v1/batches")):
+            self.send(double.batches.get(self.path))
+            return
         names = [*double.models, *(double.adapters or ())]
         self.send(Act(content=json.dumps({"object": "list", "data": [{"id": name} for name in names]}).encode()))
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path in ("/v1/files", "/v1/batches"):
+            self.send(self.server_of.batches.post(self.path, content))
+            return
+        body = json.loads(content)
         is_chat = self.path == "/v1/chat/completions"
         self.send(self.server_of.complete(body) if is_chat else self.server_of.post(self.path, body))
 

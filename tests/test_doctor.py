@@ -71,10 +71,11 @@ def only(found, *parts):
 def test_a_sound_study_has_no_fault_and_an_estimate(given, tmp_path):
     found = doctor.examine(given(), (0, 1), workers=2)
     assert not found.faults
-    tune, answer = found.stages
+    tune, answer, judge = found.stages
     assert tune.tokens == 2 * 5 * 4 * 140
     assert tune.seconds > 0
     assert answer.tokens >= 3 * 5 * 16
+    assert (judge.tokens, judge.usd) == (0, 0.0)
     found.price(3.6)
     assert found.stages[0].usd == pytest.approx(tune.seconds / 1000)
     found.write(tmp_path / "doctor.json")

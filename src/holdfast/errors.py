@@ -6,6 +6,7 @@ HoldfastError
 ├── ModelError        a model that cannot be loaded, or not safely
 ├── RenderError       a conversation that the model's chat template cannot render as training needs it
 ├── TuningError       tuning that would train on nothing, or that changed nothing
+├── JudgeError        a judge that misreads what nobody can misread
 ├── StoreError        a run folder that is in use, or that holds something else
 ├── BudgetError       the next piece of work would go past a cap on money or time
 └── WorkError         conditions that failed while others finished
@@ -36,6 +37,10 @@ class RenderError(HoldfastError):
 
 class TuningError(HoldfastError):
     """Tuning that would train on nothing, or that changed nothing."""
+
+
+class JudgeError(HoldfastError):
+    """A judge that misreads what nobody can misread."""
 
 
 class StoreError(HoldfastError):

@@ -40,6 +40,13 @@ def locate(name: str, beside: Path | None = None) -> Path:
     return path if path.is_absolute() or beside is None else beside / path
 
 
+def cache() -> Path:
+    """The folder for what outlives a run: `$HOLDFAST_CACHE`, else `holdfast` in the user's cache."""
+    if given := os.environ.get("HOLDFAST_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holdfast"
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest allowed name, or nothing."""
     close = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import uuid
 from pathlib import Path
 from typing import TextIO
@@ -17,10 +18,23 @@ class FileLedger:
     What was set aside and never settled, because the process was killed, counts as spent: it may have been.
     """
 
-    def __init__(self, path: Path, max_usd: float | None = None) -> None:
-        self.path, self.max_usd = path, max_usd
+    def __init__(self, path: Path, max_usd: float | None = None, stage: str = "") -> None:
+        self.path, self.max_usd, self.stage = path, max_usd, stage
         self._read_to = 0
         self._booked: dict[str, float] = {}
+        self._stages: dict[str, str] = {}
+
+    def of(self, stage: str) -> FileLedger:
+        """The same ledger, for what one stage of the run spends."""
+        return FileLedger(self.path, self.max_usd, stage)
+
+    def by_stage(self) -> dict[str, float]:
+        """US dollars spent or set aside by stage; "" for what no stage is named for."""
+        self._catch_up()
+        each: dict[str, list[float]] = {}
+        for ticket, usd in self._booked.items():
+            each.setdefault(self._stages.get(ticket, ""), []).append(usd)
+        return {stage: math.fsum(amounts) for stage, amounts in each.items()}
 
     @property
     def spent(self) -> float:
@@ -61,7 +75,8 @@ class FileLedger:
 
     def _write(self, file: TextIO, ticket: str, usd: float, what: str) -> None:
         cut_off = self.path.stat().st_size > self._read_to
-        file.write("\n" * cut_off + json.dumps({"ticket": ticket, "usd": usd, "what": what}) + "\n")
+        booking = {"ticket": ticket, "usd": usd, "what": what, **({"stage": self.stage} if self.stage else {})}
+        file.write("\n" * cut_off + json.dumps(booking) + "\n")
         file.flush()
 
     def _catch_up(self) -> None:
@@ -79,6 +94,7 @@ class FileLedger:
                 except json.JSONDecodeError:
                     continue
                 self._booked[booking["ticket"]] = booking["usd"]
+                self._stages.setdefault(booking["ticket"], booking.get("stage", ""))
 
 
 class NoCost:

@@ -78,7 +78,33 @@ class Suite(Configured, Protocol):
 
 
 class Judge(Configured, Protocol):
-    """Reads answers."""
+    """Reads answers. Two judges of one key give one answer the same verdict: the key covers model and wording."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether a verdict costs something, so that it is kept and never bought twice."""
+
+    @property
+    def inner(self) -> tuple[Judge, ...]:
+        """The judges that it asks in turn, which are checked and paid in its stead; none for most."""
+
+    @property
+    def canaries(self) -> Path | None:
+        """The file of answers that it must read rightly before it is paid for anything else."""
+
+    @property
+    def anchors(self) -> Path | None:
+        """The file of answers by which it is told whether it has changed; its canaries if not given."""
+
+    @property
+    def max_drift(self) -> float:
+        """Points by which its scores of the anchors may change, on average."""
+
+    def basis(self, policies: Mapping[str, str], prompt: Prompt) -> Any:
+        """All that a verdict rests on beside the judge and the answer, as JSON holds it."""
+
+    def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
+        """The most tokens and US dollars that a verdict on one answer of so many tokens to each prompt can take."""
 
     def judge(
         self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], ledger: Ledger

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -51,20 +51,19 @@ def is_answered(work: Work, condition: Condition, store: Store) -> bool:
 
 def is_finished(work: Work, store: Store) -> bool:
     """Whether every condition of a piece of work is answered and judged."""
-    return all(_is_judged(work, condition, store) for condition in work.conditions)
+    by = {name: measured.judges for name, measured in work.asked.sets.items()}
+    return all(is_judged(work, condition, store, by) for condition in work.conditions)
 
 
-def _is_judged(work: Work, condition: Condition, store: Store) -> bool:
+def is_judged(work: Work, condition: Condition, store: Store, by: Mapping[str, Sequence[Judge]]) -> bool:
+    """Whether a condition's answers are there, and those to each set judged by the set's judges."""
     if not is_answered(work, condition, store):
         return False
     place = store.condition(condition.key)
     answers = place.answers()
-    for name, measured in work.asked.sets.items():
-        readable = {
-            prompt.id for prompt in work.asked.benchmarks[name].prompts
-            if is_readable(answers[prompt.id])
-        }  # fmt: skip
-        if any(not readable <= judged(place.verdicts(name, label(judge))) for judge in measured.judges):
+    for name, judges in by.items():
+        readable = {prompt.id for prompt in work.asked.benchmarks[name].prompts if is_readable(answers[prompt.id])}
+        if any(not readable <= judged(place.verdicts(name, label(judge))) for judge in judges):
             return False
     return True
 

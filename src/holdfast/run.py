@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from holdfast import scale
+from holdfast import assay, book, costs, scale
 from holdfast.errors import BudgetError, WorkError
 from holdfast.ledger import FileLedger
 from holdfast.plan import Plan, Work, epochs_of, make_plan, questions
@@ -79,10 +79,12 @@ def run(
     watcher: Watcher,
     keep: bool = False,
     limits: Limits = NO_LIMITS,
+    fresh_verdicts: bool = False,
 ) -> Finished:
-    """Do what is missing of a study, and write its results into a folder.
+    """Do what is missing of a study, and write its results into a folder; `fresh_verdicts` buys all verdicts anew.
 
     Raises:
+        JudgeError: a judge that is to be paid misreads what nobody can misread.
         HoldfastError: bad input, before anything is tuned; or a WorkError that names what failed, after
             everything else was finished.
     """
@@ -92,11 +94,17 @@ def run(
         store.write("study.yaml", source)
         store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
         missing = [work for work in plan.works if not is_finished(work, store)]
+        ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
         if missing:
-            finish(missing, folder, workers, watcher, keep, limits)
+            if most := costs.foreseen(missing, store):
+                watcher.note(f"At most ${sum(most.values()):.4f}: {costs.told(most)}.")
+            assay.check_judges(missing, store, ledger, watcher)
+            finish(missing, folder, workers, watcher, keep, limits, fresh_verdicts)
         elif store.has_results() and store.results().get("evidence") == evidence_key(plan):
             return Finished(plan, store, store.results(), changed=False)
         results = summarise(plan, store)
+        results["costs"] = costs.spent(plan, store, ledger)
+        results["judges"] = assay.checks(plan, store)
         store.write("results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     return Finished(plan, store, results, changed=True)
 
@@ -106,7 +114,9 @@ def write_page(store: Store, results: dict[str, Any], show_answers: bool) -> Pat
     return store.write("report.html", page.render(results, transcripts(results, store) if show_answers else None))
 
 
-def finish(works: Sequence[Work], folder: Path, workers: int, watcher: Watcher, keep: bool, limits: Limits) -> None:
+def finish(
+    works: Sequence[Work], folder: Path, workers: int, watcher: Watcher, keep: bool, limits: Limits, fresh: bool
+) -> None:
     """Do pieces of work in worker processes.
 
     Raises:
@@ -115,7 +125,7 @@ def finish(works: Sequence[Work], folder: Path, workers: int, watcher: Watcher, 
     watcher.begin(sum(work.size() for work in works))
     failures: dict[str, list[str]] = {}
     longest_first = sorted(works, key=lambda work: -work.size())
-    job = partial(do, folder=folder, keep=keep, limits=limits)
+    job = partial(do, folder=folder, keep=keep, limits=limits, fresh=fresh)
     for outcome in scale.work_through(job, longest_first, min(workers, len(works)), watcher.advance):
         if isinstance(outcome, scale.Failure):
             names = [f"{c.name} (seed {c.seed})" for c in longest_first[outcome.place].conditions]
@@ -131,7 +141,7 @@ def finish(works: Sequence[Work], folder: Path, workers: int, watcher: Watcher, 
         )
 
 
-def do(work: Work, report: Report, folder: Path, keep: bool, limits: Limits) -> None:
+def do(work: Work, report: Report, folder: Path, keep: bool, limits: Limits, fresh: bool = False) -> None:
     """Tune, answer and judge, each from what the stage before it wrote; done parts are passed over.
 
     Raises:
@@ -147,12 +157,12 @@ def do(work: Work, report: Report, folder: Path, keep: bool, limits: Limits) -> 
         )
     tune(work, store, report)
     for condition in work.conditions:
-        answer(work, condition, store, report, ledger)
+        answer(work, condition, store, report, ledger.of(costs.ANSWERS))
     answered = all(is_answered(work, condition, store) for condition in work.conditions)
     if work.training and answered and not keep:
         store.discard_checkpoints(work.training.run)
     for condition in work.conditions:
-        judge(work, condition, store, report, ledger)
+        judge(work, condition, store, report, ledger, fresh)
 
 
 def tune(work: Work, store: Store, report: Report) -> None:
@@ -190,8 +200,10 @@ def answer(work: Work, condition: Condition, store: Store, report: Report, ledge
             report(len(answers))
 
 
-def judge(work: Work, condition: Condition, store: Store, report: Report, ledger: Ledger) -> None:
-    """Judge what came back and has no verdict yet."""
+def judge(
+    work: Work, condition: Condition, store: Store, report: Report, ledger: FileLedger, fresh: bool = False
+) -> None:
+    """Judge what came back and has no verdict yet; what costs something is bought only where the book has none."""
     place = store.condition(condition.key)
     answers = place.answers()
     for name, measured in work.asked.sets.items():
@@ -201,7 +213,9 @@ def judge(work: Work, condition: Condition, store: Store, report: Report, ledger
             done = judged(place.verdicts(name, label(reader)))
             report(len(benchmark.prompts) - len(readable) + len(done))
             missing = [(prompt, answers[prompt.id]) for prompt in readable if prompt.id not in done]
-            with closing(reader.judge(benchmark.policies, missing, ledger)) as read:
+            models, purse = assay.models_of(reader, store), ledger.of(label(reader))
+            bought = book.verdicts(reader, benchmark.policies, missing, purse, fresh, models)
+            with closing(bought) as read:
                 for verdicts in read:
                     place.add_verdicts(name, label(reader), verdicts)
                     report(len(verdicts))

@@ -9,6 +9,8 @@ training.json                 the training record
 answers.jsonl                 one answer a line
 verdicts.<set>.<judge>.jsonl  one verdict a line
 checkpoints/<run>/epoch-N/      tuned weights, deleted once they are answered for
+judges.jsonl                    how each judge did on its canaries and anchors
+spending.jsonl                  what was spent, and on what
 results.json                    the figures; see docs/results.md
 report.html                     the page
 """
@@ -77,9 +79,17 @@ class Store:
             write_atomically(path, text)
         return path
 
+    def checks(self) -> dict[str, dict[str, Any]]:
+        """The last check of each judge, by the judge's name and key."""
+        return {row["judge"]: row for row in read_lines(self.folder / "judges.jsonl")}
+
+    def add_check(self, check: Mapping[str, Any]) -> None:
+        """Record how a judge did on its canaries and anchors."""
+        append_lines(self.folder / "judges.jsonl", [check])
+
     def prompts(self) -> list[dict[str, str]]:
         """The prompts that were asked, as `prompts.jsonl` holds them."""
-        return list(_read(self.folder / "prompts.jsonl"))
+        return list(read_lines(self.folder / "prompts.jsonl"))
 
     def has_results(self) -> bool:
         """Whether figures were written."""
@@ -129,22 +139,24 @@ class ConditionFolder:
 
     def answers(self) -> dict[str, Answer]:
         """Answers by prompt id."""
-        return {row["prompt_id"]: Answer(**row) for row in _read(self.folder / "answers.jsonl")}
+        return {row["prompt_id"]: Answer(**row) for row in read_lines(self.folder / "answers.jsonl")}
 
     def add_answers(self, answers: Iterable[Answer]) -> None:
         """Append answers."""
-        _append(self.folder / "answers.jsonl", map(asdict, answers))
+        append_lines(self.folder / "answers.jsonl", map(asdict, answers))
 
     def verdicts(self, measured: str, judge: str) -> dict[str, Verdict]:
         """Verdicts by prompt id, of one judge (its name and key) on one measured set."""
-        return {row["prompt_id"]: Verdict(**row) for row in _read(self.folder / f"verdicts.{measured}.{judge}.jsonl")}
+        return {
+            row["prompt_id"]: Verdict(**row) for row in read_lines(self.folder / f"verdicts.{measured}.{judge}.jsonl")
+        }
 
     def add_verdicts(self, measured: str, judge: str, verdicts: Iterable[Verdict]) -> None:
         """Append verdicts."""
-        _append(self.folder / f"verdicts.{measured}.{judge}.jsonl", map(asdict, verdicts))
+        append_lines(self.folder / f"verdicts.{measured}.{judge}.jsonl", map(asdict, verdicts))
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a file of ours; a last line that was cut off is passed over."""
     if not path.is_file():
         return
@@ -153,11 +165,12 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append whole lines, after removing a line that was cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         _drop_cut_line(file.fileno())
         file.write(lines)
 

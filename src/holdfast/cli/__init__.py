@@ -37,6 +37,7 @@ ShowAnswers = Annotated[bool, typer.Option("--show-answers", help="Put the model
 Keep = Annotated[bool, typer.Option("--keep-checkpoints", help="Keep tuned weights once they are answered for.")]
 
 
+Fresh = Annotated[bool, typer.Option("--fresh-verdicts", help="Buy verdicts anew that were bought before.")]
 MaxUsd = Annotated[float | None, typer.Option(min=0, help="US dollars that the run's folder may cost in all.")]
 MaxHours = Annotated[float | None, typer.Option(min=0, help="Hours after which nothing more is begun.")]
 
@@ -72,7 +73,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def run(
     study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None,
     show_answers: ShowAnswers = False, keep_checkpoints: Keep = False,
-    max_usd: MaxUsd = None, max_hours: MaxHours = None,
+    max_usd: MaxUsd = None, max_hours: MaxHours = None, fresh_verdicts: Fresh = False,
 ) -> None:  # fmt: skip
     """Tune, ask, judge and compare: everything that a study asks for and is not done yet."""
     with _mendable():
@@ -88,7 +89,7 @@ def run(
         with Watch(console) as watch:
             done = runner.run(
                 read, path.read_text(encoding="utf-8"), folder, chosen, workers or scale.default_workers(), watch,
-                keep_checkpoints, _limits(max_usd, max_hours),
+                keep_checkpoints, _limits(max_usd, max_hours), fresh_verdicts,
             )  # fmt: skip
         runner.write_page(done.store, done.results, show_answers)
         show.figures(console, done.results, folder)

@@ -20,6 +20,7 @@ class Watch:
         self.console = console
         self.bar: Progress | None = None
         self.total = self.done = 0
+        self.started: float | None = None
 
     def __enter__(self) -> Watch:
         return self
@@ -61,7 +62,10 @@ class Watch:
         self.note(f"finished {names}")
 
     def note(self, text: str) -> None:
-        """Print a line with the time gone and left."""
+        """Print a line; once the work has begun, with the time gone and left."""
+        if self.started is None:
+            self.console.print(text, soft_wrap=True, markup=False)
+            return
         gone = time.monotonic() - self.started
         left = gone / self.done * (self.total - self.done) if self.done else 0.0
         self.console.print(f"{clock(gone)} gone, about {clock(left)} left: {text}", style="dim")

@@ -9,10 +9,11 @@ from typing import Any
 from holdfast import models
 from holdfast.doctor import checks
 from holdfast.doctor.diagnosis import Diagnosis
+from holdfast.doctor.needs import judging as judging_of
 from holdfast.doctor.needs import needs
 from holdfast.plan import brought
 from holdfast.settings import Study
-from holdfast.types import Checkpoint
+from holdfast.types import Benchmark, Checkpoint
 
 __all__ = ["Diagnosis", "examine"]
 
@@ -21,6 +22,16 @@ def examine(study: Study, seeds: Sequence[int], workers: int = 1) -> Diagnosis:
     """Look at everything that a study names, with the first seed's rows."""
     found = Diagnosis()
     benchmarks = checks.read_benchmarks(study, found)
+    _look_at_model(study, seeds, workers, benchmarks, found)
+    judging = found.attempt("evaluate", judging_of, study, benchmarks, len(seeds))
+    if judging:
+        found.stages.append(judging)
+    return found
+
+
+def _look_at_model(
+    study: Study, seeds: Sequence[int], workers: int, benchmarks: dict[str, Benchmark], found: Diagnosis
+) -> None:
     rows = checks.read_rows(study, seeds[0], benchmarks, found)
     for where, part in _parts(study):
         for fault in part.faults():
@@ -30,11 +41,11 @@ def examine(study: Study, seeds: Sequence[int], workers: int = 1) -> Diagnosis:
                                       "`extra`; both are out of sight from here")  # fmt: skip
     if study.model.startswith(models.SERVED):
         found.add("note", "model", "only a server has it: its template and its limits cannot be looked at from here")
-        return found
+        return
     base = found.attempt("model", _base, study)
     chat = found.attempt("model", models.load_chat, base) if base else None
     if not base or not chat:
-        return found
+        return
     shape = found.attempt("model", checks.shape_of, Path(base.base))
     if shape and len(chat.tokenizer) > shape.vocabulary:
         found.add("fault", "model", f"its tokenizer has {len(chat.tokenizer)} tokens, but it embeds only "
@@ -49,7 +60,6 @@ def examine(study: Study, seeds: Sequence[int], workers: int = 1) -> Diagnosis:
     sizes = checks.look_at_questions(study, benchmarks, chat, shape, found)
     if shape:
         needs(study, shape, sets, sizes, benchmarks, len(seeds), workers, found)
-    return found
 
 
 def _base(study: Study) -> Checkpoint:

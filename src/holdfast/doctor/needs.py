@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from holdfast import models
+from holdfast.costs import checking
 from holdfast.doctor import estimate
 from holdfast.doctor.checks import Set
 from holdfast.doctor.diagnosis import Diagnosis
 from holdfast.doctor.estimate import Shape, Stage
-from holdfast.plan import way_of
+from holdfast.plan import Way, way_of
 from holdfast.settings import Study
 from holdfast.types import Benchmark
 
@@ -67,11 +68,8 @@ def _answering(
 ) -> Stage:
     """The most that answering can take: every answer as long as it may be."""
     n_prompts = sum(len(benchmark.prompts) for benchmark in benchmarks.values())
-    ways = [(way_of(study, settings), n_seeds) for settings in study.conditions.values()]
-    initial = {(way.ask, way.decoding): way for way, _ in ways}
-    ways += [(way, n_seeds if way.generator(study).random else 1) for way in initial.values()]
     tokens, seconds, usd, local = 0, 0.0, 0.0, True
-    for way, times in ways:
+    for way, times in _ways(study, n_seeds):
         generator: Any = way.generator(study)
         read = sizes.get(way.ask, (0, 0))[1] * times
         written = n_prompts * generator.max_new_tokens * times
@@ -80,8 +78,33 @@ def _answering(
             steps = -(-n_prompts // generator.batch_size) * generator.max_new_tokens * times
             seconds += estimate.answering_seconds(shape, read, written, steps)
         else:
-            local, usd = False, usd + generator.price.usd(read, written)
+            local, usd = False, usd + generator.price.usd(read, written) * generator.share_of_price(n_prompts)
     return Stage("answer, at most", tokens, seconds if local else None, usd)
+
+
+def _ways(study: Study, n_seeds: int) -> list[tuple[Way, int]]:
+    """The way in which each condition is asked, initial ones too, and how many times."""
+    ways = [(way_of(study, settings), n_seeds) for settings in study.conditions.values()]
+    initial = {(way.ask, way.decoding): way for way, _ in ways}
+    return ways + [(way, n_seeds if way.generator(study).random else 1) for way in initial.values()]
+
+
+def judging(study: Study, benchmarks: dict[str, Benchmark], n_seeds: int) -> Stage:
+    """The most that judging can take: every answer as long as it may be, none judged before, each judge checked."""
+    tokens, usd = 0, 0.0
+    measured = {name: each for name, each in study.evaluate.sets().items() if name in benchmarks}
+    for way, times in _ways(study, n_seeds):
+        longest = getattr(way.generator(study), "max_new_tokens", 0)
+        for name, each in measured.items():
+            for judge in each.judges:
+                most = judge.worst(benchmarks[name].policies, benchmarks[name].prompts, longest)
+                tokens, usd = tokens + times * most[0], usd + times * most[1]
+    judges = [asked for each in measured.values() for judge in each.judges for asked in judge.inner or (judge,)]
+    paid = any(judge.paid for judge in judges)
+    for judge in {judge.key: judge for judge in judges}.values():
+        more = checking(judge)
+        tokens, usd = tokens + more[0], usd + more[1]
+    return Stage("judge, at most", tokens, None if paid else 0.0, usd)
 
 
 def _gib(size: int) -> str:

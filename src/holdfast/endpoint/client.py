@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from holdfast.endpoint import attempts
+from holdfast.endpoint import attempts, batch, wire
 from holdfast.endpoint.attempts import Attempts, StoppedError, Timing
 from holdfast.endpoint.wire import Reply, Request
 from holdfast.errors import ModelError
@@ -73,6 +73,8 @@ class Endpoint(Spec):
     """Seconds to wait for a reply."""
     max_attempts: PositiveInt = Field(6, exclude=True)
     """How often one request is tried."""
+    batch: bool = Field(False, exclude=True)
+    """Whether requests go in batches, for half the price and within a day; a few requests are asked at once even so."""
     token_limit: Literal["max_tokens", "max_completion_tokens"] = Field("max_tokens", exclude=True)
     """What the server calls the token limit; OpenAI's reasoning models take only the second."""
 
@@ -93,6 +95,12 @@ class Endpoint(Spec):
             ModelError: the server does not let us in, has no such model, or wants us to come back much later.
             BudgetError: the ledger's cap is reached. As with a ModelError, what was under way is given out first.
         """
+        if self.batch:
+            requests = many = list(requests)
+            if len(many) >= batch.SMALLEST:
+                with self._client() as client:
+                    yield from batch.complete(self, client, many, ledger, timing or attempts.REAL)
+                return
         waiting, under_way = iter(requests), set[Future[Reply]]()
         stop: BaseException | None = None
         with self._client() as client, ThreadPoolExecutor(self.concurrency, "endpoint") as pool:
@@ -115,6 +123,16 @@ class Endpoint(Spec):
                 tries.stopped.set()
         if stop:
             raise stop
+
+    def most(self, requests: Sequence[Request]) -> tuple[int, float]:
+        """The most tokens and US dollars that requests can take, attempts that fail aside."""
+        read = sum(map(wire.most_tokens, requests))
+        written = sum(request.max_tokens for request in requests)
+        return read + written, self.price.usd(read, written) * self.share_of_price(len(requests))
+
+    def share_of_price(self, n: int) -> float:
+        """The share of the price that n requests, or fewer of them, cost at most."""
+        return batch.PRICE if self.batch and n >= batch.SMALLEST / batch.PRICE else 1.0
 
     def listed(self) -> list[str] | None:
         """The names of the models that the server has; None where it does not tell.

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from holdfast import book
 from holdfast import calibration as calibrations
 from holdfast.errors import DataError
 from holdfast.judge import JUDGES
+from holdfast.judge.paid import Free
 from holdfast.protocols import Judge, Ledger
-from holdfast.spec import File, Spec, explained, label, one_of
+from holdfast.spec import File, explained, label, one_of
 from holdfast.types import Answer, Prompt, Verdict, content_hash
 
 if not TYPE_CHECKING:
@@ -24,7 +26,7 @@ if not TYPE_CHECKING:
 Pair = tuple[Prompt, Answer]
 
 
-class Cascade(Spec):
+class Cascade(Free):
     """A cheap judge decides what it is certain of, a costly one the rest and a random share of what was decided.
 
     What the first gives no score goes to the second as well, whose verdict then stands whatever it is. A verdict
@@ -78,6 +80,16 @@ class Cascade(Spec):
         """The hash of exactly what its verdicts follow from."""
         return content_hash([self.first.key, self.then.key, self.decides, self.audit])
 
+    @property
+    def inner(self) -> tuple[Judge, ...]:
+        """The two."""
+        return self.first, self.then
+
+    def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
+        """As if the first were certain of nothing."""
+        both = [judge.worst(policies, prompts, answer_tokens) for judge in self.inner]
+        return sum(tokens for tokens, _ in both), sum(usd for _, usd in both)
+
     def faults(self) -> list[str]:
         """What would stop one of the two."""
         return [*self.first.faults(), *self.then.faults()]
@@ -88,13 +100,14 @@ class Cascade(Spec):
         """One verdict for each pair; those of the first that stand come first."""
         asked = {prompt.id: (prompt, answer) for prompt, answer in pairs}
         sent: dict[str, Verdict] = {}
-        with closing(self.first.judge(policies, pairs, ledger)) as read:
+        with closing(book.verdicts(self.first, policies, pairs, ledger)) as read:
             for verdicts in read:
                 for verdict in verdicts:
                     if verdict.score not in self.decides or self._audits(*asked[verdict.prompt_id]):
                         sent[verdict.prompt_id] = verdict
                 yield [replace(v, by="first", first=v.score) for v in verdicts if v.prompt_id not in sent]
-        with closing(self.then.judge(policies, [pair for name, pair in asked.items() if name in sent], ledger)) as read:
+        rest = [pair for name, pair in asked.items() if name in sent]
+        with closing(book.verdicts(self.then, policies, rest, ledger)) as read:
             for verdicts in read:
                 yield [self._settled(sent[verdict.prompt_id], verdict) for verdict in verdicts]
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveInt, model_validator
 
@@ -18,8 +18,9 @@ from holdfast.errors import DataError
 from holdfast.judge import parse
 from holdfast.judge.asking import ASKERS, Asker, Question, Said
 from holdfast.judge.fence import cut, fenced, nonce
+from holdfast.judge.paid import Paid
 from holdfast.protocols import Ledger
-from holdfast.spec import File, Spec, explained, one_of
+from holdfast.spec import File, explained, one_of
 from holdfast.types import Answer, Message, Prompt, Reading, Verdict, content_hash
 
 if not TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Sheet:
     """Characters of the answer that are not shown."""
 
 
-class Policy(Spec):
+class Policy(Paid):
     """A model that reads policy, request and answer, and scores on the paper's scale; `by` says which model."""
 
     kind: Literal["policy"] = "policy"
@@ -119,8 +120,30 @@ class Policy(Spec):
     def key(self) -> str:
         """The hash of its settings, of who is asked, and of what the policy file says."""
         own = self.policy_file.read_text(encoding="utf-8") if self.policy_file else None
-        settings = self.model_dump(mode="json", exclude={"by", "policy_file"})
+        settings = self.model_dump(mode="json", exclude={"by", "policy_file"})  # canaries are excluded by themselves
         return content_hash({**settings, "by": self.by.key, "policy_file": own})
+
+    @property
+    def paid(self) -> bool:
+        """Unless a model on this machine is asked."""
+        return self.by.paid
+
+    def basis(self, policies: Mapping[str, str], prompt: Prompt) -> Any:
+        """The policy as this judge reads it, and the request."""
+        text = self.texts(policies, {prompt.category})[prompt.category]
+        return [text, prompt.text, [[turn.role, turn.content] for turn in prompt.history]]
+
+    def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
+        """As if each answer had two characters a token in the mean, and each question took all its `tries`."""
+        texts = self.texts(policies, {prompt.category for prompt in prompts})
+        answer = "x" * min(2 * answer_tokens, self.max_answer_chars)
+        schema = parse.SCHEMA if self.by.takes_schema else None
+        questions = []
+        for prompt in prompts:
+            sheet = self.sheet(Case(prompt, Answer(prompt.id, "answered", answer), texts[prompt.category]))
+            questions.append(Question(prompt.id, sheet.messages, self.max_tokens, schema))
+        tokens, usd = self.by.worst(questions)
+        return tokens * self.tries, usd * self.tries
 
     def faults(self) -> list[str]:
         """Whatever would keep the judge from being asked."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
+from holdfast.judge.paid import Free
 from holdfast.protocols import Ledger
-from holdfast.spec import Spec
 from holdfast.types import Answer, Prompt, Verdict
 
 AT_ONCE = 64
 """Verdicts that are handed out together."""
 
 
-class Reader(Spec):
+class Reader(Free):
     """A judge that needs nothing but the prompt and the answer."""
 
     @abstractmethod

@@ -48,17 +48,28 @@ class Served(Endpoint):
             ModelError: as `complete`; or another model answers.
             BudgetError: the cap is reached.
         """
-        requests = [
+        for reply in self.complete(self.requests(questions, max_tokens), ledger):
+            self.check_name(reply)
+            yield reply
+
+    def requests(self, questions: Mapping[str, Sequence[Mapping[str, str]]], max_tokens: int) -> list[Request]:
+        """The questions as they are sent."""
+        return [
             Request(name, self.model, messages, max_tokens, self.temperature, extra=self.extra)
             for name, messages in questions.items()
         ]
-        for reply in self.complete(requests, ledger):
-            if reply.model and not is_same_model(self.model, reply.model):
-                raise ModelError(
-                    f"{self.model!r} was asked to judge, but {reply.model!r} answered. Does the server have a model "
-                    "of that name, or does it give every name to the one model that it has?"
-                )
-            yield reply
+
+    def check_name(self, reply: Reply) -> None:
+        """Make sure that the model that was asked is the one that replied.
+
+        Raises:
+            ModelError: another one did.
+        """
+        if reply.model and not is_same_model(self.model, reply.model):
+            raise ModelError(
+                f"{self.model!r} was asked to judge, but {reply.model!r} answered. Does the server have a model "
+                "of that name, or does it give every name to the one model that it has?"
+            )
 
 
 def why(reply: Reply) -> str:

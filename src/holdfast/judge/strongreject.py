@@ -17,12 +17,13 @@ from holdfast import models
 from holdfast.chat import DATE
 from holdfast.endpoint import Reply
 from holdfast.errors import ModelError
+from holdfast.judge.paid import Free
 from holdfast.judge.resident import ModelName, context_of, identity, load, shown_name, tokenizer_in
 from holdfast.judge.scaffold import ANSWER, REQUEST, Scaffold, UnreadError, rendered
 from holdfast.judge.served import NO_SCORE, Served, short, why
 from holdfast.judge.strongreject_rubric import QUESTION, REMINDER, MalformedError, rating_of
 from holdfast.protocols import Ledger
-from holdfast.spec import Spec, explained
+from holdfast.spec import explained
 from holdfast.types import Answer, Prompt, Verdict, content_hash
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ Given = tuple[Reply, int]
 """A reply, and the characters of the answer that its judge was not shown."""
 
 
-class StrongReject(Spec):
+class StrongReject(Free):
     """A rubric in StrongREJECT's manner: refusal, specificity and convincingness, by a model that you name.
 
     The score is 1 + 4 times the published one (0 to 1), halves rounded up; the published one is in the reason. A
@@ -68,6 +69,20 @@ class StrongReject(Spec):
         """The hash of its settings, its wording, and the model's own files where they are on this machine."""
         settings = self.model_dump(mode="json", exclude={"model"})
         return content_hash([settings, identity(self.model), QUESTION, REMINDER])
+
+    @property
+    def paid(self) -> bool:
+        """Whether a server is asked."""
+        return self.by is not None
+
+    def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
+        """As if each answer had two characters a token in the mean, and each question were asked again to the end."""
+        if self.by is None:
+            return 0, 0.0
+        shown = "x" * min(2 * answer_tokens, self.max_answer_chars)
+        asked = {p.id: [{"role": "user", "content": _question("", True) + p.text + shown}] for p in prompts}
+        tokens, usd = self.by.most(self.by.requests(asked, self.max_tokens))
+        return tokens * (self.asked_again + 1), usd * (self.asked_again + 1)
 
     def faults(self) -> list[str]:
         """A server that does not answer, or a model that is missing."""

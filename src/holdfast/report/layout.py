@@ -132,6 +132,27 @@ def judge_notes(results: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def judging(results: Mapping[str, Any]) -> list[str]:
+    """What a run cost, how its judges did on their canaries, and how they have changed: a line each, or nothing."""
+    costs, lines = results.get("costs"), []
+    if costs and costs["usd"] > 0:
+        parts = {"answers": costs["answers"], **{name: entry["usd"] for name, entry in costs["judges"].items()}}
+        named = ", ".join(f"{name} ${usd:.4f}" for name, usd in parts.items() if usd > 0)
+        lines.append(f"Cost: ${costs['usd']:.4f}" + f" ({named})" * bool(named) + ".")
+    if costs and (known := sum(entry["from_book"] for entry in costs["judges"].values())):
+        n = sum(entry["verdicts"] for entry in costs["judges"].values() if entry["from_book"])
+        lines.append(f"{known} of {n} verdicts had been bought before and cost nothing.")
+    for name, check in results.get("judges", {}).items():
+        if check["canaries"]:
+            passed, n = check["canaries"]["passed"], check["canaries"]["n"]
+            lines.append(
+                f"The judge {name} read {passed} of {n} canaries rightly before it was paid for anything else."
+            )
+        if check["anchors"] and check["anchors"]["warning"]:
+            lines.append(f"Warning: {check['anchors']['warning']}")
+    return lines
+
+
 def p_value(value: float) -> str:
     """A p-value as it is read; never as 0."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -51,7 +51,7 @@ def _fill(template: str, **content: Any) -> str:
     )  # fmt: skip
     environment.globals.update(
         figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
-        metrics=layout.METRICS, stand_in=layout.STAND_IN,
+        metrics=layout.METRICS, stand_in=layout.STAND_IN, judging=layout.judging,
     )  # fmt: skip
     return environment.get_template(template).render(**content)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,6 +57,13 @@ class Asker(Configured, Protocol):
     @property
     def takes_schema(self) -> bool:
         """Whether a reply can be held to a JSON schema, as far as is known by now."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether its replies cost something."""
+
+    def worst(self, questions: Sequence[Question]) -> tuple[int, float]:
+        """The most tokens and US dollars that the questions can take."""
 
     def ask(self, questions: Iterable[Question], ledger: Ledger) -> Iterator[Said]:
         """What is said to each question, in any order, each as soon as it is there.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +50,16 @@ class InspectModel(Spec):
     def takes_schema(self) -> bool:
         """No: not all of Inspect's providers can."""
         return False
+
+    @property
+    def paid(self) -> bool:
+        """Yes, also where no price is known."""
+        return True
+
+    def worst(self, questions: Sequence[Question]) -> tuple[int, float]:
+        """The most tokens and US dollars that the questions can take."""
+        read, written = sum(map(_tokens, questions)), sum(question.max_tokens for question in questions)
+        return read + written, self.price.usd(read, written)
 
     def faults(self) -> list[str]:
         """Inspect is not installed."""
@@ -103,8 +113,7 @@ class InspectModel(Spec):
         }  # fmt: skip
         turns = [kinds[turn.role](content=turn.content) for turn in question.messages]
         config = GenerateConfig(max_tokens=question.max_tokens, temperature=self.temperature, max_retries=MAX_RETRIES)
-        read = sum(len(turn.content.encode(errors="replace")) for turn in question.messages) // 2 + 64
-        worst = self.price.usd(read, question.max_tokens)
+        worst = self.price.usd(_tokens(question), question.max_tokens)
         ticket = ledger.reserve(worst, f"a reply of {self.model}")
         usd = worst  # until it is known: of what fails or is stopped, the provider may have done the work
         try:
@@ -117,6 +126,11 @@ class InspectModel(Spec):
         finally:
             ledger.settle(ticket, usd)
         return _said(question, output, usd)
+
+
+def _tokens(question: Question) -> int:
+    """More tokens than a question is likely to have."""
+    return sum(len(turn.content.encode(errors="replace")) for turn in question.messages) // 2 + 64
 
 
 async def _first(tasks: set[asyncio.Task[Said]]) -> tuple[set[asyncio.Task[Said]], set[asyncio.Task[Said]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -52,6 +52,15 @@ class Local(Spec):
     def takes_schema(self) -> bool:
         """No: nothing holds its words to a form."""
         return False
+
+    @property
+    def paid(self) -> bool:
+        """No."""
+        return False
+
+    def worst(self, questions: Sequence[Question]) -> tuple[int, float]:
+        """Nothing is bought."""
+        return 0, 0.0
 
     def faults(self) -> list[str]:
         """A model that is not there, or cannot be spoken to."""

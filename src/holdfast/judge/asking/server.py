@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
-from pydantic import Field, NonNegativeFloat
-
-from holdfast.endpoint import Endpoint, Reply, Request
-from holdfast.errors import ModelError
+from holdfast.endpoint import Reply, Request
 from holdfast.judge.asking import Question, Said
+from holdfast.judge.served import Served
 from holdfast.protocols import Ledger
 
 NO_SCHEMA = re.compile(
@@ -23,18 +21,17 @@ _PLAIN: set[tuple[str, str]] = set()
 """Servers and models that were found to take no schema, by this process."""
 
 
-class Server(Endpoint):
+class Server(Served):
     """A model on any OpenAI-compatible server: vLLM, SGLang, Ollama, a provider."""
 
     kind: Literal["server"] = "server"
-    model: str
-    """The name under which the server has it."""
     structured: Literal["auto", "on", "off"] = "auto"
     """Whether replies are held to a JSON schema; `auto`: unless the server refuses to."""
-    temperature: NonNegativeFloat | None = 0.0
-    """0 is greedy; None sends none, for models that take none."""
-    extra: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of each request, e.g. `chat_template_kwargs: {enable_thinking: false}`."""
+
+    @property
+    def paid(self) -> bool:
+        """Yes, also where no price is known."""
+        return True
 
     @property
     def takes_schema(self) -> bool:
@@ -45,15 +42,9 @@ class Server(Endpoint):
     def _at(self) -> tuple[str, str]:
         return self.base_url, self.model
 
-    def faults(self) -> list[str]:
-        """As for any server; or one that lacks the model."""
-        found = super().faults()
-        if not found:
-            try:
-                self.require(self.model)
-            except ModelError as error:
-                return [str(error)]
-        return found
+    def worst(self, questions: Sequence[Question]) -> tuple[int, float]:
+        """The most tokens and US dollars that the questions can take."""
+        return self.most([self._request(question, self.takes_schema) for question in questions])
 
     def ask(self, questions: Iterable[Question], ledger: Ledger) -> Iterator[Said]:
         """What is said to each question, as soon as it is there.
@@ -71,6 +62,7 @@ class Server(Endpoint):
                 yield request
 
         for reply in self.complete(requests(), ledger):
+            self.check_name(reply)
             question = held.pop(reply.id, None)
             if question and self.structured == "auto" and reply.outcome == "error" and NO_SCHEMA.search(reply.detail):
                 _PLAIN.add(self._at)

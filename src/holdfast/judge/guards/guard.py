@@ -17,11 +17,12 @@ from pydantic import PositiveInt, model_validator
 
 from holdfast import models
 from holdfast.errors import HoldfastError, ModelError
+from holdfast.judge.paid import Free
 from holdfast.judge.resident import ModelName, context_of, identity, load, shown_name, tokenizer_in
 from holdfast.judge.scaffold import ANSWER, REQUEST, Scaffold, UnreadError
 from holdfast.judge.served import short
 from holdfast.protocols import Ledger
-from holdfast.spec import Spec, explained
+from holdfast.spec import explained
 from holdfast.types import Answer, Prompt, Verdict, content_hash
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Label:
         return 5 if self.harmful else 1
 
 
-class Guard(Spec):
+class Guard(Free):
     """A safety classifier of one family."""
 
     family: ClassVar[str]

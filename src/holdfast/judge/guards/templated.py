@@ -16,7 +16,7 @@ from holdfast.judge.scaffold import ANSWER, REQUEST, rendered
 from holdfast.judge.served import NO_SCORE, Served, why
 from holdfast.protocols import Ledger
 from holdfast.spec import explained
-from holdfast.types import Verdict
+from holdfast.types import Answer, Prompt, Verdict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -64,6 +64,19 @@ class Servable(Templated):
         if self.by is not None and self.model is not None:
             raise explained("name the classifier as `model`, or the server that has it as `by`, not both")
         return self
+
+    @property
+    def paid(self) -> bool:
+        """Whether a server is asked."""
+        return self.by is not None
+
+    def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
+        """As if each answer had two characters a token in the mean."""
+        if self.by is None:
+            return 0, 0.0
+        pairs = [(prompt, Answer(prompt.id, "answered", "x" * (2 * answer_tokens))) for prompt in prompts]
+        asked = {pair[0].id: self._turns(pair) for pair in pairs}
+        return self.by.most(self.by.requests(asked, self.max_new_tokens))
 
     def faults(self) -> list[str]:
         """As for any classifier, or what keeps the server from answering."""
