@@ -15,10 +15,10 @@ from holdfast import study as studies
 from holdfast.claims import Claim, decide, read_claims
 from holdfast.errors import StudyError
 from holdfast.files import did_you_mean, write_atomically
-from holdfast.protocols import Watcher
+from holdfast.protocols import Judge, Watcher
 from holdfast.report import figures, page, paper
 from holdfast.results import Evidence
-from holdfast.settings import Study
+from holdfast.settings import Evaluation, Study
 from holdfast.types import content_hash
 
 PAPER = Path(__file__).parent / "studies" / "paper"
@@ -41,8 +41,14 @@ class Reproduction:
     """The claims about the wanted tables and figures."""
 
 
-def prepare(model: str, wanted: Sequence[str] = (), base: str | None = None, data: Path | None = None) -> Reproduction:
-    """A preset, cut to the wanted tables and figures (all if none is named).
+def prepare(
+    model: str,
+    wanted: Sequence[str] = (),
+    base: str | None = None,
+    data: Path | None = None,
+    judge: str | None = None,
+) -> Reproduction:
+    """A preset, cut to the wanted tables and figures (all if none is named); `judge` reads beside its own, and decides.
 
     Raises:
         StudyError: an unknown preset, table or figure; or mistakes in the study, such as files that are missing.
@@ -70,8 +76,16 @@ def prepare(model: str, wanted: Sequence[str] = (), base: str | None = None, dat
             f"{path.name} is in order, but this version cannot run hosted fine-tuning yet; use another preset."
         )
     kept = {name: c for name, c in study.conditions.items() if _is_needed(name, tables, drawn)}
-    study = study.model_copy(update={"conditions": kept})
+    evaluate = _judged_by(studies.judge(judge), study.evaluate) if judge else study.evaluate
+    study = study.model_copy(update={"conditions": kept, "evaluate": evaluate})
     return Reproduction(study, path.read_text(encoding="utf-8"), claims)
+
+
+def _judged_by(judge: Judge, evaluate: Evaluation) -> Evaluation:
+    """What every model is asked, with another judge of harmfulness before those that there are."""
+    measured = evaluate.harmfulness
+    judged = measured.model_copy(update={"judges": (judge, *measured.judges)})
+    return evaluate.model_copy(update={"harmfulness": judged})
 
 
 def _is_needed(condition: str, tables: Mapping[str, Any], drawn: Mapping[str, Any]) -> bool:

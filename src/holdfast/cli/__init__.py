@@ -134,6 +134,9 @@ def reproduce(
     data: Annotated[Path, typer.Option(help="Folder of the files that a preset names; `pocket` needs none.")] = Path(
         "data"
     ),
+    judge: Annotated[
+        str | None, typer.Option(help="A judge that decides, beside the preset's: settings as YAML, or a file of them.")
+    ] = None,
     workers: Workers = None,
     max_usd: MaxUsd = None,
     max_hours: MaxHours = None,
@@ -143,7 +146,7 @@ def reproduce(
         from holdfast import reproduce as paper
         from holdfast import scale
 
-        wanted = paper.prepare(model, tables or (), base, data)
+        wanted = paper.prepare(model, tables or (), base, data, judge)
         folder = out or Path("runs") / f"reproduce-{model}"
         console = _console()
         chosen = range(seeds) if seeds else wanted.study.seeds
