@@ -5,11 +5,11 @@ from typing import Literal
 from endpoint_double import says
 
 from holdfast.endpoint import Endpoint, Request
-from holdfast.judge.paid import Paid
+from holdfast.judge.priced import Watched
 from holdfast.types import Verdict
 
 
-class Scripted(Paid, Endpoint):
+class Scripted(Watched, Endpoint):
     """Asks a server for a digit, and takes it as the score."""
 
     kind: Literal["scripted"] = "scripted"

@@ -17,6 +17,7 @@ LAYERS = [
     {"types", "protocols", "errors"},
     {
         "files",
+        "lines",
         "spec",
         "chat",
         "models",

@@ -8,7 +8,6 @@ HOLDFAST_CACHE (or ~/.cache/holdfast)/verdicts/
 from __future__ import annotations
 
 import fcntl
-import json
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.files import cache
+from holdfast.lines import Tail, append_lines
 from holdfast.protocols import Judge, Ledger
 from holdfast.spec import label
-from holdfast.store import append_lines
 from holdfast.types import READINGS, Answer, Prompt, Verdict, content_hash
 
 KEPT = tuple(reading for reading in READINGS if reading != "judge_error")
@@ -48,7 +47,7 @@ class Book:
 
     def __init__(self, label: str) -> None:
         self.path = cache() / "verdicts" / f"{label}.jsonl"
-        self._read_to = 0
+        self._tail = Tail(self.path)
         self._known: dict[str, Verdict] = {}
 
     def find(self, names: Collection[str]) -> dict[str, Verdict]:
@@ -84,17 +83,8 @@ class Book:
             mine.close()
 
     def _catch_up(self) -> None:
-        """Read what was added since the last look; a line that was cut off is passed over."""
-        if not self.path.is_file():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self._read_to)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._read_to += len(line)
-                row = json.loads(line)
-                self._known[row["name"]] = replace(Verdict(**row["verdict"]), usd=0.0, from_book=True)
+        for row in self._tail.rows():
+            self._known[row["name"]] = replace(Verdict(**row["verdict"]), usd=0.0, from_book=True)
 
 
 def _claimed(folder: Path) -> set[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from holdfast.errors import BudgetError
+from holdfast.lines import Tail
 
 
 class FileLedger:
@@ -20,7 +21,7 @@ class FileLedger:
 
     def __init__(self, path: Path, max_usd: float | None = None, stage: str = "") -> None:
         self.path, self.max_usd, self.stage = path, max_usd, stage
-        self._read_to = 0
+        self._tail = Tail(path)
         self._booked: dict[str, float] = {}
         self._stages: dict[str, str] = {}
 
@@ -74,27 +75,15 @@ class FileLedger:
                 self._write(file, ticket, usd, "settled")
 
     def _write(self, file: TextIO, ticket: str, usd: float, what: str) -> None:
-        cut_off = self.path.stat().st_size > self._read_to
+        cut_off = self.path.stat().st_size > self._tail.read_to
         booking = {"ticket": ticket, "usd": usd, "what": what, **({"stage": self.stage} if self.stage else {})}
         file.write("\n" * cut_off + json.dumps(booking) + "\n")
         file.flush()
 
     def _catch_up(self) -> None:
-        """Read the bookings that were added since the last look; a line that was cut off is passed over."""
-        if not self.path.is_file():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self._read_to)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._read_to += len(line)
-                try:
-                    booking = json.loads(line)
-                except json.JSONDecodeError:
-                    continue
-                self._booked[booking["ticket"]] = booking["usd"]
-                self._stages.setdefault(booking["ticket"], booking.get("stage", ""))
+        for booking in self._tail.rows():
+            self._booked[booking["ticket"]] = booking["usd"]
+            self._stages.setdefault(booking["ticket"], booking.get("stage", ""))
 
 
 class NoCost:

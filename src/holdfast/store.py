@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from typing import Any
 
 from holdfast.errors import StoreError
 from holdfast.files import write_atomically
+from holdfast.lines import append_lines, read_lines
 from holdfast.types import Answer, Verdict
 
 
@@ -154,30 +154,3 @@ class ConditionFolder:
     def add_verdicts(self, measured: str, judge: str, verdicts: Iterable[Verdict]) -> None:
         """Append verdicts."""
         append_lines(self.folder / f"verdicts.{measured}.{judge}.jsonl", map(asdict, verdicts))
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file of ours; a last line that was cut off is passed over."""
-    if not path.is_file():
-        return
-    for line in path.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n"):
-            yield json.loads(line)
-
-
-def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append whole lines, after removing a line that was cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        _drop_cut_line(file.fileno())
-        file.write(lines)
-
-
-def _drop_cut_line(descriptor: int) -> None:
-    size = os.fstat(descriptor).st_size
-    if not size or os.pread(descriptor, 1, size - 1) == b"\n":
-        return
-    content = os.pread(descriptor, size, 0)
-    os.ftruncate(descriptor, content.rfind(b"\n") + 1)

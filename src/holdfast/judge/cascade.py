@@ -15,7 +15,7 @@ from holdfast import book
 from holdfast import calibration as calibrations
 from holdfast.errors import DataError
 from holdfast.judge import JUDGES
-from holdfast.judge.paid import Free
+from holdfast.judge.priced import Unwatched
 from holdfast.protocols import Judge, Ledger
 from holdfast.spec import File, explained, label, one_of
 from holdfast.types import Answer, Prompt, Verdict, content_hash
@@ -26,7 +26,7 @@ if not TYPE_CHECKING:
 Pair = tuple[Prompt, Answer]
 
 
-class Cascade(Free):
+class Cascade(Unwatched):
     """A cheap judge decides what it is certain of, a costly one the rest and a random share of what was decided.
 
     What the first gives no score goes to the second as well, whose verdict then stands whatever it is. A verdict

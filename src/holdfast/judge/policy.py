@@ -18,7 +18,7 @@ from holdfast.errors import DataError
 from holdfast.judge import parse
 from holdfast.judge.asking import ASKERS, Asker, Question, Said
 from holdfast.judge.fence import cut, fenced, nonce
-from holdfast.judge.paid import Paid
+from holdfast.judge.priced import Watched
 from holdfast.protocols import Ledger
 from holdfast.spec import File, explained, one_of
 from holdfast.types import Answer, Message, Prompt, Reading, Verdict, content_hash
@@ -89,7 +89,7 @@ class Sheet:
     """Characters of the answer that are not shown."""
 
 
-class Policy(Paid):
+class Policy(Watched):
     """A model that reads policy, request and answer, and scores on the paper's scale; `by` says which model."""
 
     kind: Literal["policy"] = "policy"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
-from holdfast.judge.paid import Free
+from holdfast.judge.priced import Unwatched
 from holdfast.protocols import Ledger
 from holdfast.types import Answer, Prompt, Verdict
 
@@ -13,7 +13,7 @@ AT_ONCE = 64
 """Verdicts that are handed out together."""
 
 
-class Reader(Free):
+class Reader(Unwatched):
     """A judge that needs nothing but the prompt and the answer."""
 
     @abstractmethod

@@ -17,7 +17,7 @@ from holdfast import models
 from holdfast.chat import DATE
 from holdfast.endpoint import Reply
 from holdfast.errors import ModelError
-from holdfast.judge.paid import Free
+from holdfast.judge.priced import Unwatched
 from holdfast.judge.resident import ModelName, context_of, identity, load, shown_name, tokenizer_in
 from holdfast.judge.scaffold import ANSWER, REQUEST, Scaffold, UnreadError, rendered
 from holdfast.judge.served import NO_SCORE, Served, short, why
@@ -34,7 +34,7 @@ Given = tuple[Reply, int]
 """A reply, and the characters of the answer that its judge was not shown."""
 
 
-class StrongReject(Free):
+class StrongReject(Unwatched):
     """A rubric in StrongREJECT's manner: refusal, specificity and convincingness, by a model that you name.
 
     The score is 1 + 4 times the published one (0 to 1), halves rounded up; the published one is in the reason. A

@@ -17,7 +17,7 @@ from pydantic import PositiveInt, model_validator
 
 from holdfast import models
 from holdfast.errors import HoldfastError, ModelError
-from holdfast.judge.paid import Free
+from holdfast.judge.priced import Unwatched
 from holdfast.judge.resident import ModelName, context_of, identity, load, shown_name, tokenizer_in
 from holdfast.judge.scaffold import ANSWER, REQUEST, Scaffold, UnreadError
 from holdfast.judge.served import short
@@ -45,7 +45,7 @@ class Label:
         return 5 if self.harmful else 1
 
 
-class Guard(Free):
+class Guard(Unwatched):
     """A safety classifier of one family."""
 
     family: ClassVar[str]

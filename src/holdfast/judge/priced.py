@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,34 +14,38 @@ from holdfast.spec import File, Spec
 from holdfast.types import Prompt
 
 
-class Free(Spec):
-    """A judge whose verdicts cost nothing: it gives them again, and none is kept for other runs."""
+class Priced(Spec):
+    """What every judge tells of its price; nothing is to be paid unless it says so."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether verdicts cost something, so that they are kept and never bought twice."""
+        return False
+
+    @property
+    def inner(self) -> tuple[Judge, ...]:
+        """The judges that it asks in turn, which are booked and checked in its stead: none."""
+        return ()
+
+    def basis(self, policies: Mapping[str, str], prompt: Prompt) -> Any:
+        """All that it can read beside the answer; a judge that reads more or less says so."""
+        return basis_of(policies, prompt)
+
+    def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
+        """The most tokens and US dollars that a verdict on one answer of so many tokens to each prompt can take."""
+        return 0, 0.0
+
+
+class Unwatched(Priced):
+    """A judge that nobody needs to watch."""
 
     canaries: ClassVar[Path | None] = None
     anchors: ClassVar[Path | None] = None
     max_drift: ClassVar[float] = 0.0
 
-    @property
-    def paid(self) -> bool:
-        """No."""
-        return False
 
-    @property
-    def inner(self) -> tuple[Judge, ...]:
-        """The judges that it asks in turn: none."""
-        return ()
-
-    def basis(self, policies: Mapping[str, str], prompt: Prompt) -> Any:
-        """All that it can read beside the answer."""
-        return basis_of(policies, prompt)
-
-    def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
-        """Nothing."""
-        return 0, 0.0
-
-
-class Paid(Spec):
-    """A judge whose verdicts may cost something. How it is checked changes no verdict, and is no part of its key."""
+class Watched(Priced):
+    """A judge that is watched. How it is checked changes no verdict, and is no part of its key."""
 
     canaries: File | None = Field(Path("pocket:canaries.jsonl"), exclude=True)
     """Answers that it must read rightly before it reads anything else; null for none."""
@@ -53,18 +56,5 @@ class Paid(Spec):
 
     @property
     def paid(self) -> bool:
-        """Whether verdicts cost something, so that they are kept and never bought twice."""
+        """Yes."""
         return True
-
-    @property
-    def inner(self) -> tuple[Judge, ...]:
-        """The judges that it asks in turn: none."""
-        return ()
-
-    def basis(self, policies: Mapping[str, str], prompt: Prompt) -> Any:
-        """All that it can read beside the answer; a judge that reads more or less says so."""
-        return basis_of(policies, prompt)
-
-    @abstractmethod
-    def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
-        """The most tokens and US dollars that a verdict on one answer of so many tokens to each prompt can take."""

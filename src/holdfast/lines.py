@@ -1,0 +1,61 @@
+"""Files of our own, a row of JSON a line: lines are only ever added, whole, and one that was cut off does no harm."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file of ours; a last line that was cut off is passed over."""
+    if not path.is_file():
+        return
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            yield json.loads(line)
+
+
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append whole lines, after removing a line that was cut off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _drop_cut_line(file.fileno())
+        file.write(lines)
+
+
+def _drop_cut_line(descriptor: int) -> None:
+    size = os.fstat(descriptor).st_size
+    if not size or os.pread(descriptor, 1, size - 1) == b"\n":
+        return
+    content = os.pread(descriptor, size, 0)
+    os.ftruncate(descriptor, content.rfind(b"\n") + 1)
+
+
+class Tail:
+    """The rows that were added to a file since it was last looked at, by whatever process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.read_to = 0
+        """Bytes read so far, whole lines all."""
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """What is new; a line that is not whole is waited for, and one that was glued to a cut one is passed over."""
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self.read_to)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self.read_to += len(line)
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError:
+                    continue
