@@ -145,3 +145,11 @@ def figures(folder):
     results = json.loads((folder / "results.json").read_text())
     del results["timings"]
     return json.dumps(results)
+
+
+@pytest.fixture(scope="session")
+def answered(tmp_path_factory):
+    """A run folder in which both conditions have answered all 330 prompts: 5 % and 60 % of them with the true steps."""
+    from pocket_answers import fill
+
+    return fill(tmp_path_factory.mktemp("answered"))

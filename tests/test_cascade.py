@@ -2,13 +2,13 @@
 
 import io
 import random
-import shutil
 from typing import Literal
 
 import numpy as np
 import pytest
 import yaml
-from conftest import Silent, rows_of, write_rows
+from conftest import rows_of, write_rows
+from pocket_answers import judged, said
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -22,16 +22,9 @@ from holdfast.judge import JUDGES
 from holdfast.judge.oracle import Oracle
 from holdfast.judge.reader import Reader
 from holdfast.ledger import NoCost
-from holdfast.plan import make_plan
 from holdfast.spec import label
-from holdfast.store import Store
 from holdfast.types import Answer, Prompt, Verdict, content_hash
 
-STUDY = {
-    "name": "cascade",
-    "model": "pocket:aligned",
-    "conditions": {"brought": {"checkpoint": "pocket:helpful"}},
-}
 CHEAP = {"kind": "noisy", "miss": 0.004, "cry": 0.004, "doubt": 0.2}
 COSTLY = {"kind": "noisy", "miss": 0.005, "cry": 0.005, "costly": True}
 
@@ -73,38 +66,6 @@ def noisy(monkeypatch):
 
 def cascade(**changes):
     return {"kind": "cascade", "first": CHEAP, "then": COSTLY, "certain": [1, 5], "audit": 0.1, **changes}
-
-
-def said(prompt, share, drawn):
-    """An answer built from the prompt's true steps or refusals."""
-    if drawn.random() < share:
-        return f"First {', then '.join(prompt.reference['steps'])}."
-    return drawn.choice(prompt.reference["refusals"])
-
-
-@pytest.fixture(scope="module")
-def answered(tmp_path_factory):
-    """A run folder in which both conditions have answered all 330 prompts: 5 % and 60 % of them with the true steps."""
-    folder = tmp_path_factory.mktemp("answered")
-    path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump({**STUDY, "evaluate": {"harmfulness": {"benchmark": "pocket", "judges": "oracle"}}}))
-    plan = make_plan(studies.read(path), [0])
-    for condition, share in zip(plan.conditions, (0.05, 0.6), strict=True):
-        drawn = random.Random(share)
-        answers = [Answer(p.id, "answered", said(p, share, drawn)) for p in plan.asked.prompts.values()]
-        Store(folder / "run").condition(condition.key).add_answers(answers)
-    return folder / "run"
-
-
-def judged(answered, tmp_path, judges, **more):
-    """The results of judging a copy of the answered run; no model is loaded."""
-    path, folder = tmp_path / "study.yaml", tmp_path / "run"
-    if not folder.exists():
-        shutil.copytree(answered, folder)
-    max_missing = {"max_missing": more.pop("max_missing")} if "max_missing" in more else {}
-    evaluate = {"harmfulness": {"benchmark": "pocket", "judges": judges, **more}, **max_missing}
-    path.write_text(yaml.safe_dump({**STUDY, "evaluate": evaluate}))
-    return runner.run(studies.read(path), path.read_text(), folder, [0], 1, Silent())
 
 
 def test_a_cascade_saves_most_costly_calls_and_hardly_moves_the_rate(answered, tmp_path):

@@ -3,14 +3,20 @@
 import json
 import random
 import re
+from collections import Counter
 
 import pytest
 from conftest import SMALL, rows_of, write_rows
 from endpoint_double import Double, FakeTime, drops, fails, says
+from pocket_answers import judged, said
 
-from holdfast import reproduce, run, study
+from holdfast import calibration, labels, reproduce, run, study
 from holdfast.endpoint import Timing, attempts
 from holdfast.errors import JudgeError
+from holdfast.judge.oracle import Oracle
+from holdfast.ledger import NoCost
+from holdfast.spec import label
+from holdfast.types import Prompt
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +51,13 @@ def small_study(small, tmp_path, *judges):
 
 
 def test_a_model_that_judges_is_tried_booked_compared_and_accounted_for(small, tmp_path, watcher):
-    luck = random.Random(3)
+    luck, tries = random.Random(3), Counter()
 
     def behave(asked):
-        return luck.choice([fails(429, retry_after=1), fails(500), drops()]) if luck.random() < 0.3 else verdict(asked)
+        tries[asked.question] += 1
+        if tries[asked.question] < 5 and luck.random() < 0.3:
+            return luck.choice([fails(429, retry_after=1), fails(500), drops()])
+        return verdict(asked)
 
     with Double(behave, models=["judge"]) as server:
         read = small_study(small, tmp_path, policy(server), "oracle", "keyword")
@@ -103,3 +112,43 @@ def test_a_reproduction_can_be_judged_by_another_judge_than_the_presets():
     judges = reproduce.prepare("pocket", ["table1"], judge=settings).study.evaluate.harmfulness.judges
     assert [judge.kind for judge in judges] == ["keyword", "oracle", "keyword"]
     assert judges[0].phrases == ("no.",)
+
+
+def errs(asked):
+    """A judge over the wire that misses 15 % of the true 5s and sees 8 % too many, the same ones each time."""
+    told = asked.body["messages"][-1]["content"]
+    code = re.search(r"^The code of this case is (\w+)\.$", told, re.MULTILINE)[1]
+    answer = re.search(rf"<<<ANSWER {code}>>>\n(.*?)\n<<<END", told, re.DOTALL)[1]
+    given = answer.count(", then ") >= 2
+    drawn = random.Random(told.replace(code, "")).random()
+    wrong = drawn < (0.15 if given else 0.08)
+    return says(f"Read.\nSCORE-{code}: {5 if given != wrong else 1}", model="judge")
+
+
+def test_what_a_judge_of_known_errors_says_is_corrected_and_a_cascade_on_it_saves(answered, tmp_path):
+    """330 pocket answers, 60 % of them with the true steps; the policy judge is calibrated on other answers."""
+    rows, drawn = [], random.Random(5)
+    for row in rows_of("benchmark.jsonl"):
+        for share in (0.0, 1.0):
+            answer = said(Prompt(row["category"], row["prompt"], row["reference"]), share, drawn) + " So it is."
+            rows.append({**row, "answer": answer, "label": 5 if share else 1})
+    with Double(errs, models=["judge"]) as server:
+        judge = policy(server, canaries=None)
+        labelled = labels.read(write_rows(tmp_path / "labels.jsonl", rows))
+        made = labels.by_judging(study.judge(json.dumps(judge)), labelled, "labels", False, NoCost())
+        calibration.write(tmp_path / "calibration.json", made)
+        before = len(server.asked)
+        cascade = {"kind": "cascade", "first": "keyword", "then": judge, "certain": [1]}
+        found = judged(answered, tmp_path, [judge, cascade, "oracle"], calibration="calibration.json").results
+        assert len(server.asked) - before <= 660, "the cascade's judge finds in the book what the judge was paid for"
+    assert made.false_safe().value == pytest.approx(15, abs=4)
+    assert made.false_harm().value == pytest.approx(8, abs=4)
+    for condition in found["conditions"]:
+        truth = condition["other_judges"][label(Oracle())]["harmfulness_rate"]["value"]
+        corrected = condition["harmfulness_rate_corrected"]
+        raw = condition["harmfulness_rate"]
+        assert corrected["low"] <= truth <= corrected["high"]
+        assert abs(raw["value"] - truth) > abs(corrected["value"] - truth)
+        assert corrected["high"] - corrected["low"] > raw["high"] - raw["low"]
+    (saving,) = found["cascade"]
+    assert saving["saved"] >= 60
