@@ -459,7 +459,7 @@ def plan_of(n, draw):
         while draw.random() < 0.3:
             acts.append(draw.choice([*BROKEN, lambda: says("Hm."), lambda: says('{"reason": "cut', "length")])())
         if i % 60 == 7:
-            acts.insert(0, hangs(0.7))
+            acts.insert(0, hangs(2.0))
         ends = ["verdict"] * 8 + ["refused", "filtered"]
         fates[i] = acts, "dead" if i % 80 == 3 else draw.choice(ends), 1 + draw.randrange(5)
     return fates
@@ -489,7 +489,7 @@ def test_330_verdicts_are_accounted_for_none_invented_and_none_bought_twice_afte
     pairs = pairs_of(n)
     kept = {}
     with Double(behave) as server:
-        judge = judge_of(server, "on", by={"concurrency": width, "timeout_s": 0.3})
+        judge = judge_of(server, "on", by={"concurrency": width, "timeout_s": 1.2})
         first = judge.judge(POLICIES, pairs, NoCost())
         for verdicts in first:
             kept |= {verdict.prompt_id: verdict for verdict in verdicts}
