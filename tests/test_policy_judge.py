@@ -34,9 +34,8 @@ POLICIES = {injections.CATEGORY: injections.POLICY}
 
 
 @pytest.fixture(autouse=True)
-def _quick(tmp_path_factory, monkeypatch):
+def _quick(monkeypatch):
     """No waiting, a secret of the tests' own, and servers whose manners are not known yet."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     fake = FakeTime()
     monkeypatch.setattr(attempts, "REAL", Timing(fake.clock, fake.sleep, lambda: 0.5))
     asking.server._PLAIN.clear()
@@ -273,12 +272,12 @@ def test_a_code_is_the_same_again_another_for_another_text_and_never_in_it():
 
 def test_the_code_follows_from_a_secret(monkeypatch, tmp_path):
     code = fence.nonce("a")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path / "holdfast"))
     fence._secret.cache_clear()
     assert fence.nonce("a") != code
     assert (tmp_path / "holdfast" / "judge-secret").stat().st_mode & 0o077 == 0
     (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # no folder can be made there
+    monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path / "file" / "holdfast"))  # no folder can be made there
     fence._secret.cache_clear()
     assert len(fence.nonce("a")) == 12
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.chat import Chat, Reply, question_batch
 from holdfast.errors import ModelError
-from holdfast.files import FOLDERS, locate
+from holdfast.files import FOLDERS, cache, locate
 from holdfast.types import Checkpoint, content_hash
 
 if TYPE_CHECKING:
@@ -126,12 +126,11 @@ def _file_hash(path: Path) -> str:
     size, changed = path.stat().st_size, path.stat().st_mtime_ns
     if size < 64 << 20:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "holdfast" / "hashes"
-    remembered = cache / content_hash([str(path.resolve()), size, changed])
+    remembered = cache() / "hashes" / content_hash([str(path.resolve()), size, changed])
     if not remembered.is_file():
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        cache.mkdir(parents=True, exist_ok=True)
+        remembered.parent.mkdir(parents=True, exist_ok=True)
         remembered.write_text(digest)
     return remembered.read_text()
 

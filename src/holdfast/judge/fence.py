@@ -14,8 +14,9 @@ import unicodedata
 from contextlib import suppress
 from functools import cache
 from itertools import groupby
-from pathlib import Path
 from typing import Literal
+
+from holdfast.files import cache as kept_in
 
 MARGIN = "| "
 """What each line of fenced text begins with."""
@@ -56,7 +57,7 @@ def nonce(*content: str) -> str:
 @cache
 def _secret() -> bytes:
     """Drawn once for each user; where it cannot be kept, once a process."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "holdfast"
+    folder = kept_in()
     path, draft = folder / "judge-secret", folder / f".judge-secret.{secrets.token_hex(4)}"
     drawn = secrets.token_bytes(32)
     try:
