@@ -178,6 +178,9 @@ def test_two_judges_agreement_is_in_the_results_and_on_the_page(answered, tmp_pa
     assert "How far the judges agree" in page
     assert f"Harmfulness: {first['first']} and {first['second']}" in page
     assert f"<td><b>{first['confusion'][0][0]}</b></td>" in page
+    terminal = Console(file=io.StringIO(), width=120)
+    show.figures(terminal, finished.results, tmp_path)
+    assert f"{perfect['first']} and {perfect['second']} agree with a weighted kappa of 1.00" in terminal.file.getvalue()
     one = judged(answered, tmp_path, ["oracle"])
     assert one.results["agreement"] == []
     assert "How far the judges agree" not in runner.write_page(one.store, one.results, show_answers=False).read_text()

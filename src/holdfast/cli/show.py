@@ -79,7 +79,7 @@ def figures(console: Console, results: dict[str, Any], folder: Path) -> None:
     if results["model"]["stand_in"]:
         console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
-    for line in layout.judging(results):
+    for line in (*layout.agreement(results), *layout.judging(results)):
         console.print(line, soft_wrap=True, markup=False)
     for title, name in (("Page", "report.html"), ("Figures", "results.json")):
         console.print(f"{title}: [bold]{folder / name}[/bold]", soft_wrap=True)
@@ -154,7 +154,7 @@ def verdicts(console: Console, results: dict[str, Any], claims: Sequence[dict[st
     console.print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + f" of {len(claims)} claims")
     if results["model"]["stand_in"]:
         console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
-    for line in layout.judging(results):
+    for line in (*layout.agreement(results), *layout.judging(results)):
         console.print(line, soft_wrap=True, markup=False)
     for title, name in (
         ("Page", "report.html"),

@@ -132,6 +132,19 @@ def judge_notes(results: Mapping[str, Any]) -> list[str]:
     return notes
 
 
+def agreement(results: Mapping[str, Any]) -> list[str]:
+    """How far each pair of judges of harmfulness agrees: a line each."""
+    lines = []
+    for pair in results.get("agreement", ()):
+        if pair["set"] != "harmfulness" or pair["kappa"] is None:
+            continue
+        kappa = f"{figure('harmfulness_score', pair['kappa'])} ({interval('harmfulness_score', pair)})"
+        equal = figure("harmfulness_rate", pair["exact"])
+        pair_of = f"{pair['first']} and {pair['second']}"
+        lines.append(f"{pair_of} agree with a weighted kappa of {kappa}; {equal} % of {pair['n']} scores are equal.")
+    return lines
+
+
 def judging(results: Mapping[str, Any]) -> list[str]:
     """What a run cost, how its judges did on their canaries, and how they have changed: a line each, or nothing."""
     costs, lines = results.get("costs"), []
