@@ -65,9 +65,11 @@ def test_a_judge_that_misreads_a_canary_fails_the_run_before_any_other_verdict_i
         assert not (tmp_path / "run" / "conditions").exists()
 
 
-@pytest.mark.parametrize("act", [says("Three, I think."), fails(400)])
-def test_a_judge_that_gives_no_verdict_on_a_canary_fails_the_run(plan_of, tmp_path, watcher, act):
-    with Double(lambda asked: act, models=["judge"]) as server, pytest.raises(JudgeError, match="misreads 12 of 12"):
+@pytest.mark.parametrize(
+    ("act", "said"), [(says("Three, I think."), "misreads 12 of 12"), (fails(400), "answered none of its 12 canaries")]
+)
+def test_a_judge_that_gives_no_verdict_on_a_canary_fails_the_run(plan_of, tmp_path, watcher, act, said):
+    with Double(lambda asked: act, models=["judge"]) as server, pytest.raises(JudgeError, match=said):
         check(plan_of(server), tmp_path / "run", watcher)
 
 

@@ -40,6 +40,12 @@ def check_judges(works: Sequence[Work], store: Store, ledger: FileLedger, watche
         if judge.canaries:
             canaries = read_cases(judge.canaries, scored=True)
             read = canaries.read_by(judge, ledger.of(name))
+            failed = [verdict for verdict in read.values() if verdict.reading == "judge_error"]
+            if len(failed) == len(canaries.pairs):
+                raise JudgeError(
+                    f"the judge {name} answered none of its {len(failed)} canaries, and nothing was bought: "
+                    f"{failed[0].reason}. Is its server up, and its name right? `holdfast doctor` looks."
+                )
             if problems := list(canaries.misread(read)):
                 raise JudgeError(
                     f"the judge {name} misreads {len(problems)} of {len(canaries.pairs)} canaries of {judge.canaries}, "
