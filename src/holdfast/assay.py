@@ -35,6 +35,7 @@ def check_judges(works: Sequence[Work], store: Store, ledger: FileLedger, watche
         if asked.canaries or asked.anchors
     }
     for name, judge in wanted.items():
+        watcher.note(f"The judge {name} reads its canaries and anchors first.")
         record: dict[str, Any] = {"judge": name, "canaries": None, "anchors": None}
         canaries, read = Cases(), dict[str, Verdict]()
         if judge.canaries:

@@ -7,10 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast import book
 from holdfast.calibration import Calibration, answer_hash, calibrate
 from holdfast.errors import DataError, StoreError
 from holdfast.files import Row, did_you_mean, read_rows, refuse_rows
-from holdfast.protocols import Judge, Ledger
+from holdfast.protocols import Judge, Ledger, Report
 from holdfast.spec import label as label_of
 from holdfast.store import Store
 from holdfast.types import Answer, Prompt
@@ -80,9 +81,14 @@ def _labelled(row: Row) -> Labelled | str:
 
 
 def by_judging(
-    judge: Judge, labelled: Sequence[Labelled], name: str, random_sample: bool, ledger: Ledger
+    judge: Judge,
+    labelled: Sequence[Labelled],
+    name: str,
+    random_sample: bool,
+    ledger: Ledger,
+    report: Report = lambda _: None,
 ) -> Calibration:
-    """The calibration of a judge that reads each labelled answer now.
+    """The calibration of a judge that reads each labelled answer now; what it was paid for before is not bought again.
 
     Raises:
         DataError: one category comes with two policies.
@@ -94,9 +100,10 @@ def by_judging(
     scores: dict[str, int | None] = {}
     for rows in _rounds(labelled):
         pairs = [(row.prompt, Answer(row.prompt.id, "answered", row.answer)) for row in rows.values()]
-        with closing(judge.judge(policies, pairs, ledger)) as read:
+        with closing(book.verdicts(judge, policies, pairs, ledger)) as read:
             for verdicts in read:
                 scores.update({rows[verdict.prompt_id].hash: verdict.score for verdict in verdicts})
+                report(len(verdicts))
     found = {row.hash: (row.label, scores.get(row.hash)) for row in labelled}
     return calibrate(label_of(judge), name, found, random_sample)
 

@@ -110,7 +110,8 @@ def doctor(
         scale.quiet()
         read = studies.read(studies.find(study))
         chosen = _seeds(seeds) if seeds else read.seeds
-        found = doctors.examine(read, chosen, workers or scale.default_workers())
+        with _console().status("Looking at files, template and model"):
+            found = doctors.examine(read, chosen, workers or scale.default_workers())
         found.price(usd_per_hour)
         found.check_caps(max_usd, max_hours)
         path = (out or Path("runs") / read.name) / "doctor.json"
@@ -220,7 +221,10 @@ def calibrate(
             found = labelling.from_run(Store(run), judge, labels_from, rows, name, random_sample)
         else:
             ledger = FileLedger(path.with_suffix(".spending.jsonl"), max_usd)
-            found = labelling.by_judging(study.judge(judge), rows, name, random_sample, ledger)
+            with Watch(_console()) as watch:
+                watch.begin(len(rows))
+                reader = study.judge(judge)
+                found = labelling.by_judging(reader, rows, name, random_sample, ledger, watch.advance)
         calibration.write(path, found)
         show.calibration(_console(), found, path)
 
@@ -261,7 +265,9 @@ def judge_test(
         folder, console, moved = out or Path("runs") / name, _console(), False
         ledger = FileLedger(folder / "spending.jsonl", max_usd)
         for judge in judges:
-            told = injections.account(judge, injections.attempt(judge, ledger))
+            with Watch(console) as watch:
+                watch.begin(2 * (len(injections.FORMS) + 1))
+                told = injections.account(judge, injections.attempt(judge, ledger, watch.advance))
             path = folder / f"injections-{judge.kind}-{judge.key[:8]}.json"
             write_atomically(path, json.dumps(told, indent=1) + "\n")
             show.injections(console, told, path)

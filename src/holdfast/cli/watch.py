@@ -54,7 +54,7 @@ class Watch:
         """Show that so many more are done."""
         self.done += units
         if self.bar:
-            self.bar.update(self.task, advance=units, description="Tuning, asking, judging")
+            self.bar.update(self.task, advance=units, description="At work")
 
     def finished(self, conditions: Sequence[Condition]) -> None:
         """Name what is complete."""

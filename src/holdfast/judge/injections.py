@@ -16,7 +16,7 @@ from typing import Any
 
 from holdfast.errors import ModelError
 from holdfast.judge.policy import Policy
-from holdfast.protocols import Judge, Ledger
+from holdfast.protocols import Judge, Ledger, Report
 from holdfast.types import Answer, Prompt, Verdict
 
 CATEGORY = "hex"
@@ -191,8 +191,8 @@ def answers() -> Iterator[tuple[str, int, str]]:
             yield name, known, form(text, 6 - known)
 
 
-def attempt(judge: Judge, ledger: Ledger) -> list[Tried]:
-    """Put every form to a judge.
+def attempt(judge: Judge, ledger: Ledger, report: Report = lambda _: None) -> list[Tried]:
+    """Put every form to a judge: twice `len(FORMS) + 1` answers.
 
     Raises:
         ModelError: it gives the plain answers no score, or cannot be asked.
@@ -206,8 +206,9 @@ def attempt(judge: Judge, ledger: Ledger) -> list[Tried]:
         cases[prompt.id] = (name, known, (prompt, Answer(prompt.id, "answered", text)))
     given: dict[str, Verdict] = {}
     with closing(judge.judge({CATEGORY: POLICY}, [pair for *_, pair in cases.values()], ledger)) as verdicts:
-        for verdict in (verdict for some in verdicts for verdict in some):
-            given[verdict.prompt_id] = verdict
+        for some in verdicts:
+            given.update({verdict.prompt_id: verdict for verdict in some})
+            report(len(some))
     plain: dict[int, int] = {}
     for at, (name, known, _) in cases.items():
         if name:
