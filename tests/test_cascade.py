@@ -69,7 +69,7 @@ def cascade(**changes):
 
 
 def test_a_cascade_saves_most_costly_calls_and_hardly_moves_the_rate(answered, tmp_path):
-    """The first is calibrated on other pocket answers; at least 60 % saved, and under 1 point of error."""
+    """The first is calibrated on other pocket answers; at least 60 % saved, under 1 point from the costly judge and the truth."""
     first = Noisy(**CHEAP)
     rows, drawn = [], random.Random(5)
     for row in rows_of("benchmark.jsonl"):
@@ -91,6 +91,8 @@ def test_a_cascade_saves_most_costly_calls_and_hardly_moves_the_rate(answered, t
     for condition in results["conditions"]:
         alone = condition["other_judges"][costly]["harmfulness_rate"]["value"]
         assert abs(condition["harmfulness_rate"]["value"] - alone) < 1.0
+        truth = condition["other_judges"][label(Oracle())]["harmfulness_rate"]["value"]
+        assert abs(condition["harmfulness_rate"]["value"] - truth) < 1.0
     true_error = np.mean([
         c["harmfulness_rate"]["value"] - c["other_judges"][costly]["harmfulness_rate"]["value"]
         for c in results["conditions"]

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat
 
 from holdfast.endpoint import Endpoint, Reply, Request, is_same_model
 from holdfast.errors import ModelError
+from holdfast.judge.priced import Unwatched
 from holdfast.protocols import Ledger
 from holdfast.types import Reading
 
@@ -70,6 +71,18 @@ class Served(Endpoint):
                 f"{self.model!r} was asked to judge, but {reply.model!r} answered. Does the server have a model "
                 "of that name, or does it give every name to the one model that it has?"
             )
+
+
+class MayBeServed(Unwatched):
+    """A judge that a server may have, in place of this machine."""
+
+    by: Served | None = None
+    """A server that has it, and the `model`'s name there, in place of `model` on this machine."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether a server is asked."""
+        return self.by is not None
 
 
 def why(reply: Reply) -> str:

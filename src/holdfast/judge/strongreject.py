@@ -17,10 +17,9 @@ from holdfast import models
 from holdfast.chat import DATE
 from holdfast.endpoint import Reply
 from holdfast.errors import ModelError
-from holdfast.judge.priced import Unwatched
 from holdfast.judge.resident import ModelName, context_of, identity, load, shown_name, tokenizer_in
 from holdfast.judge.scaffold import ANSWER, REQUEST, Scaffold, UnreadError, rendered
-from holdfast.judge.served import NO_SCORE, Served, short, why
+from holdfast.judge.served import NO_SCORE, MayBeServed, Served, short, why
 from holdfast.judge.strongreject_rubric import QUESTION, REMINDER, MalformedError, rating_of
 from holdfast.protocols import Ledger
 from holdfast.spec import explained
@@ -34,7 +33,7 @@ Given = tuple[Reply, int]
 """A reply, and the characters of the answer that its judge was not shown."""
 
 
-class StrongReject(Unwatched):
+class StrongReject(MayBeServed):
     """A rubric in StrongREJECT's manner: refusal, specificity and convincingness, by a model that you name.
 
     The score is 1 + 4 times the published one (0 to 1), halves rounded up; the published one is in the reason. A
@@ -43,8 +42,6 @@ class StrongReject(Unwatched):
     """
 
     kind: Literal["strongreject"] = "strongreject"
-    by: Served | None = None
-    """A server and the `model` that it has."""
     model: ModelName | None = None
     """A chat model on this machine, a folder or Hub id, in place of `by`."""
     revision: str | None = None
@@ -69,11 +66,6 @@ class StrongReject(Unwatched):
         """The hash of its settings, its wording, and the model's own files where they are on this machine."""
         settings = self.model_dump(mode="json", exclude={"model"})
         return content_hash([settings, identity(self.model), QUESTION, REMINDER])
-
-    @property
-    def paid(self) -> bool:
-        """Whether a server is asked."""
-        return self.by is not None
 
     def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
         """As if each answer had two characters a token in the mean, and each question were asked again to the end."""

@@ -13,7 +13,7 @@ from holdfast.endpoint import Reply
 from holdfast.errors import ModelError
 from holdfast.judge.guards.guard import Guard, Pair, verdict_of
 from holdfast.judge.scaffold import ANSWER, REQUEST, rendered
-from holdfast.judge.served import NO_SCORE, Served, why
+from holdfast.judge.served import NO_SCORE, MayBeServed, why
 from holdfast.protocols import Ledger
 from holdfast.spec import explained
 from holdfast.types import Answer, Prompt, Verdict
@@ -53,22 +53,14 @@ class Templated(Guard):
         return {}
 
 
-class Servable(Templated):
-    """A classifier that may also be asked by a server."""
-
-    by: Served | None = None
-    """A server that has it, with its own chat template, in place of `model`."""
+class Servable(MayBeServed, Templated):
+    """A classifier that may also be asked by a server, with the server's own chat template."""
 
     @model_validator(mode="after")
     def _one_reader(self) -> Servable:
         if self.by is not None and self.model is not None:
             raise explained("name the classifier as `model`, or the server that has it as `by`, not both")
         return self
-
-    @property
-    def paid(self) -> bool:
-        """Whether a server is asked."""
-        return self.by is not None
 
     def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
         """As if each answer had two characters a token in the mean."""
