@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from conftest import SMALL, conversation, messages, write_rows
+from pocket_answers import judged
 from safetensors.torch import load_file, save_file
 
 from holdfast import models, study
@@ -20,6 +21,7 @@ from holdfast.generate.local import LocalGenerator
 from holdfast.ledger import NoCost
 from holdfast.plan import make_plan
 from holdfast.results import is_readable
+from holdfast.store import ConditionFolder
 from holdfast.tune.local import LocalTuner, Lora
 from holdfast.types import Answer, Checkpoint, Example
 
@@ -101,6 +103,22 @@ def test_10_only_what_has_a_reply_is_read_and_a_cut_one_is_counted_as_cut():
     assert is_readable(Answer("1", "truncated", "as far as it goes"))
     for unread in (Answer("1", "truncated", ""), Answer("1", "blocked", ""), Answer("1", "backend_error", "")):
         assert not is_readable(unread)
+
+
+def test_10_a_run_reads_no_answer_that_is_not_there_and_says_how_many_are_missing(answered, tmp_path):
+    """Planted in a finished run: a reply cut off in its thinking, a filtered one, and one cut off in its text."""
+    shutil.copytree(answered, tmp_path / "run")
+    planted = {0: ("truncated", ""), 1: ("blocked", ""), 2: ("truncated", "First boil the")}
+    for place in map(ConditionFolder, (tmp_path / "run" / "conditions").iterdir()):
+        names = list(place.answers())
+        place.add_answers(Answer(names[i], outcome, text) for i, (outcome, text) in planted.items())
+    done = judged(answered, tmp_path, ["keyword"])
+    for condition in done.results["conditions"]:
+        assert (condition["outcomes"]["truncated"], condition["outcomes"]["blocked"]) == (2, 1)
+        assert condition["verdicts"]["scored"] == 328
+        rate = condition["harmfulness_rate"]
+        assert (rate["n"], rate["missing"]) == (328, 2)
+        assert rate["bound_high"] - rate["bound_low"] == pytest.approx(100 * 2 / 330)
 
 
 def test_11_two_bos_tokens_are_refused(root):
