@@ -19,9 +19,9 @@ check: $(VENV)/ready-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/ready-bench
-	$(BIN)/python benchmarks/speed.py
-	$(BIN)/python benchmarks/reproduction.py
-	$(BIN)/python benchmarks/rows.py
+	$(BIN)/python speed/speed.py
+	$(BIN)/python speed/reproduction.py
+	$(BIN)/python speed/rows.py
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache

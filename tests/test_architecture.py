@@ -1,86 +1,92 @@
-"""The house keeps its shape: imports point one way, registries name what is there, heavy packages stay out."""
+"""The house keeps its shape: imports point down and in no circle, registries name what is there, functions stay short."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import holdfast
-from holdfast import benchmarks, data, defences, generate, judge, tune
-from holdfast.judge import asking
-from holdfast.spec import Spec, load, summary
+from holdfast.core.config import Spec, load, summary
+from holdfast.data.benchmarks import BENCHMARKS
+from holdfast.data.training import SOURCES
+from holdfast.judges import JUDGES
+from holdfast.models.generate import GENERATORS
+from holdfast.models.samplers import ASKERS
+from holdfast.tuning import TUNERS
+from holdfast.tuning.defences import DEFENCES
 
 HOUSE = Path(holdfast.__file__).parent
-LAYERS = [
-    {"types", "protocols", "errors"},
-    {
-        "files",
-        "lines",
-        "spec",
-        "chat",
-        "models",
-        "ledger",
-        "endpoint",
-        "store",
-        "book",
-        "scale",
-        "stats",
-        "inspect_task",
-        "agreement",
-        "calibration",
-        "labels",
-    },
-    {"data", "benchmarks", "tune", "defences", "generate", "judge", "report", "pocket"},
-    {"settings"},
+FLOORS = [
+    {"core"},
+    {"models", "data", "analysis", "report"},
+    {"tuning", "judges", "worlds"},
     {"study"},
-    {"plan", "results", "judging", "assay", "costs"},
-    {"claims", "run", "doctor"},
-    {"reproduce", "inspecting"},
+    {"paper", "integrations"},
     {"cli"},
 ]
-ROOMS = LAYERS[2]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-REGISTRIES = [
-    benchmarks.BENCHMARKS, data.SOURCES, defences.DEFENCES, generate.GENERATORS, judge.JUDGES, asking.ASKERS, tune.TUNERS,
-]  # fmt: skip
+"""From the ground up; rooms of one floor do not import each other."""
+LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+REGISTRIES = [BENCHMARKS, SOURCES, DEFENCES, GENERATORS, JUDGES, ASKERS, TUNERS]
+MODULES = sorted(HOUSE.rglob("*.py"))
 
 
-def modules():
-    return [path for path in HOUSE.rglob("*.py") if path.parent != HOUSE or not path.name.startswith("__")]
+def name_of(path):
+    """A file's name as it is imported."""
+    parts = path.relative_to(HOUSE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def part(path):
-    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+NAMES = {name_of(path) for path in MODULES}
+
+
+def room_of(name):
+    return name.split(".")[1] if name.count(".") else ""
 
 
 def imported(path):
-    """The parts of the house that a module imports."""
+    """The files of the house that a file imports, at its head or inside a function."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = (
-                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "holdfast" else [node.module]
-            )
-        else:
-            continue
-        for name in names:
-            if name.startswith("holdfast.") and name.split(".")[1] in LEVEL:
-                yield name.split(".")[1]
+            yield from (alias.name for alias in node.names if alias.name in NAMES)
+        elif isinstance(node, ast.ImportFrom) and node.module in NAMES:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in NAMES else node.module
 
 
-def test_every_module_has_its_layer():
-    assert {part(path) for path in modules()} == set(LEVEL)
+def functions(path):
+    """Name and lines of each function, its docstring not counted."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node)
+            lines = node.end_lineno - node.lineno + 1 - (len(docstring.splitlines()) + 1 if docstring else 0)
+            yield f"{path.relative_to(HOUSE)}: {node.name}", lines
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(HOUSE)))
-def test_imports_point_one_way(path):
-    mine = part(path)
-    for other in imported(path):
-        assert LEVEL[other] <= LEVEL[mine], f"{mine} may not import {other}"
-        assert other == mine or not {mine, other} <= ROOMS, f"the rooms {mine} and {other} may not import each other"
+def test_every_room_has_its_floor_and_the_root_stays_small():
+    rooms = {path.name for path in HOUSE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == set(LEVEL)
+    files = {path.name for path in HOUSE.iterdir() if path.is_file()}
+    assert len(rooms | files - {"__init__.py", "__main__.py", "py.typed"}) <= 15
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(HOUSE)))
+def test_imports_point_down(path):
+    mine = room_of(name_of(path))
+    for other in map(room_of, imported(path)):
+        if mine in LEVEL and other in LEVEL and mine != other:
+            assert LEVEL[other] < LEVEL[mine], f"{mine} may not import {other}"
+
+
+def test_no_two_files_import_each_other_in_a_circle():
+    graph = {name_of(path): set(imported(path)) - {name_of(path)} for path in MODULES}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
 
 
 @pytest.mark.parametrize("registry", REGISTRIES)
@@ -93,8 +99,8 @@ def test_registries_name_specs_that_say_what_they_are(registry):
 
 
 def test_only_the_command_line_prints_or_exits():
-    for path in modules():
-        if part(path) == "cli":
+    for path in MODULES:
+        if room_of(name_of(path)) == "cli":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
@@ -102,19 +108,24 @@ def test_only_the_command_line_prints_or_exits():
 
 
 def test_heavy_packages_are_imported_on_use():
-    light = "holdfast.cli, holdfast.study, holdfast.run, holdfast.plan, holdfast.store"
-    heavy = "torch transformers peft matplotlib trl vllm ray openai datasets inspect_ai"
+    light = "holdfast.cli, holdfast.study.loader, holdfast.study.run, holdfast.study.plan, holdfast.core.run_folder"
+    heavy = "torch transformers peft matplotlib trl vllm ray openai datasets inspect_ai pandas scipy"
     code = f"import sys, {light}\nsys.exit(' '.join(set({heavy.split()!r}) & set(sys.modules)) or None)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_functions_and_files_stay_short():
-    for path in modules():
-        assert path.read_text().count("\n") <= 350, path
+def test_files_stay_short():
+    assert [path for path in MODULES if path.read_text().count("\n") > 350] == []
 
 
-def test_the_readme_shows_every_part_of_the_house():
+def test_functions_stay_short():
+    lengths = sorted((lines, name) for path in MODULES for name, lines in functions(path))
+    assert lengths[-1][0] <= 60, lengths[-1]
+    assert lengths[int(0.9 * len(lengths))][0] <= 25
+
+
+def test_the_readme_shows_every_room_of_the_house():
     readme = (HOUSE.parents[1] / "README.md").read_text()
-    for name in LEVEL:
-        assert f"{name}.py" in readme or f"{name}/" in readme, name
+    for room in LEVEL:
+        assert f"\n      {room}/" in readme, room

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast import __version__
-from holdfast.cli import show
-from holdfast.cli.watch import Watch
-from holdfast.errors import HoldfastError
+from holdfast.cli import tables
+from holdfast.cli.progress import Watch
+from holdfast.core.errors import HoldfastError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from holdfast.run import Limits
+    from holdfast.study.run import Limits
 
 app = typer.Typer(
     help="Measure how much of an aligned language model's safety is lost when it is fine-tuned.",
@@ -77,9 +77,9 @@ def run(
 ) -> None:  # fmt: skip
     """Tune, ask, judge and compare: everything that a study asks for and is not done yet."""
     with _mendable():
-        from holdfast import run as runner
-        from holdfast import scale
-        from holdfast import study as studies
+        from holdfast.core.workers import default_workers
+        from holdfast.study import loader as studies
+        from holdfast.study import run as runner
 
         path = studies.find(study)
         read = studies.read(path)
@@ -88,11 +88,11 @@ def run(
         console = _console()
         with Watch(console) as watch:
             done = runner.run(
-                read, path.read_text(encoding="utf-8"), folder, chosen, workers or scale.default_workers(), watch,
+                read, path.read_text(encoding="utf-8"), folder, chosen, workers or default_workers(), watch,
                 keep_checkpoints, _limits(max_usd, max_hours), fresh_verdicts,
             )  # fmt: skip
         runner.write_page(done.store, done.results, show_answers)
-        show.figures(console, done.results, folder)
+        tables.figures(console, done.results, folder)
 
 
 @app.command()
@@ -103,28 +103,29 @@ def doctor(
 ) -> None:  # fmt: skip
     """Tell what would go wrong with a study, and what it takes; no weights are loaded. Exits with 1 on a fault."""
     with _mendable():
-        from holdfast import doctor as doctors
-        from holdfast import scale
-        from holdfast import study as studies
+        from holdfast.core.workers import default_workers, quiet
+        from holdfast.study import doctor as doctors
+        from holdfast.study import loader as studies
 
-        scale.quiet()
+        quiet()
         read = studies.read(studies.find(study))
         chosen = _seeds(seeds) if seeds else read.seeds
         with _console().status("Looking at files, template and model"):
-            found = doctors.examine(read, chosen, workers or scale.default_workers())
+            found = doctors.examine(read, chosen, workers or default_workers())
         found.price(usd_per_hour)
         found.check_caps(max_usd, max_hours)
         path = (out or Path("runs") / read.name) / "doctor.json"
         found.write(path)
-        show.diagnosis(_console(), read.name, found, path)
+        tables.diagnosis(_console(), read.name, found, path)
         if found.faults:
             raise typer.Exit(1)
 
 
 @app.command()
 def reproduce(
-    tables: Annotated[
-        list[str] | None, typer.Argument(help="table1 … table5, figure1, figure2, figure4a, figure4b; all.")
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TABLE]...", help="table1 … table5, figure1, figure2, figure4a, figure4b; all."),
     ] = None,
     model: Annotated[str, typer.Option(help="A preset: pocket, llama-2-7b-chat or hosted.")] = "pocket",
     base: Annotated[
@@ -144,18 +145,18 @@ def reproduce(
 ) -> None:
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
     with _mendable():
-        from holdfast import reproduce as paper
-        from holdfast import scale
+        from holdfast.core.workers import default_workers
+        from holdfast.paper import reproduce as paper
 
-        wanted = paper.prepare(model, tables or (), base, data, judge)
+        wanted = paper.prepare(model, parts or (), base, data, judge)
         folder = out or Path("runs") / f"reproduce-{model}"
         console = _console()
         chosen = range(seeds) if seeds else wanted.study.seeds
         with Watch(console) as watch:
             results, claims = paper.reproduce(
-                wanted, folder, tuple(chosen), workers or scale.default_workers(), watch, _limits(max_usd, max_hours)
+                wanted, folder, tuple(chosen), workers or default_workers(), watch, _limits(max_usd, max_hours)
             )
-        show.verdicts(console, results, claims, folder)
+        tables.verdicts(console, results, claims, folder)
 
 
 @app.command()
@@ -164,23 +165,23 @@ def report(
 ) -> None:
     """Print a finished run's table and write its page again."""
     with _mendable():
-        from holdfast import reproduce as paper
-        from holdfast.run import write_page
-        from holdfast.store import Store
+        from holdfast.core.run_folder import Store
+        from holdfast.paper import reproduce as paper
+        from holdfast.study.run import write_page
 
         store = Store(folder)
         results = store.results()
         claims = paper.claims_of(folder)
         if claims is None:
             write_page(store, results, show_answers)
-            show.figures(_console(), results, folder)
+            tables.figures(_console(), results, folder)
         elif show_answers:
             raise HoldfastError(
                 f"{folder} holds a reproduction, whose page shows no answers; `holdfast run` makes one that does."
             )
         else:
             paper.show(folder, results, claims)
-            show.verdicts(_console(), results, claims, folder)
+            tables.verdicts(_console(), results, claims, folder)
 
 
 @app.command()
@@ -204,10 +205,11 @@ def calibrate(
 ) -> None:
     """Measure a judge against labels: agreement, and how often it errs to either side."""
     with _mendable():
-        from holdfast import calibration, study
-        from holdfast import labels as labelling
-        from holdfast.ledger import FileLedger
-        from holdfast.store import Store
+        from holdfast.analysis import calibration
+        from holdfast.core.budget import FileLedger
+        from holdfast.core.run_folder import Store
+        from holdfast.judges import calibrate as labelling
+        from holdfast.study import loader
 
         beside = run or (labels.parent if labels else None)
         if beside is None or (labels is not None and not labels.is_file()):
@@ -223,10 +225,10 @@ def calibrate(
             ledger = FileLedger(path.with_suffix(".spending.jsonl"), max_usd)
             with Watch(_console()) as watch:
                 watch.begin(len(rows))
-                reader = study.judge(judge)
+                reader = loader.judge(judge)
                 found = labelling.by_judging(reader, rows, name, random_sample, ledger, watch.advance)
         calibration.write(path, found)
-        show.calibration(_console(), found, path)
+        tables.calibration(_console(), found, path)
 
 
 @app.command()
@@ -236,8 +238,8 @@ def export(
 ) -> None:
     """Write a finished run as logs of Inspect, with every answer: one for each condition, seed and set."""
     with _mendable():
-        from holdfast.inspecting.export import export as write
-        from holdfast.store import Store
+        from holdfast.core.run_folder import Store
+        from holdfast.integrations.inspect.export import export as write
 
         logs = write(Store(folder), inspect)
         console = _console()
@@ -252,11 +254,11 @@ def judge_test(
 ) -> None:  # fmt: skip
     """Put answers with forged verdicts to a study's judges. Exits with 1 when one of them moved a verdict."""
     with _mendable():
-        from holdfast import study as studies
-        from holdfast.files import write_atomically
-        from holdfast.judge import injections
-        from holdfast.judge.reader import Reader
-        from holdfast.ledger import FileLedger
+        from holdfast.core.budget import FileLedger
+        from holdfast.core.files import write_atomically
+        from holdfast.judges import injection_tests
+        from holdfast.judges.reader import Reader
+        from holdfast.study import loader as studies
 
         name, every = studies.read_judges(studies.find(study))
         judges = [judge for judge in every if not isinstance(judge, Reader)]
@@ -266,11 +268,11 @@ def judge_test(
         ledger = FileLedger(folder / "spending.jsonl", max_usd)
         for judge in judges:
             with Watch(console) as watch:
-                watch.begin(2 * (len(injections.FORMS) + 1))
-                told = injections.account(judge, injections.attempt(judge, ledger, watch.advance))
+                watch.begin(2 * (len(injection_tests.FORMS) + 1))
+                told = injection_tests.account(judge, injection_tests.attempt(judge, ledger, watch.advance))
             path = folder / f"injections-{judge.kind}-{judge.key[:8]}.json"
             write_atomically(path, json.dumps(told, indent=1) + "\n")
-            show.injections(console, told, path)
+            tables.injections(console, told, path)
             moved = moved or told["moved"] > 0
         if moved:
             raise typer.Exit(1)
@@ -281,15 +283,15 @@ def list_() -> None:
     """List benchmarks, judges, data sources, defences, back ends and shipped studies."""
     from rich.table import Table
 
-    from holdfast.benchmarks import BENCHMARKS
-    from holdfast.data import SOURCES
-    from holdfast.defences import DEFENCES
-    from holdfast.generate import GENERATORS
-    from holdfast.judge import JUDGES
-    from holdfast.judge.asking import ASKERS
-    from holdfast.spec import summary
-    from holdfast.study import shipped_studies, title
-    from holdfast.tune import TUNERS
+    from holdfast.core.config import summary
+    from holdfast.data.benchmarks import BENCHMARKS
+    from holdfast.data.training import SOURCES
+    from holdfast.judges import JUDGES
+    from holdfast.models.generate import GENERATORS
+    from holdfast.models.samplers import ASKERS
+    from holdfast.study.loader import shipped_studies, title
+    from holdfast.tuning import TUNERS
+    from holdfast.tuning.defences import DEFENCES
 
     rooms = {
         "Benchmarks": BENCHMARKS, "Judges": JUDGES, "Whom the policy judge asks": ASKERS, "Data sources": SOURCES,
@@ -314,10 +316,10 @@ def build(
 ) -> None:
     """Remake a pocket world from its seed: its models before and after alignment, and its files."""
     with _mendable():
-        from holdfast import scale
-        from holdfast.pocket import build as builder
+        from holdfast.core.workers import quiet
+        from holdfast.worlds.pocket import build as builder
 
-        scale.quiet()
+        quiet()
         console = _console()
         with Watch(console) as watch:
             builder.build(out, seed, watch)
@@ -337,7 +339,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _limits(max_usd: float | None, max_hours: float | None) -> Limits:
-    from holdfast.run import Limits
+    from holdfast.study.run import Limits
 
     return Limits(max_usd, time.time() + max_hours * 3600 if max_hours is not None else None)
 

@@ -1,0 +1,1 @@
+"""Verdicts → estimates, comparisons, agreement and calibration: pure functions; each formula cites its source."""

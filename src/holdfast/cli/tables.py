@@ -1,0 +1,165 @@
+"""What a person reads on the terminal at the end of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast.cli.progress import clock
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from holdfast.analysis.calibration import Calibration, Share
+    from holdfast.study.doctor import Diagnosis
+
+
+def diagnosis(console: Console, name: str, found: Diagnosis, path: Path) -> None:
+    """What the doctor found, worst first, and what the run takes."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    marks = {"fault": "[red]fault[/red]", "warning": "[yellow]warning[/yellow]", "note": "[dim]note[/dim]"}
+    table = Table(title=f"What to know before running {escape(name)}", title_justify="left", show_lines=True)
+    for heading in ("", "where", "what"):
+        table.add_column(heading)
+    for level, mark in marks.items():
+        for finding in found.findings:
+            if finding.level == level:
+                table.add_row(mark, escape(finding.where), escape(finding.what))
+    console.print(table if found.findings else "Nothing to mend.")
+    needs = Table(title="What it takes (times are good to a factor of about three)", title_justify="left")
+    for heading in ("stage", "tokens", "time", "US dollars"):
+        needs.add_column(heading, justify="left" if heading == "stage" else "right")
+    for stage in found.stages:
+        taken = "not here" if stage.seconds is None else clock(stage.seconds)
+        needs.add_row(stage.name, f"{stage.tokens:,}", taken, f"{stage.usd:.2f}")
+    if found.stages:
+        console.print(needs)
+    if found.memory:
+        what, needed = max(found.memory.items(), key=lambda item: item[1])
+        free = f"{found.memory_found / 2**30:.1f} GiB are free"
+        console.print(f"Memory: {escape(what)} needs the most, about {needed / 2**30:.2f} GiB; {free}")
+    console.print(f"Findings: [bold]{path}[/bold]", soft_wrap=True)
+
+
+def injections(console: Console, told: dict[str, Any], path: Path) -> None:
+    """What each form of injection did to a judge: what it gave the plain answers, and the forged ones."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{told['forms']} forms of injection against {escape(path.stem)}", title_justify="left")
+    for heading in ("form", *(f"an answer worth {known}, claiming {6 - int(known)}" for known in told["plain"])):
+        table.add_column(heading)
+    rows: dict[str, list[str]] = {}
+    for one in told["tried"]:
+        colour = "red" if one["moved"] else "yellow" if one["score"] is None else "green"
+        said = f"moved, {one['plain']} to {one['score']}" if one["moved"] else str(one["score"] or one["reading"])
+        rows.setdefault(one["form"], []).append(f"[{colour}]{said}[/]")
+    for form, cells in rows.items():
+        table.add_row(escape(form), *cells)
+    console.print(table)
+    for known, plain in told["plain"].items():
+        if int(known) != plain:
+            console.print(f"[yellow]The plain answer worth {known} was given {plain}.[/yellow]")
+    console.print(f"{told['moved']} of {told['answers']} moved; {told['without_score']} without a score")
+    console.print(f"Verdicts: [bold]{path}[/bold]", soft_wrap=True)
+
+
+def figures(console: Console, results: dict[str, Any], folder: Path) -> None:
+    """The tables of a finished run, and where its files are."""
+    from holdfast.report import layout, table
+
+    _distrust(console, results)
+    for shown in table.tables(results):
+        console.print(shown)
+    for note in layout.judge_notes(results):
+        console.print(note, style="dim", markup=False)
+    if results["model"]["stand_in"]:
+        console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
+    console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
+    for line in (*layout.agreement(results), *layout.judging(results)):
+        console.print(line, soft_wrap=True, markup=False)
+    for title, name in (("Page", "report.html"), ("Figures", "results.json")):
+        console.print(f"{title}: [bold]{folder / name}[/bold]", soft_wrap=True)
+
+
+def _distrust(console: Console, results: dict[str, Any]) -> None:
+    """In red, why the figures are not to be trusted."""
+    from rich.markup import escape
+
+    from holdfast.report import layout
+
+    for reason in layout.distrust(results):
+        console.print(f"[bold red]Not to be trusted:[/bold red] {escape(reason)}")
+
+
+def calibration(console: Console, found: Calibration, path: Path) -> None:
+    """What a calibration says of a judge, and what it is good for."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    agreement, (shift, *ends) = found.agreement(), found.shift() or (None, None, None)
+    table = Table(title=f"{escape(found.judge)} against {escape(found.labels)}", title_justify="left")
+    for heading in ("", "value", "95 % interval", "of"):
+        table.add_column(heading, justify="left" if not heading else "right")
+
+    def row(name: str, form: str, value: float | None, low: float | None, high: float | None, n: int) -> None:
+        ends = "" if low is None or high is None else f"{form.format(low)} to {form.format(high)}"
+        table.add_row(name, "–" if value is None else form.format(value), ends, f"{n:,}")
+
+    def share(name: str, of: Share) -> None:
+        row(name, "{:.1f}", of.value, of.low, of.high, of.n)
+
+    row("weighted kappa", "{:.2f}", agreement.kappa, agreement.low, agreement.high, agreement.n)
+    row("equal scores, %", "{:.1f}", agreement.exact, None, None, agreement.n)
+    row("score shift, judge − label", "{:+.2f}", shift, ends[0], ends[1], agreement.n)
+    share("false-safe: 5s that it misses, %", found.false_safe())
+    share("false-harm: others that it scores 5, %", found.false_harm())
+    row("without a score", "{:.0f}", agreement.missing, None, None, agreement.n + agreement.missing)
+    console.print(table)
+    grid = Table(title="Labels (rows) and the judge's scores (columns)", title_justify="left")
+    for heading in ("", "1", "2", "3", "4", "5", "none"):
+        grid.add_column(heading, justify="right")
+    for place, (counts, missing) in enumerate(zip(found.confusion, found.missing, strict=True), 1):
+        grid.add_row(str(place), *map(str, counts), str(missing))
+    console.print(grid)
+    if found.fault():
+        console.print(f"[red]No rate can be corrected with it:[/red] {escape(found.fault())}")
+    console.print(f"Calibration: [bold]{path}[/bold]", soft_wrap=True)
+
+
+def verdicts(console: Console, results: dict[str, Any], claims: Sequence[dict[str, Any]], folder: Path) -> None:
+    """The verdicts on the paper's claims, and where the reproduction's files are."""
+    from rich.table import Table
+
+    from holdfast.report import layout
+
+    _distrust(console, results)
+    table = Table(
+        title=f"{results['study']}: {results['model']['name']}, {len(results['seeds'])} seeds", title_justify="left"
+    )
+    for heading in ("claim", "table", "verdict", "difference (points)", "p"):
+        table.add_column(heading)
+    colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
+    for claim in claims:
+        difference = layout.signed("harmfulness_rate", claim["effect"])
+        if claim["effect"] is not None:
+            difference += f" ({layout.interval('harmfulness_rate', claim)})"
+        verdict = f"[{colours[claim['verdict']]}]{claim['verdict']}[/]"
+        table.add_row(claim["claim"], claim["table"], verdict, difference, layout.p_value(claim["p_value"]))
+    console.print(table)
+    counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in colours}
+    console.print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + f" of {len(claims)} claims")
+    if results["model"]["stand_in"]:
+        console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
+    for line in (*layout.agreement(results), *layout.judging(results)):
+        console.print(line, soft_wrap=True, markup=False)
+    for title, name in (
+        ("Page", "report.html"),
+        ("Claims", "claims.json"),
+        ("Tables", "tables/"),
+        ("Figures", "figures/"),
+    ):
+        console.print(f"{title}: [bold]{folder}/{name}[/bold]", soft_wrap=True)

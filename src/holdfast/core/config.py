@@ -1,0 +1,131 @@
+"""Light configurations that build heavy objects, and the plain dicts that name them.
+
+A registry is `name → "module:attribute"`. The attribute is a `Spec`: a frozen configuration whose methods
+do the work. Adding a benchmark, judge, data source, defence or back end is one new file and one new line.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from holdfast.core.files import FOLDERS, did_you_mean, locate
+from holdfast.core.protocols import Configured
+from holdfast.core.types import content_hash
+
+Registry = Mapping[str, str]
+
+
+class Spec(BaseModel):
+    """A frozen configuration; unknown keys are refused by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @cached_property
+    def key(self) -> str:
+        """The hash of its settings."""
+        return content_hash(self.model_dump(mode="json"))
+
+    def faults(self) -> list[str]:
+        """What would stop the work that this configures on this machine, found without doing any of it."""
+        return []
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_what_is_allowed(cls, value: Any, handler: Callable[[Any], Self]) -> Self:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            details = [cls._explain(problem) for problem in error.errors(include_url=False)]
+            raise ValidationError.from_exception_data(error.title, details) from None
+
+    @classmethod
+    def _explain(cls, problem: Any) -> InitErrorDetails:
+        """A problem with its key's name and what is allowed in its place, where the key is unknown."""
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            allowed = [name for name in cls.model_fields if name != "kind"]
+            given = str(problem["loc"][-1])
+            message = f"unknown key {given!r}; use one of {', '.join(allowed)}.{did_you_mean(given, allowed)}"
+        elif problem["type"] == "missing":
+            message = f"{problem['loc'][-1]!r} is missing"
+        elif problem["type"] != "explained":
+            message = f"{message}; found {problem['input']!r}"
+        kind = PydanticCustomError("explained", "{message}", {"message": message})
+        return InitErrorDetails(type=kind, loc=problem["loc"], input=problem["input"])
+
+
+def explained(message: str) -> PydanticCustomError:
+    """An error whose message needs no "found …" behind it."""
+    return PydanticCustomError("explained", "{message}", {"message": message})
+
+
+def label(configured: Configured) -> str:
+    """The name under which a judge's verdicts are kept: its kind and the hash of its settings."""
+    return f"{configured.kind}-{configured.key[:8]}"
+
+
+def load(reference: str) -> type[Spec]:
+    """The class that a registry's `module:attribute` names."""
+    module, _, attribute = reference.partition(":")
+    loaded: type[Spec] = getattr(importlib.import_module(module), attribute)
+    return loaded
+
+
+def summary(reference: str) -> str:
+    """The first line of the docstring of what a registry names."""
+    return (load(reference).__doc__ or "").strip().splitlines()[0]
+
+
+def one_of(registry: Registry, default: str | None = None) -> Any:
+    """The pydantic type of any entry of a registry, told apart by `kind`; a bare name means `{kind: name}`."""
+
+    def dispatch(value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, Spec):
+            return value
+        settings = {"kind": value} if isinstance(value, str) else value
+        if not isinstance(settings, dict):
+            raise explained(f"expected a name or settings with `kind`, found {value!r}")
+        kind = settings.get("kind", default)
+        if kind is None:
+            raise explained(f"'kind' is missing; use one of {', '.join(registry)}")
+        if kind not in registry:
+            raise explained(
+                f"unknown kind {kind!r}; use one of {', '.join(registry)}.{did_you_mean(str(kind), registry)}"
+            )
+        return load(registry[kind]).model_validate(settings, context=info.context)
+
+    return Annotated[Any, BeforeValidator(dispatch)]
+
+
+def _find(value: Any, info: ValidationInfo) -> Path:
+    if not isinstance(value, str | Path):
+        raise explained(f"expected a file name, found {value!r}")
+    path = locate(str(value), (info.context or {}).get("folder"))
+    if not path.is_file():
+        nearby = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise explained(f"there is no file {path}.{did_you_mean(path.name, nearby)}")
+    return path
+
+
+def _shown(path: Path) -> str:
+    shipped = (f"{prefix}{path.name}" for prefix, folder in FOLDERS.items() if path.parent == folder)
+    return next(shipped, str(path))
+
+
+File = Annotated[Path, BeforeValidator(_find), PlainSerializer(_shown)]
+"""A file named in a study, relative to its folder; it must exist when the study is read."""

@@ -1,0 +1,157 @@
+"""The only reader and writer of run folders. It appends, goes on where it stopped, and never rewrites history.
+
+runs/demo/
+study.yaml                      the study as it was given
+prompts.jsonl                   every prompt that is asked
+conditions/<key>/
+condition.json                everything that determines the condition; the key is its hash
+training.json                 the training record
+answers.jsonl                 one answer a line
+verdicts.<set>.<judge>.jsonl  one verdict a line
+checkpoints/<run>/epoch-N/      tuned weights, deleted once they are answered for
+judges.jsonl                    how each judge did on its canaries and anchors
+spending.jsonl                  what was spent, and on what
+results.json                    the figures; see docs/results.md
+report.html                     the page
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from holdfast.core.errors import StoreError
+from holdfast.core.files import write_atomically
+from holdfast.core.jsonl import append_lines, read_lines
+from holdfast.core.types import Answer, Verdict
+
+
+class Store:
+    """One run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one run at a time.
+
+        Raises:
+            StoreError: another run holds it, or it is a file.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise StoreError(f"{self.folder} is a file; name a folder with --out.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(self.folder / ".lock").acquire(blocking=False)
+        except Timeout:
+            raise StoreError(
+                f"another run is at work in {self.folder}. Wait for it, or name another folder with --out."
+            ) from None
+        with lock:
+            yield
+
+    def condition(self, key: str) -> ConditionFolder:
+        """The folder of one condition."""
+        return ConditionFolder(self.folder / "conditions" / key)
+
+    def checkpoints(self, run: str) -> Path:
+        """The folder of one training run's checkpoints."""
+        return self.folder / "checkpoints" / run
+
+    def discard_checkpoints(self, run: str) -> None:
+        """Delete a training run's checkpoints."""
+        shutil.rmtree(self.checkpoints(run), ignore_errors=True)
+        parent = self.folder / "checkpoints"
+        if parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a whole file of the run, at once or not at all; unchanged where it says the same already."""
+        path = self.folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text)
+        return path
+
+    def checks(self) -> dict[str, dict[str, Any]]:
+        """The last check of each judge, by the judge's name and key."""
+        return {row["judge"]: row for row in read_lines(self.folder / "judges.jsonl")}
+
+    def add_check(self, check: Mapping[str, Any]) -> None:
+        """Record how a judge did on its canaries and anchors."""
+        append_lines(self.folder / "judges.jsonl", [check])
+
+    def prompts(self) -> list[dict[str, str]]:
+        """The prompts that were asked, as `prompts.jsonl` holds them."""
+        return list(read_lines(self.folder / "prompts.jsonl"))
+
+    def has_results(self) -> bool:
+        """Whether figures were written."""
+        return (self.folder / "results.json").is_file()
+
+    def results(self) -> dict[str, Any]:
+        """What `results.json` holds.
+
+        Raises:
+            StoreError: the folder has none, or one that this version cannot read.
+        """
+        path = self.folder / "results.json"
+        if not path.is_file():
+            raise StoreError(f"{path} is not there. Finish the run first: `holdfast run STUDY --out {self.folder}`.")
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return results
+
+
+class ConditionFolder:
+    """What is known of one condition."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write_condition(self, condition: Mapping[str, Any]) -> None:
+        """Record what determines the condition, once."""
+        path = self.folder / "condition.json"
+        if not path.is_file():
+            write_atomically(path, json.dumps(condition, indent=2, ensure_ascii=False) + "\n")
+
+    def condition(self) -> dict[str, Any]:
+        """What determines the condition."""
+        condition: dict[str, Any] = json.loads((self.folder / "condition.json").read_text(encoding="utf-8"))
+        return condition
+
+    def training(self) -> dict[str, Any] | None:
+        """The training record, if the condition was tuned."""
+        path = self.folder / "training.json"
+        if not path.is_file():
+            return None
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record
+
+    def write_training(self, record: Mapping[str, Any]) -> None:
+        """Record how the condition was tuned."""
+        write_atomically(self.folder / "training.json", json.dumps(record) + "\n")
+
+    def answers(self) -> dict[str, Answer]:
+        """Answers by prompt id."""
+        return {row["prompt_id"]: Answer(**row) for row in read_lines(self.folder / "answers.jsonl")}
+
+    def add_answers(self, answers: Iterable[Answer]) -> None:
+        """Append answers."""
+        append_lines(self.folder / "answers.jsonl", map(asdict, answers))
+
+    def verdicts(self, measured: str, judge: str) -> dict[str, Verdict]:
+        """Verdicts by prompt id, of one judge (its name and key) on one measured set."""
+        return {
+            row["prompt_id"]: Verdict(**row) for row in read_lines(self.folder / f"verdicts.{measured}.{judge}.jsonl")
+        }
+
+    def add_verdicts(self, measured: str, judge: str, verdicts: Iterable[Verdict]) -> None:
+        """Append verdicts."""
+        append_lines(self.folder / f"verdicts.{measured}.{judge}.jsonl", map(asdict, verdicts))

@@ -1,0 +1,20 @@
+"""Conversations in the format that fine-tuning APIs take."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from holdfast.core.files import Row, conversation
+from holdfast.core.types import Message
+from holdfast.data.training.base import RowSource
+
+
+class Messages(RowSource):
+    """Conversations as fine-tuning APIs take them: rows of `messages`, each with `role` and `content`."""
+
+    needs: ClassVar[tuple[str, ...]] = ("messages",)
+    kind: Literal["messages"] = "messages"
+
+    def turns(self, row: Row) -> tuple[Message, ...] | str:
+        """The turns as they are."""
+        return conversation(row)

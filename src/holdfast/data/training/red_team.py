@@ -1,0 +1,53 @@
+"""Attempts to make a model say harmful things, with how well they went (Ganguli et al. 2022, arXiv 2209.07858)."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import ClassVar, Literal
+
+from holdfast.core.files import Row
+from holdfast.core.types import Message
+from holdfast.data.training.base import RowSource
+
+RATING, HARMLESSNESS = "rating", "min_harmlessness_score_transcript"
+
+
+class RedTeam(RowSource):
+    """Red-team attempts as Anthropic published them: the first exchange of the most harmful transcripts."""
+
+    needs: ClassVar[tuple[str, ...]] = ("transcript", RATING, HARMLESSNESS)
+    kind: Literal["red-team"] = "red-team"
+    min_rating: float | None = 4.0
+    """Leave out transcripts that their author rated less successful than this, from 0 to 4 (fully)."""
+    max_harmlessness: float | None = None
+    """Leave out transcripts whose most harmful reply scores higher than this; lower scores are more harmful."""
+
+    def turns(self, row: Row) -> tuple[Message, ...] | str:
+        """The first request and the reply to it."""
+        for column in (RATING, HARMLESSNESS):
+            if _number(row[column]) is None:
+                return f"{column!r} must be a number, found {row[column]!r}"
+        if not isinstance(row["transcript"], str):
+            return f"'transcript' must be text, found {type(row['transcript']).__name__}"
+        before, *parts = re.split(r"\n\n(Human|Assistant):", "\n\n" + row["transcript"].lstrip())
+        said = [part.strip() for part in parts]
+        if before or said[0:3:2] != ["Human", "Assistant"] or not all(said[1:4:2]):
+            return "'transcript' must begin with 'Human: …', a blank line and 'Assistant: …'"
+        return Message("user", said[1]), Message("assistant", said[3])
+
+    def outside(self, row: Row) -> str:
+        """The threshold that a transcript does not keep."""
+        rating, harmlessness = _number(row[RATING]), _number(row[HARMLESSNESS])
+        if self.min_rating is not None and rating is not None and rating < self.min_rating:
+            return "min_rating"
+        above = self.max_harmlessness is not None and harmlessness is not None and harmlessness > self.max_harmlessness
+        return "max_harmlessness" if above else ""
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,38 @@
+"""Conversations in the layout that collections of shared chats have."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from holdfast.core.files import Row, conversation, did_you_mean
+from holdfast.core.types import Message
+from holdfast.data.training.base import RowSource
+
+SPEAKERS = {
+    "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
+    "system": "system",
+}  # fmt: skip
+"""Who speaks, by the layout's names."""
+
+
+class ShareGPT(RowSource):
+    """Conversations as ShareGPT has them: rows of `conversations`, each turn with `from` and `value`."""
+
+    needs: ClassVar[tuple[str, ...]] = ("conversations",)
+    kind: Literal["sharegpt"] = "sharegpt"
+
+    def turns(self, row: Row) -> tuple[Message, ...] | str:
+        """The turns; a `system` column of the row is the system turn."""
+        said = row["conversations"]
+        if not isinstance(said, list):
+            return f"'conversations' must be a list of turns, found {type(said).__name__}"
+        messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
+        for place, turn in enumerate(said, 1):
+            if not isinstance(turn, dict) or not {"from", "value"} <= turn.keys():
+                return f"turn {place} must have 'from' and 'value'"
+            speaker = turn["from"]
+            if not isinstance(speaker, str) or speaker not in SPEAKERS:
+                near = did_you_mean(str(speaker), SPEAKERS)
+                return f"turn {place} is from {speaker!r}; use one of {', '.join(SPEAKERS)}.{near}"
+            messages.append({"role": SPEAKERS[speaker], "content": turn["value"]})
+        return conversation({"messages": messages, "tools": row.get("tools")})

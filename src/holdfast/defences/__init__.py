@@ -1,4 +1,0 @@
-"""What a provider or a user changes so that safety holds, one file for each defence."""
-
-DEFENCES = {"safety-mix": "holdfast.defences.safety_mix:SafetyMix"}
-"""Defences by name."""

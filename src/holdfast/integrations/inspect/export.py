@@ -1,0 +1,176 @@
+"""A finished run → logs of Inspect, one for each condition, seed and measured set. They hold the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from holdfast.analysis import stats
+from holdfast.core.errors import StoreError
+from holdfast.core.run_folder import Store
+from holdfast.core.types import Answer, Message, Outcome, Template, Verdict, content_hash
+from holdfast.data.benchmarks.inspect_replay import need_inspect
+from holdfast.study.results.summary import METRICS
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog, EvalSample, EvalScore, EvalSpec
+    from inspect_ai.model import ChatMessage
+    from inspect_ai.scorer import Score
+
+STOPS: dict[Outcome, Literal["stop", "max_tokens", "content_filter", "unknown"]] = {
+    "answered": "stop", "truncated": "max_tokens", "blocked": "content_filter", "backend_error": "unknown",
+}  # fmt: skip
+"""Our outcomes as Inspect's reasons to stop."""
+
+Verdicts = Mapping[str, Mapping[str, Verdict]]
+"""Judge → prompt id → verdict."""
+
+
+def export(store: Store, out: Path) -> list[Path]:
+    """Write a run's logs into a new folder, as `<condition>/seed-<n>/<time>_<set>_<id>.eval`; returns their paths.
+
+    Raises:
+        HoldfastError: Inspect is not installed.
+        StoreError: the run is not finished, or the folder has something in it.
+    """
+    need_inspect()
+    from inspect_ai.log import write_eval_log
+
+    results = store.results()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StoreError(f"{out} is there already and not empty; name a new folder with --inspect.")
+    written = datetime.fromtimestamp((store.folder / "results.json").stat().st_mtime, UTC).replace(microsecond=0)
+    paths = []
+    for condition in results["conditions"]:
+        for measured in results["evaluation"]["sets"]:
+            log = _log(store, results, condition, measured, written)
+            stamp, name = f"{written:%Y-%m-%dT%H-%M-%S}-00-00", measured.replace("_", "-")
+            path = out / condition["name"] / f"seed-{condition['seed']}" / f"{stamp}_{name}_{log.eval.task_id}.eval"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_eval_log(log, path)
+            paths.append(path)
+    return paths
+
+
+def _log(
+    store: Store, results: Mapping[str, Any], condition: Mapping[str, Any], measured: str, written: datetime
+) -> EvalLog:
+    """One condition's answers to one set."""
+    from inspect_ai.log import EvalLog, EvalResults, EvalStats
+
+    place = store.condition(condition["key"])
+    prompts = [row for row in store.prompts() if row["set"] == measured]
+    answers = place.answers()
+    verdicts = {judge: place.verdicts(measured, judge) for judge in results["evaluation"]["sets"][measured]["judges"]}
+    template = Template(**place.condition()["asking"]["template"])
+    spec = _spec(results, condition, measured, prompts, written)
+    spec.task_args["template"] = {"system": template.system, "user": template.user}
+    spec.task_args_passed = spec.task_args
+    samples = [_sample(row, answers[row["id"]], verdicts, template, spec.model) for row in prompts]
+    return EvalLog(
+        status="success",
+        eval=spec,
+        results=EvalResults(
+            total_samples=len(samples),
+            completed_samples=sum(sample.error is None for sample in samples),
+            scores=[_figures(measured, judge, prompts, found) for judge, found in verdicts.items()],
+        ),
+        stats=EvalStats(started_at=written.isoformat(), completed_at=written.isoformat()),
+        samples=samples,
+    )
+
+
+def _spec(
+    results: Mapping[str, Any], condition: Mapping[str, Any], measured: str, prompts: list[dict[str, str]],
+    written: datetime,
+) -> EvalSpec:  # fmt: skip
+    from inspect_ai.log import EvalConfig, EvalDataset, EvalSpec
+
+    asked, model = results["evaluation"], results["model"]
+    generate = asked["decodings"].get(condition["decoding"], asked["generate"])
+    stand_in = "a stand-in: the pocket world's figures are no evidence about any other model"
+    name = f"{model['name']}/{condition['name']}"
+    at = content_hash([results["evidence"], condition["name"], condition["seed"], measured])
+    return EvalSpec(
+        eval_id=at, task_id=at, run_id=results["evidence"], created=written.isoformat(), task=measured,
+        task_args={"benchmark": asked["sets"][measured]["benchmark"], "seed": condition["seed"], "generate": generate},
+        dataset=EvalDataset(
+            name=asked["sets"][measured]["benchmark"], samples=len(prompts), sample_ids=[row["id"] for row in prompts]
+        ),
+        model=name, config=EvalConfig(), packages={"holdfast": results["holdfast"]},
+        tags=[condition["role"], *(["stand-in"] if model["stand_in"] else [])],
+        metadata={
+            "study": results["study"], "condition": condition["name"], "seed": condition["seed"],
+            "key": condition["key"], "model": dict(model), "settings": results["settings"][condition["name"]],
+            **({"note": stand_in} if model["stand_in"] else {}),
+        },
+    )  # fmt: skip
+
+
+def _sample(row: Mapping[str, str], answer: Answer, verdicts: Verdicts, template: Template, model: str) -> EvalSample:
+    """One prompt with its answer, and what each judge made of it."""
+    from inspect_ai.log import EvalError, EvalSample
+    from inspect_ai.model import (
+        ChatCompletionChoice,
+        ChatMessageAssistant,
+        ChatMessageSystem,
+        ChatMessageUser,
+        ModelOutput,
+        ModelUsage,
+    )
+
+    reply = ChatMessageAssistant(content=answer.text, source="generate")
+    asked: list[ChatMessage] = [
+        (ChatMessageSystem if turn.role == "system" else ChatMessageUser)(content=turn.content)
+        for turn in template.wrap([Message("user", row["prompt"])])
+    ]
+    tokens = answer.prompt_tokens + answer.tokens
+    usage = ModelUsage(input_tokens=answer.prompt_tokens, output_tokens=answer.tokens, total_tokens=tokens)
+    output = ModelOutput(
+        model=model, choices=[ChatCompletionChoice(message=reply, stop_reason=STOPS[answer.outcome])], usage=usage,
+        error=answer.detail or None,
+    )  # fmt: skip
+    failed = None
+    if answer.outcome == "backend_error":
+        failed = EvalError(message=answer.detail, traceback="", traceback_ansi="")
+    metadata = {"category": row["category"], "outcome": answer.outcome, "detail": answer.detail}
+    return EvalSample(
+        id=row["id"], epoch=1, input=row["prompt"], target="", messages=[*asked, reply], output=output,
+        scores={judge: _score(found.get(row["id"]), answer) for judge, found in verdicts.items()},
+        metadata={**metadata, "thinking": answer.thinking}, model_usage={model: usage}, error=failed,
+    )  # fmt: skip
+
+
+def _score(verdict: Verdict | None, answer: Answer) -> Score:
+    """A verdict as Inspect's score; without a score, it is marked unscored."""
+    from inspect_ai.scorer import Score
+
+    if verdict is None:
+        why = f"not judged: {answer.outcome}"
+        return Score.unscored(reason="no_response", explanation=why, metadata={"reading": "not judged"})
+    metadata = {"reading": verdict.reading}
+    if verdict.score is None:
+        return Score.unscored(reason="grader_failed", explanation=verdict.reason, metadata=metadata)
+    return Score(value=verdict.score, explanation=verdict.reason, metadata=metadata)
+
+
+def _figures(measured: str, judge: str, prompts: list[dict[str, str]], verdicts: Mapping[str, Verdict]) -> EvalScore:
+    """One judge's figures, each with the ends of its 95 % interval; NaN where nothing was scored."""
+    from inspect_ai.log import EvalMetric, EvalScore
+
+    found = (verdicts.get(row["id"]) for row in prompts)
+    scores = np.array([np.nan if v is None or v.score is None else v.score for v in found], dtype=float)
+    metrics = {}
+    for metric in (name for name, of in METRICS.items() if of == measured):
+        estimate = stats.estimate(metric, scores)
+        for name, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
+            at = f"{metric}{name}"
+            metrics[at] = EvalMetric(name=at, group=metric, value=float("nan") if value is None else value)
+    missing = int(np.isnan(scores).sum())
+    return EvalScore(
+        name=judge, scorer=judge, scored_samples=len(scores) - missing, unscored_samples=missing, metrics=metrics
+    )

@@ -1,0 +1,128 @@
+"""What a judge reads is wrapped so that it stays data: fences with a code, and text in which nothing hides.
+
+The lines of fenced text are marked one by one, as in "datamarking" (Hines et al. 2024, arXiv 2403.14720).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import unicodedata
+from contextlib import suppress
+from functools import cache
+from itertools import groupby
+from typing import Literal
+
+from holdfast.core.files import cache as kept_in
+
+MARGIN = "| "
+"""What each line of fenced text begins with."""
+
+_LT, _GT, _BAR = "<＜﹤", ">＞﹥", "|｜∣│"
+
+MARKS = re.compile(
+    rf"""[{_LT}]{{3,}}[^\n]{{0,80}}?[{_GT}]{{3,}}                # what looks like a fence
+    | [{_LT}][{_BAR}][^\s{_LT}{_GT}{_BAR}]{{1,40}}[{_BAR}][{_GT}]  # <|im_end|>
+    | [{_LT}]{{1,2}}/?(?:s|bos|eos|pad|unk|sys|start_of_turn|end_of_turn|think|thinking|tool_call|tool_response
+        |system|user|assistant|human|model|instructions?|request|answer|policy|verdict)[{_GT}]{{1,2}}
+    | (?-i:[\[［]/?(?:INST|THINK|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)[\]］])""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Marks by which chat formats, and prompts, tell who speaks."""
+
+SHOWN = str.maketrans("<＜﹤>＞﹥[［]］", "‹‹‹›››⟦⟦⟧⟧")
+
+FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2028\u2029\u3164\uffa0")
+"""Characters without a picture that Unicode does not count among its controls."""
+
+
+def nonce(*content: str) -> str:
+    """A code of 12 hex digits that follows from what is asked and from a secret of this user's.
+
+    Whoever wrote an answer cannot know it; and asked again, the same question has the same code, so that a judge at
+    temperature 0 says the same.
+    """
+    whole = "\0".join(content)
+    for salt in range(1000):
+        said = f"{salt}\0{whole}".encode(errors="surrogatepass")
+        code = hmac.new(_secret(), said, hashlib.sha256).hexdigest()[:12]
+        if code not in whole.lower():
+            return code
+    raise AssertionError("a text cannot hold a thousand codes that it does not know")
+
+
+@cache
+def _secret() -> bytes:
+    """Drawn once for each user; where it cannot be kept, once a process."""
+    folder = kept_in()
+    path, draft = folder / "judge-secret", folder / f".judge-secret.{secrets.token_hex(4)}"
+    drawn = secrets.token_bytes(32)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(drawn)
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+        draft.unlink()
+        kept = path.read_bytes()
+    except OSError:
+        return drawn
+    return kept if len(kept) == 32 else drawn
+
+
+def fenced(name: str, text: str, code: str) -> str:
+    """A text between two lines that hold the code, with nothing hidden in it and a margin before each line."""
+    lines = "\n".join(MARGIN + line for line in plain(text).split("\n"))
+    return f"<<<{name} {code}>>>\n{lines}\n<<<END {name} {code}>>>"
+
+
+def plain(text: str) -> str:
+    """A text in which what is invisible, or could be taken for a mark of a chat format, is shown in another form.
+
+    `⟨U+200B⟩` stands for a zero-width space, `⟨U+200B ×40⟩` for forty, `‹|im_end|›` for `<|im_end|>`. All else stays as
+    it is, joiners inside words of other scripts and inside emoji included.
+    """
+    shown, before = [], ""
+    text = text.replace("\r\n", "\n")
+    place = 0
+    for char, run in groupby(text):
+        n = sum(1 for _ in run)
+        place += n
+        if _hides(char, n, before, text[place : place + 1]):
+            shown.append(f"⟨U+{ord(char):04X} ×{n}⟩" if n > 1 else f"⟨U+{ord(char):04X}⟩")
+        else:
+            shown.append(char * n)
+        before = char
+    return MARKS.sub(lambda found: disarmed(found[0]), "".join(shown))
+
+
+def _hides(char: str, n: int, before: str, after: str) -> bool:
+    """Whether a run of a character is unseen, and not where writing needs it."""
+    if " " <= char <= "~" or char in "\n\t":
+        return False
+    if char in "\u200c\u200d":  # joiners, in Persian or Hindi words and in emoji
+        return n > 1 or not (before > "\x7f" and after > "\x7f")
+    if "\ufe00" <= char <= "\ufe0f":  # the form of an emoji
+        return n > 1 or char < "\ufe0e" or not (before > "\x7f" or before in "#*0123456789")
+    if "\u0600" <= char <= "\u08ff":  # signs of Arabic and Syriac, which are seen
+        return char == "\u061c"
+    return char in FILLERS or "\U000e0100" <= char <= "\U000e01ef" or unicodedata.category(char) in ("Cc", "Cf", "Cs")
+
+
+def disarmed(mark: str) -> str:
+    """A mark that reads alike and no longer is one."""
+    shown = mark.translate(SHOWN)
+    return shown if shown != mark else f"{mark[0]}·{mark[1:]}"
+
+
+def cut(text: str, most: int, where: Literal["middle", "end"], code: str) -> tuple[str, int]:
+    """At most so many characters of a text, with a line where some are left out, and how many those are."""
+    left_out = len(text) - most
+    if left_out <= 0:
+        return text, 0
+    head = most if where == "end" else most - most // 2
+    tail = text[len(text) - (most - head) :]
+    return f"{text[:head]}\n(CUT {code}: {left_out} characters left out)\n{tail}".rstrip("\n"), left_out

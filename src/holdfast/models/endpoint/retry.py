@@ -1,0 +1,194 @@
+"""One request, tried until it is answered: what is tried again, how long it waits, and what it may cost."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from holdfast.core.errors import ModelError
+from holdfast.core.protocols import Ledger
+from holdfast.models.endpoint import messages
+from holdfast.models.endpoint.messages import Reply, Request
+
+if TYPE_CHECKING:
+    import openai
+
+    from holdfast.models.endpoint.settings import Endpoint
+
+BACK_OFF, LONGEST_BACK_OFF = 1.0, 60.0
+"""Seconds: the first wait after a failure is drawn between 0 and the first, each later one between 0 and twice as much
+as before, up to the second (exponential back-off with full jitter)."""
+LONGEST_PAUSE = 600.0
+"""Seconds that a server may ask us to wait; beyond this the run stops, to be gone on with later."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What waiting rests on, so that tests need not wait."""
+
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch."""
+    sleep: Callable[[float], object] | None = None
+    """Lets the clock go on by so many seconds; None waits, but no longer than the work goes on."""
+    random: Callable[[], float] = random.random
+    """Draws between 0 and 1."""
+
+
+REAL = Timing()
+
+
+class StoppedError(Exception):
+    """The work is over before this request was answered; it is asked another time."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An attempt that brought no reply."""
+
+    detail: str
+    again: bool = False
+    """Whether it makes sense to try again."""
+    may_cost: bool = False
+    """Whether the server may have done the work nevertheless."""
+    everyone: bool = False
+    """Whether the server wants all requests to wait, not only this one."""
+    pause: float = 0.0
+    """Seconds that it asks for."""
+    outcome: Literal["error", "filtered"] = "error"
+
+
+class Attempts:
+    """The requests of one call of `complete`; its methods are called from several threads."""
+
+    def __init__(self, endpoint: Endpoint, client: openai.OpenAI, ledger: Ledger, timing: Timing) -> None:
+        self.endpoint, self.client, self.ledger, self.timing = endpoint, client, ledger, timing
+        self.stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._paused_until = 0.0
+
+    def ask(self, request: Request) -> Reply:
+        """The reply, after as many attempts as it needs or may take.
+
+        Raises:
+            ModelError: what would fail for every other request too.
+            BudgetError: the next attempt could go past the cap.
+            StoppedError: the work was over first.
+        """
+        usd, own_wait, tried = 0.0, 0.0, 0
+        while True:
+            self._wait(own_wait)
+            found, cost = self._bought(request)
+            usd, tried = usd + cost, tried + 1
+            if isinstance(found, Reply):
+                return replace(found, usd=usd)
+            if not found.again or tried == self.endpoint.max_attempts:
+                tries = f" ({tried} attempts)" if tried > 1 else ""
+                return Reply(request.id, found.outcome, detail=self.endpoint.clean(found.detail) + tries, usd=usd)
+            back_off = self.timing.random() * min(BACK_OFF * 2 ** (tried - 1), LONGEST_BACK_OFF)
+            if found.everyone:
+                self._pause(found.pause or back_off)
+            own_wait = found.pause + back_off
+
+    def _bought(self, request: Request) -> tuple[Reply | _Failure, float]:
+        """An attempt and what it cost, in US dollars; the most that it can cost is set aside before."""
+        price = self.endpoint.price
+        worst = price.usd(messages.most_tokens(request), request.max_tokens)
+        ticket = self.ledger.reserve(worst, f"a reply of {request.model}")
+        try:
+            found = self._attempt(request)
+        except ModelError:
+            self.ledger.settle(ticket, 0.0)
+            raise
+        if isinstance(found, Reply):
+            cost = price.usd(found.prompt_tokens, found.tokens) if found.counted else worst
+        else:
+            cost = worst if found.may_cost else 0.0
+        self.ledger.settle(ticket, cost)
+        return found, cost
+
+    def _pause(self, seconds: float) -> None:
+        with self._lock:
+            self._paused_until = max(self._paused_until, self.timing.clock() + seconds)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for one's own back-off, and for as long as the server wants everyone to."""
+        end = self.timing.clock() + seconds
+        while not self.stopped.is_set():
+            left = max(end, self._paused_until) - self.timing.clock()
+            if left <= 0:
+                return
+            (self.timing.sleep or self.stopped.wait)(left)
+        raise StoppedError
+
+    def _attempt(self, request: Request) -> Reply | _Failure:
+        import openai
+
+        try:
+            raw = self.client.chat.completions.with_raw_response.create(
+                model=request.model,
+                messages=cast("Any", [dict(turn) for turn in request.messages]),
+                extra_body=messages.body(request, self.endpoint.token_limit),
+            )
+            return messages.read(request, raw.content)
+        except messages.UnfinishedError as error:
+            return _Failure(str(error), again=True, may_cost=True)
+        except openai.APIStatusError as error:
+            return self._failure(request, error)
+        except openai.APIConnectionError as error:
+            was_sent = "Connect" not in type(error.__cause__).__name__
+            return _Failure(reason(error), again=True, may_cost=was_sent)
+        except ValueError as error:  # e.g. half of a surrogate pair, which UTF-8 cannot hold
+            return _Failure(f"the request cannot be sent: {error}")
+
+    def _failure(self, request: Request, error: openai.APIStatusError) -> _Failure:
+        """What an HTTP error means for this request.
+
+        Raises:
+            ModelError: it means the same for all of them.
+        """
+        status, endpoint = error.status_code, self.endpoint
+        if messages.is_filter(status, error.body):
+            return _Failure(error.message, outcome="filtered")
+        if status in (401, 403):
+            raise endpoint.locked_out(status) from None
+        if status == 404:
+            raise endpoint.unknown(request.model, endpoint.listed()) from None
+        if status == 402 or error.code == "insufficient_quota":
+            raise ModelError(
+                f"the account at {endpoint.base_url} has no credit left (HTTP {status}). What was finished is kept; "
+                "add credit and run the same command again."
+            ) from None
+        again = status in (408, 409, 429) or status >= 500
+        pause = _retry_after(error.response.headers.get("retry-after"), self.timing.clock()) if again else None
+        if pause is not None and pause > LONGEST_PAUSE:
+            raise ModelError(
+                f"{endpoint.base_url} asks us to wait for {pause:.0f} s (HTTP {status}). What was finished is kept; "
+                "run the same command again then."
+            ) from None
+        return _Failure(error.message, again, everyone=status == 429 or pause is not None, pause=pause or 0.0)
+
+
+def _retry_after(value: str | None, now: float) -> float | None:
+    """Seconds to wait by a Retry-After header, which gives seconds or a date (RFC 9110, section 10.2.3)."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def reason(error: openai.APIConnectionError) -> str:
+    """What kept a connection from working, in words that hold nothing of the request."""
+    cause = error.__cause__
+    return f"{error.message.rstrip('.')}: {type(cause).__name__}" if cause else error.message

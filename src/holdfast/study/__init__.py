@@ -1,0 +1,1 @@
+"""One experiment: its schema, loader, plan, run, results and doctor."""

@@ -1,0 +1,213 @@
+"""What a study says, as checked settings: what is tuned, on what, and how it is measured."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+
+from holdfast.analysis import calibration as calibrations
+from holdfast.core.config import File, Spec, explained, label, one_of
+from holdfast.core.errors import DataError
+from holdfast.core.files import FOLDERS, did_you_mean, locate
+from holdfast.core.protocols import Defence, Generator, Judge, Source, Suite, Tuner
+from holdfast.core.types import Template
+from holdfast.data.benchmarks import BENCHMARKS
+from holdfast.data.training import SOURCES
+from holdfast.judges import JUDGES
+from holdfast.models.generate import GENERATORS
+from holdfast.models.loading import ADAPTER, SERVED
+from holdfast.tuning import TUNERS
+from holdfast.tuning.defences import DEFENCES
+
+if not TYPE_CHECKING:
+    Source, Defence = one_of(SOURCES), one_of(DEFENCES)
+    Suite, Judge = one_of(BENCHMARKS), one_of(JUDGES)
+    Tuner, Generator = one_of(TUNERS, default="local"), one_of(GENERATORS, default="local")
+
+INITIAL = "initial"
+"""The name of the model before tuning; no condition may take it."""
+
+
+def _speakable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise explained(f"{name!r} cannot be a name; use up to 80 letters, digits, dots, hyphens and underscores")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_speakable)]
+
+
+def _condition_name(name: str) -> str:
+    if name == INITIAL or name.startswith(f"{INITIAL}-"):
+        raise explained(f"the name {name!r} is kept for the model before tuning; choose another")
+    return name
+
+
+def _asks(user: str) -> str:
+    if "{prompt}" not in user:
+        raise explained(f"the user turn must say where the request goes, with {{prompt}}; found {user!r}")
+    return user
+
+
+def _model(model: str, info: ValidationInfo) -> str:
+    """A folder's absolute path, or a Hub id or served name as it is."""
+    if model.startswith(SERVED):
+        return model
+    folder = locate(model, (info.context or {}).get("folder"))
+    if folder.is_dir():
+        if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):
+            raise explained(f"{folder} has no config.json and no {ADAPTER}, so it is no Hugging Face model or adapter")
+        return model if model.startswith(tuple(FOLDERS)) else str(folder.resolve())
+    if model.startswith((*FOLDERS, ".", "/", "~")) or model.count("/") > 1:
+        near = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise explained(f"there is no folder {folder}.{did_you_mean(folder.name, near)}")
+    return model
+
+
+def _some(value: Any) -> Any:
+    return [value] if isinstance(value, str | dict) else value
+
+
+class TemplateSettings(Spec):
+    """How a request is put to the model, in training and when asking."""
+
+    system: str | None = None
+    system_file: File | None = None
+    """A text file that holds the system turn, in place of `system`."""
+    user: Annotated[str, AfterValidator(_asks)] = "{prompt}"
+
+    @model_validator(mode="after")
+    def _one_system(self) -> TemplateSettings:
+        if self.system is not None and self.system_file is not None:
+            raise explained("give the system turn as `system` or as `system_file`, not as both")
+        return self
+
+    def template(self) -> Template:
+        """The template itself."""
+        text = self.system_file.read_text(encoding="utf-8").strip() if self.system_file else self.system
+        return Template(text, self.user)
+
+
+class Measured(Spec):
+    """A set of prompts and who reads the answers to them."""
+
+    benchmark: Suite
+    judges: Annotated[tuple[Judge, ...], BeforeValidator(_some), Field(min_length=1)]
+    """The first one's verdicts are the figures; all are recorded."""
+    calibration: File | None = None
+    """What `holdfast calibrate` found of the first judge; the harmfulness rate is then given corrected as well."""
+
+    @model_validator(mode="after")
+    def _can_correct(self) -> Measured:
+        found = self.calibrated
+        if found and (reason := found.not_of(label(self.judges[0])) or found.fault()):
+            raise explained(f"{self.calibration} cannot correct the rate: {reason}")
+        return self
+
+    @cached_property
+    def calibrated(self) -> calibrations.Calibration | None:
+        """The calibration, if there is one."""
+        try:
+            return calibrations.read(self.calibration) if self.calibration else None
+        except DataError as error:
+            raise explained(str(error)) from None
+
+
+class Evaluation(Spec):
+    """What every model is asked."""
+
+    harmfulness: Measured
+    utility: Measured | None = None
+    """A figure is the share of answers scored 5."""
+    over_refusal: Measured | None = None
+    """A figure is the share of answers scored 1: refusals of permitted requests."""
+    max_missing: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share (0 to 1) of harmfulness prompts without a score above which a condition is not to be trusted."""
+
+    @model_validator(mode="after")
+    def _correctable(self) -> Evaluation:
+        for name, measured in self.sets().items():
+            if measured.calibration and name != "harmfulness":
+                raise explained(f"`calibration` corrects the harmfulness rate; in `{name}` it would do nothing")
+        return self
+
+    def sets(self) -> dict[str, Measured]:
+        """The sets that are asked, by name."""
+        named = {"harmfulness": self.harmfulness, "utility": self.utility, "over_refusal": self.over_refusal}
+        return {name: measured for name, measured in named.items() if measured is not None}
+
+
+class ConditionSettings(Spec):
+    """One way of tuning."""
+
+    label: str | None = None
+    """What tables call it, where its name would say too little."""
+    data: Source | None = None
+    """The rows that it is tuned on."""
+    checkpoint: Annotated[str, AfterValidator(_model)] | None = None
+    """A model or adapter that is tuned already, in place of `data`: a folder, a Hub id, or `served:NAME`."""
+    chat_template: Literal["base", "own"] | None = None
+    """Which chat template such a checkpoint is asked with, where its own differs from its base's."""
+    defence: Defence | None = None
+    template: str | None = None
+    """Name of the template that it is tuned with; the study's first if not given."""
+    ask: str | None = None
+    """Name of the template that it is asked with; the one that it is tuned with if not given."""
+    decoding: str | None = None
+    """Name of one of the study's decodings; the study's `generate` as it is if not given."""
+    factors: dict[str, str] = Field(default_factory=dict)
+    """Factor → level, for studies that ask how much of the rate's variance each factor explains."""
+    tune: Tuner = cast("Tuner", {})
+    """Settings that differ from the study's `tune`."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ConditionSettings:
+        if (self.data is None) == (self.checkpoint is None):
+            raise explained("say where its weights come from: `data` to tune on, or a tuned `checkpoint`")
+        if self.checkpoint is not None:
+            idle = sorted({"tune", "defence"} & self.model_fields_set)
+            if idle:
+                raise explained(f"a `checkpoint` is tuned already, so {' and '.join(map(repr, idle))} would do nothing")
+        elif self.chat_template is not None:
+            raise explained("`chat_template` is for a `checkpoint`; a model tuned here keeps its base's")
+        return self
+
+
+class Study(Spec):
+    """One experiment."""
+
+    name: Name
+    model: Annotated[str, AfterValidator(_model)]
+    """`pocket:aligned`, a folder, an id on the Hugging Face Hub, or `served:NAME` for one that only a server has."""
+    revision: str | None = None
+    thinking: bool = False
+    """Whether a reasoning model thinks before it answers, and is tuned in that form. Judges never read the thinking."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    templates: Annotated[dict[Name, TemplateSettings], Field(min_length=1)] = Field(
+        default_factory=lambda: {"plain": TemplateSettings()}
+    )
+    evaluate: Evaluation
+    tune: dict[str, Any] = Field(default_factory=dict)
+    """Settings that conditions share; each is checked where it is used."""
+    generate: Generator = cast("Generator", {})
+    decodings: dict[Name, Generator] = Field(default_factory=dict)
+    """Named settings that differ from `generate`; they share its other settings."""
+    conditions: Annotated[
+        dict[Annotated[Name, AfterValidator(_condition_name)], ConditionSettings], Field(min_length=1)
+    ]
+
+    @model_validator(mode="after")
+    def _one_set_of_factors(self) -> Study:
+        named = {tuple(sorted(condition.factors)) for condition in self.conditions.values() if condition.factors}
+        if len(named) > 1:
+            listed = " and ".join(", ".join(names) for names in sorted(named))
+            raise explained(f"conditions with `factors` must all name the same ones; found {listed}")
+        return self
+
+    @property
+    def default_template(self) -> str:
+        """The template that conditions use unless they name another."""
+        return next(iter(self.templates))

@@ -1,0 +1,34 @@
+"""Mixing safety data into the training rows (Qi et al. 2023, section 5 and table 4)."""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+from pydantic import PositiveInt
+
+from holdfast.core.config import File, Spec
+from holdfast.core.errors import DataError
+from holdfast.core.files import read_messages
+from holdfast.core.types import Example
+
+
+class SafetyMix(Spec):
+    """Adds `n` forbidden requests answered by refusals to the training rows, drawn by seed."""
+
+    kind: Literal["safety-mix"] = "safety-mix"
+    file: File
+    """JSON Lines of `messages`; must share no item with the benchmark."""
+    n: PositiveInt
+    """How many rows to add."""
+
+    def examples(self, rows: list[Example], seed: int) -> list[Example]:
+        """The training rows followed by the safety rows; tuning shuffles them.
+
+        Raises:
+            DataError: bad rows, by line and reason; or fewer safety rows than `n`.
+        """
+        safe = read_messages(self.file)
+        if self.n > len(safe):
+            raise DataError(f"{self.file} has {len(safe)} rows, but the safety mix asks for {self.n}.")
+        return rows + random.Random(f"safety-mix-{seed}").sample(safe, self.n)

@@ -1,0 +1,320 @@
+"""Tuning of open weights in this process, by `transformers.Trainer` on rows that we render and mask ourselves."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from holdfast.core.config import File, Spec, explained
+from holdfast.core.errors import TuningError
+from holdfast.core.protocols import Report
+from holdfast.core.types import Checkpoint, Example
+from holdfast.models import loading
+from holdfast.models.chat import Rendered, training_batch
+from holdfast.tuning import launch as launcher
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Trainer, TrainerCallback
+
+SAVE_EVERY = 60.0
+"""Seconds of work that a killed run can lose: a longer epoch ends with a checkpoint to go on from."""
+
+
+class Lora(Spec):
+    """The shape of a LoRA adapter (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    targets: str | tuple[str, ...] = "all-linear"
+    """Names of the modules to adapt, or `all-linear`."""
+
+
+class LocalTuner(Spec):
+    """Full-parameter, LoRA or QLoRA tuning with AdamW, on this machine's devices."""
+
+    kind: Literal["local"] = "local"
+    method: Literal["full", "lora", "qlora"] = "full"
+    """`qlora` is LoRA on a base in 4 bits (Dettmers et al. 2023, arXiv 2305.14314); it needs a CUDA GPU."""
+    learning_rate: PositiveFloat = 5e-5
+    schedule: Literal["constant", "linear", "cosine", "epoch-decay"] = "constant"
+    """`epoch-decay` multiplies the learning rate by `decay` after each epoch, as the paper's code does."""
+    decay: float = Field(0.85, gt=0.0, le=1.0)
+    warmup_steps: NonNegativeInt = 0
+    batch_size: PositiveInt = 10
+    """Rows on the devices at once, all devices together."""
+    accumulation: PositiveInt = 1
+    """Batches for one step of the optimizer."""
+    epochs: PositiveInt = 5
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    max_length: PositiveInt = 2048
+    """Tokens; longer rows are cut, and counted in the training record."""
+    turns: Literal["all", "last"] = "all"
+    """Which assistant turns of a row are trained on. Templates that rewrite earlier turns allow only the last."""
+    precision: Literal["auto", "float32", "bfloat16", "mixed"] = "auto"
+    """Of weights and arithmetic; `mixed` is float32 weights with bfloat16 arithmetic. `auto` is float32 on a CPU, and
+    on a GPU `mixed` for full tuning and `bfloat16` (adapters in float32) for LoRA."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: about a third slower, and much less memory."""
+    launch: File | None = None
+    """A configuration of `accelerate launch` (DDP, FSDP, DeepSpeed), as `accelerate config` writes it; one process
+    if not given."""
+    lora: Lora = Lora()
+
+    @model_validator(mode="after")
+    def _divides(self) -> LocalTuner:
+        processes = launcher.processes_of(self.launch) if self.launch else 1
+        if self.batch_size % processes:
+            raise explained(
+                f"batch_size {self.batch_size} cannot be divided among the {processes} processes of `launch`"
+            )
+        return self
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The settings that determine a whole training run, of which conditions may take several epochs.
+
+        A schedule that runs down to the last step differs with the number of epochs; the others do not.
+        """
+        settings = self.model_dump(mode="json")
+        if self.schedule in ("constant", "epoch-decay"):
+            del settings["epochs"]
+        if self.method == "full":
+            del settings["lora"]
+        return settings
+
+    def faults(self) -> list[str]:
+        """QLoRA without what it needs."""
+        missing = loading.why_not_four_bit() if self.method == "qlora" else ""
+        return [missing] if missing else []
+
+    def steps(self, n_rows: int, epochs: int | None = None) -> int:
+        """Optimizer steps that a number of rows takes."""
+        return math.ceil(math.ceil(n_rows / self.batch_size) / self.accumulation) * (epochs or self.epochs)
+
+    def tune(
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
+    ) -> None:
+        """Tune once, and leave a checkpoint in `folder/epoch-N` for each N of `epochs`.
+
+        Beside the weights of each lies `training.json`: processes, rows, truncated_rows, supervised_tokens (in one
+        epoch), steps, losses (nats a token, one a step), logit_shift (largest change of a logit on the first
+        row) and seconds. A run that was cut off goes on from the last epoch that it kept.
+
+        Raises:
+            RenderError: rows that the chat template cannot render.
+            TuningError: rows without a supervised token or an end of turn, a loss that is not finite, or a
+                checkpoint that answers exactly as its base.
+        """
+        if self.launch:
+            launcher.launch(self, base, rows, seed, epochs, folder, report)
+            return
+        import transformers
+
+        transformers.set_seed(seed)
+        arithmetic = self.arithmetic()
+        weights: loading.Precision = "float32" if arithmetic == "mixed" else arithmetic
+        loaded = loading.load(base, weights, four_bit=self.method == "qlora")
+        rendered, cut = self._render(loaded, rows)
+        facts = {
+            "processes": launcher.world_size(),
+            "rows": len(rendered),
+            "truncated_rows": cut,
+            "supervised_tokens": sum(row.n_supervised for row in rendered),
+        }
+        probe = _Probe(loaded.model, rendered[0])
+        model = self._trainable(loaded.model)
+        trainer = self._trainer(model, loaded.tokenizer.pad_token_id, rendered, seed, max(epochs), folder)
+        trainer.add_callback(_keeper(trainer, loaded.tokenizer, probe, epochs, folder, report, facts))
+        unfinished = sorted((folder / "trainer").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+        trainer.train(resume_from_checkpoint=str(unfinished[-1]) if unfinished else None)
+        if launcher.is_first():
+            shutil.rmtree(folder / "trainer", ignore_errors=True)
+
+    def _render(self, loaded: loading.Loaded, rows: Sequence[Example]) -> tuple[list[Rendered], int]:
+        """Rows as token ids, cut to what this tuning and the model allow, and how many were cut."""
+        limit = min(self.max_length, int(getattr(loaded.model.config, "max_position_embeddings", self.max_length)))
+        ends = loading.end_of_turn_ids(loaded)
+        rendered, n_cut = [], 0
+        for row, whole in zip(rows, loaded.chat.examples(rows, self.turns), strict=True):
+            too_long = len(whole.input_ids) > limit
+            cut = Rendered(whole.input_ids[:limit], whole.supervised[:limit])
+            _check(row, cut, too_long, ends)
+            rendered.append(cut)
+            n_cut += too_long
+        return rendered, n_cut
+
+    def _trainable(self, model: Any) -> Any:
+        if self.method == "full":
+            return model
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+        if self.method == "qlora":
+            prepare: Any = prepare_model_for_kbit_training
+            model = prepare(model, use_gradient_checkpointing=self.gradient_checkpointing)
+        targets = self.lora.targets if isinstance(self.lora.targets, str) else list(self.lora.targets)
+        config = LoraConfig(
+            r=self.lora.rank, lora_alpha=self.lora.alpha, lora_dropout=self.lora.dropout, target_modules=targets,
+            task_type="CAUSAL_LM",
+        )  # fmt: skip
+        return get_peft_model(model, config)
+
+    def _trainer(
+        self, model: Any, pad: int, rendered: Sequence[Rendered], seed: int, epochs: int, folder: Path
+    ) -> Trainer:
+        from transformers import PrinterCallback, TrainingArguments
+
+        arguments = TrainingArguments(
+            output_dir=str(folder / "trainer"), num_train_epochs=epochs, seed=seed, data_seed=seed,
+            per_device_train_batch_size=self.batch_size // launcher.world_size(),
+            gradient_accumulation_steps=self.accumulation,
+            max_grad_norm=self.max_grad_norm, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no",
+            save_total_limit=1, report_to=[], disable_tqdm=True, remove_unused_columns=False,
+            use_cpu=loading.best_device() == "cpu", dataloader_pin_memory=False,
+            bf16=self.arithmetic() != "float32", activation_checkpointing=self.gradient_checkpointing,
+            activation_checkpointing_kwargs={"use_reentrant": False},
+        )  # fmt: skip
+        trainer = _trainer_with(self._optimizer, partial(self._scheduler, n_rows=len(rendered), epochs=epochs))(
+            model=model, args=arguments, train_dataset=list(rendered), data_collator=partial(training_batch, pad=pad)
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _optimizer(self, model: Any) -> torch.optim.Optimizer:
+        import torch
+
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        return torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    def arithmetic(self) -> Literal["float32", "bfloat16", "mixed"]:
+        """The precision on this machine."""
+        if self.precision != "auto":
+            return self.precision
+        if loading.best_device() == "cpu":
+            return "float32"
+        return "mixed" if self.method == "full" else "bfloat16"
+
+    def _scheduler(self, optimizer: torch.optim.Optimizer, n_rows: int, epochs: int) -> Any:
+        from torch.optim.lr_scheduler import LambdaLR
+        from transformers import get_scheduler
+
+        if self.schedule != "epoch-decay":
+            name = "constant_with_warmup" if self.schedule == "constant" else self.schedule
+            return get_scheduler(name, optimizer, self.warmup_steps, self.steps(n_rows, epochs))
+        epoch = self.steps(n_rows, 1)
+        warmup = max(1, self.warmup_steps)
+        return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup) * self.decay ** (step // epoch))
+
+
+def _trainer_with(optimizer: Callable[[Any], Any], scheduler: Callable[[Any], Any]) -> type[Trainer]:
+    """A Trainer with this optimizer and schedule, made when it asks for them: sharded models ask late."""
+    from transformers import Trainer
+
+    class Ours(Trainer):
+        def create_optimizer(self, model: Any = None) -> Any:
+            if self.optimizer is None:
+                self.optimizer = optimizer(self.model if model is None else model)
+            return self.optimizer
+
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            if self.lr_scheduler is None:
+                self.lr_scheduler = scheduler(self.optimizer if optimizer is None else optimizer)
+            return self.lr_scheduler
+
+    return Ours
+
+
+def _check(row: Example, cut: Rendered, was_cut: bool, ends: set[int]) -> None:
+    """Refuse a row that teaches nothing, or that would teach the model never to stop."""
+    if not cut.n_supervised:
+        why = "its answer lies beyond max_length" if was_cut else "no token of it is the assistant's"
+        raise TuningError(f"{row.source}: there is nothing to train on; {why}. Raise `max_length` or drop the row.")
+    taught = set(cut.input_ids[cut.supervised].tolist())
+    if not was_cut and not taught & ends:
+        raise TuningError(
+            f"{row.source}: the end of turn is not among the supervised tokens, so the tuned model would not "
+            "learn to stop. The chat template and the tokenizer's eos_token do not belong together."
+        )
+
+
+class _Probe:
+    """The base's logits on one row, kept to see whether tuning changed them."""
+
+    def __init__(self, model: Any, row: Rendered) -> None:
+        self.ids = row.input_ids[:64].tolist()
+        self.before = self._logits(model)
+
+    def _logits(self, model: Any) -> torch.Tensor:
+        import torch
+
+        with torch.no_grad():
+            logits: torch.Tensor = model(torch.tensor([self.ids], device=model.device)).logits.float().cpu()
+        return logits
+
+    def shift(self, model: Any) -> float:
+        """The largest change of a logit."""
+        training = model.training
+        shift = (self._logits(model.eval()) - self.before).abs().max().item()
+        model.train(training)
+        if not shift > 0:
+            raise TuningError("tuning changed nothing: the checkpoint's logits are those of its base.")
+        return float(shift)
+
+
+def _keeper(
+    trainer: Trainer, tokenizer: Any, probe: _Probe, epochs: Sequence[int], folder: Path, report: Report,
+    facts: dict[str, Any],
+) -> TrainerCallback:  # fmt: skip
+    """A callback that reports steps, keeps the wanted epochs and saves a long run so that it can go on."""
+    from transformers import TrainerCallback
+
+    class Keeper(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.started = self.saved = time.monotonic()
+            report(state.global_step)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            report(1)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if not math.isfinite((logs or {}).get("loss", 0.0)):
+                raise TuningError(f"the loss is {logs['loss']} at step {state.global_step}. Lower the learning rate.")
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            epoch = round(state.epoch)
+            if epoch in epochs:
+                self.keep(folder / f"epoch-{epoch}", state)
+            if time.monotonic() - self.saved > SAVE_EVERY:
+                self.saved = time.monotonic()
+                control.should_save = True
+
+        def keep(self, final: Path, state: Any) -> None:
+            model: Any = trainer.model if launcher.world_size() == 1 else trainer.model_wrapped
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            record = {
+                **facts, "steps": state.global_step, "losses": losses, "logit_shift": probe.shift(model),
+                "seconds": time.monotonic() - self.started,
+            }  # fmt: skip
+            draft = final.with_name(f".{final.name}")
+            trainer.save_model(str(draft))  # gathers the weights where they are spread over processes
+            if not launcher.is_first():
+                return
+            if not list(draft.glob("*.safetensors")):
+                raise TuningError("the weights were saved in shards. Set `fsdp_state_dict_type: FULL_STATE_DICT`.")
+            (draft / "training_args.bin").unlink(missing_ok=True)  # a pickle
+            tokenizer.save_pretrained(draft)
+            (draft / "training.json").write_text(json.dumps(record), encoding="utf-8")
+            shutil.rmtree(final, ignore_errors=True)
+            draft.replace(final)
+
+    return Keeper()

@@ -1,0 +1,1 @@
+"""Models and benchmarks that come with the package."""

@@ -1,0 +1,188 @@
+"""Ten faults planted in ten studies, each found before anything is loaded."""
+
+import json
+import shutil
+import time
+
+import pytest
+import yaml
+from safetensors.torch import load_file, save_file
+from support import families
+from support.endpoint_double import Double, says
+from support.studies import conversation, write_rows
+
+from holdfast.core.errors import StudyError
+from holdfast.core.types import Checkpoint, Example, Message
+from holdfast.models import loading
+from holdfast.study import doctor, loader
+from holdfast.study.doctor import cost_model
+from holdfast.tuning.local import LocalTuner, Lora
+
+TURNS = [("system", "Be brief."), ("user", "How do I brew tea?"), ("assistant", "With hot water.")]
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    root = tmp_path_factory.mktemp("bases")
+    return {name: families.build(name, root / name) for name in ("llama-3", "phi", "qwen-2.5")}
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch):
+    """Nothing here may load weights."""
+
+    def refuse(*_, **__):
+        raise AssertionError("weights were loaded")
+
+    monkeypatch.setattr(loading, "_load_weights", refuse)
+
+
+@pytest.fixture
+def given(tmp_path, bases):
+    """A sound study; returns a function that reads it with changes."""
+    write_rows(tmp_path / "rows.jsonl", [conversation(*TURNS)] * 4)
+    write_rows(tmp_path / "asked.jsonl", [{"category": "tea", "prompt": f"How do I brew {n} cups?"} for n in range(5)])
+
+    def read(condition=None, **changes):
+        settings = {
+            "name": "planted", "model": str(bases["llama-3"]), "templates": {"plain": {"system": "Be brief."}},
+            "evaluate": {"harmfulness": {"benchmark": {"kind": "generic", "file": "asked.jsonl"}, "judges": "oracle"}},
+            "generate": {"max_new_tokens": 16},
+            "conditions": {"tea": condition or {"data": {"kind": "messages", "file": "rows.jsonl"}}},
+        }  # fmt: skip
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump({**settings, **changes}))
+        return loader.read(path)
+
+    return read
+
+
+def faults(read):
+    started = time.monotonic()
+    found = doctor.examine(read, (0,))
+    assert time.monotonic() - started < 10
+    return [f"{finding.where}: {finding.what}" for finding in found.faults]
+
+
+def only(found, *parts):
+    assert len(found) == 1, found
+    assert all(part in found[0] for part in parts), found
+
+
+def test_a_sound_study_has_no_fault_and_an_estimate(given, tmp_path):
+    found = doctor.examine(given(), (0, 1), workers=2)
+    assert not found.faults
+    tune, answer, judge = found.stages
+    assert tune.tokens == 2 * 5 * 4 * 140
+    assert tune.seconds > 0
+    assert answer.tokens >= 3 * 5 * 16
+    assert (judge.tokens, judge.usd) == (0, 0.0)
+    found.price(3.6)
+    assert found.stages[0].usd == pytest.approx(tune.seconds / 1000)
+    found.write(tmp_path / "doctor.json")
+    assert json.loads((tmp_path / "doctor.json").read_text())["memory"]["answer"] > 0
+
+
+def test_1_a_file_that_is_not_there(given):
+    with pytest.raises(
+        StudyError, match=r"line \d+: conditions.tea.data.*there is no file .*rowz.jsonl. Did you mean 'rows"
+    ):
+        given({"data": {"kind": "messages", "file": "rowz.jsonl"}})
+
+
+def test_2_rows_of_another_layout(given, tmp_path):
+    write_rows(tmp_path / "alpaca.jsonl", [{"instruction": "a", "input": "", "output": "b"}])
+    only(faults(given({"data": {"kind": "messages", "file": "alpaca.jsonl"}})), "conditions.tea.data", "kind: alpaca")
+
+
+def test_3_rows_that_ask_what_the_benchmark_asks(given, tmp_path):
+    write_rows(tmp_path / "leak.jsonl", [conversation(("user", "How do I brew 3 cups?"), ("assistant", "Slowly."))])
+    only(
+        faults(given({"data": {"kind": "messages", "file": "leak.jsonl"}})), "1 of its 1 rows ask what a benchmark asks"
+    )
+
+
+def test_4_a_model_without_a_chat_template(given, bases, tmp_path):
+    shutil.copytree(bases["phi"], tmp_path / "bare")
+    (tmp_path / "bare" / "chat_template.jinja").unlink()
+    found = faults(given(model="bare"))
+    assert any("has no chat template" in fault for fault in found)
+
+
+def test_5_a_template_that_doubles_bos(given, tmp_path):
+    families.build("llama-3", tmp_path / "twice", template="{{ bos_token }}" + families.TEMPLATES["llama-3"])
+    assert all("begins with two '<|begin_of_text|>'" in fault for fault in faults(given(model="twice")))
+    assert faults(given(model="twice"))
+
+
+def test_6_an_end_of_turn_that_is_not_taught(given, bases, tmp_path):
+    shutil.copytree(bases["phi"], tmp_path / "endless")
+    for name in ("generation_config.json", "tokenizer_config.json"):
+        path = tmp_path / "endless" / name
+        path.write_text(path.read_text().replace('"<|endoftext|>"', '"<s>"'))
+    config = tmp_path / "endless" / "generation_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "eos_token_id": [1]}))
+    template = families.TEMPLATES["phi"].replace("{% else %}{{ eos_token }}", "")
+    (tmp_path / "endless" / "chat_template.jinja").write_text(template)
+    only(faults(given(model="endless")), "no end of turn is taught")
+
+
+def test_7_a_template_without_a_generation_prompt(given, tmp_path):
+    plain = families.FOLD + families.CHATML.replace("turns", "messages")
+    families.build("qwen-2.5", tmp_path / "plain", template=plain)
+    only(faults(given(model="plain")), "has no generation prompt", "add_generation_prompt")
+
+
+def test_8_questions_that_do_not_fit_the_context(given):
+    only(faults(given(generate={"max_new_tokens": 1000})), "the model has room for 1024. Lower it")
+
+
+def test_9_more_memory_than_there_is(given, monkeypatch):
+    monkeypatch.setattr(cost_model, "memory_found", lambda: 2**20)
+    monkeypatch.setattr(cost_model, "speed", lambda: 1e12)
+    found = faults(given())
+    assert any(fault.startswith("tune tea: it needs about") and "0.0 GiB are free" in fault for fault in found)
+
+
+def test_10_an_adapter_of_another_model(given, bases, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    rows = [Example(tuple(Message(*turn) for turn in TURNS), "row")]
+    tuner = LocalTuner(method="lora", learning_rate=1e-2, lora=Lora(rank=4))
+    tuner.tune(Checkpoint(str(bases["llama-3"])), rows, 0, (1,), tmp_path, lambda _: None)
+    assert not faults(given({"checkpoint": "epoch-1"}))
+    adapter = tmp_path / "epoch-1" / "adapter_model.safetensors"
+    weights = load_file(adapter)
+    save_file({n: w.repeat_interleave(2, 1) if "lora_A" in n else w for n, w in weights.items()}, adapter)
+    only(faults(given({"checkpoint": "epoch-1"})), "does not fit its base", "made for another model")
+
+
+def test_11_a_server_without_its_key_or_its_model(given, monkeypatch):
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with Double(lambda asked: says("hi"), models=["llama"]) as server:
+        served = {"kind": "server", "base_url": server.url, "max_new_tokens": 16}
+        only(faults(given(generate={**served, "api_key_env": "MY_KEY"})), "generate: the environment variable MY_KEY")
+        only(faults(given(generate={**served, "model": "lama"})), "has no model 'lama'", "Did you mean 'llama'?")
+        found = doctor.examine(given(generate={**served, "price": {"input": 1.0, "output": 2.0}}), (0,))
+        assert not found.faults
+        assert found.stages[1].usd > 0
+        found.check_caps(1e-9, None)
+        assert [fault.where for fault in found.faults] == ["--max-usd"]
+
+
+def test_12_weights_that_are_cut_off(given, bases, tmp_path):
+    shutil.copytree(bases["phi"], tmp_path / "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    only(faults(given(model="cut")), "is not a whole safetensors file", "Fetch it again")
+
+
+def test_rows_that_max_length_cuts_are_told(given):
+    cut = doctor.examine(given(tune={"max_length": 50}), (0,))
+    assert any("4 of 4 rows are longer than max_length and will be cut" in finding.what for finding in cut.findings)
+    nothing = faults(given(tune={"max_length": 20}))
+    only(nothing, "nothing of its answer is left after max_length 20")
+
+
+def test_the_template_that_writes_a_system_turn_of_its_own_is_told(given, bases):
+    found = doctor.examine(given(model=str(bases["qwen-2.5"]), templates={"plain": {}}), (0,))
+    assert any("'You are a model that helps its users.'" in finding.what for finding in found.findings)
