@@ -396,7 +396,7 @@ def test_the_language_part_of_llama_guard_4_is_what_is_read(home, tmp_path):
     ids = torch.tensor([scaffold(guard).ids(REQUEST_TEXT, ANSWER_TEXT)])
     loaded = cached.load(guard.model, None)
     with torch.no_grad():
-        assert torch.equal(loaded.model(ids).logits, whole(input_ids=ids).logits)
+        assert torch.equal(loaded.model(ids).logits, whole.language_model(input_ids=ids).logits)
     (verdict,) = judged(guard, pair())
     assert verdict.reading == "unparsed"
 

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.errors import DataError, HoldfastError
+from holdfast.core.errors import DataError, HoldfastError, how_to_install
 from holdfast.core.types import Message, Role
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def need_inspect() -> None:
         HoldfastError: it is not.
     """
     if importlib.util.find_spec("inspect_ai") is None:
-        raise HoldfastError("Inspect is not installed. Install it with: pip install 'holdfast[inspect]'")
+        raise HoldfastError(f"Inspect is not installed. {how_to_install('inspect')}")
 
 
 @dataclass(frozen=True)

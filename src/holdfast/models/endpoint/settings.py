@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from holdfast.core.config import Spec, explained
-from holdfast.core.errors import ModelError
+from holdfast.core.errors import ModelError, how_to_install
 from holdfast.core.files import did_you_mean
 from holdfast.core.protocols import Ledger
 from holdfast.models.endpoint import batch, messages, retry
@@ -218,7 +218,7 @@ class Endpoint(Spec):
         try:
             import openai
         except ImportError:
-            raise ModelError("asking a server needs the openai package: pip install 'holdfast[hosted]'.") from None
+            raise ModelError(f"asking a server needs the openai package. {how_to_install('hosted')}") from None
         if self.api_key_env and not self._key():
             raise ModelError(
                 f"the environment variable {self.api_key_env}, which `api_key_env` names, is not set. Set it to the "
