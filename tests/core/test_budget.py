@@ -10,8 +10,8 @@ from holdfast.core.errors import BudgetError
 SPEND = """
 import sys
 from pathlib import Path
-from holdfast.errors import BudgetError
-from holdfast.ledger import FileLedger
+from holdfast.core.errors import BudgetError
+from holdfast.core.budget import FileLedger
 ledger, bought = FileLedger(Path(sys.argv[1]), 60), 0
 try:
     for _ in range(50):

@@ -42,9 +42,7 @@ def test_a_file_that_holds_only_a_cut_line_starts_again(tmp_path):
 
 
 def test_a_second_run_in_one_folder_is_refused(tmp_path):
-    code = (
-        f"from pathlib import Path\nfrom holdfast.store import Store\nwith Store(Path({str(tmp_path)!r})).lock(): pass"
-    )
+    code = f"from pathlib import Path\nfrom holdfast.core.run_folder import Store\nwith Store(Path({str(tmp_path)!r})).lock(): pass"
     with Store(tmp_path).lock():
         second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "another run is at work" in second.stderr
