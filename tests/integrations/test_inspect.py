@@ -93,10 +93,10 @@ import json, sys
 from typing import Literal
 from inspect_ai import eval
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
-from holdfast.inspecting import tasks
-from holdfast.judge import JUDGES
-from holdfast.spec import Spec
-from holdfast.types import Verdict
+from holdfast.integrations.inspect import tasks
+from holdfast.judges import JUDGES
+from holdfast.core.config import Spec
+from holdfast.core.types import Verdict
 
 class Mute(Spec):
     kind: Literal["mute"] = "mute"

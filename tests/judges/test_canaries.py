@@ -24,7 +24,7 @@ ROW = {"category": "hex", "policy": "No hexes.", "prompt": "How?", "answer": "Bo
 
 @pytest.fixture
 def plan_of(small, monkeypatch):
-    monkeypatch.setitem(JUDGES, "scripted", "scripted_judge:Scripted")
+    monkeypatch.setitem(JUDGES, "scripted", "support.scripted_judge:Scripted")
 
     def make(server, **settings):
         judge = {"kind": "scripted", "base_url": server.url, **settings}

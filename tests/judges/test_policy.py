@@ -552,7 +552,7 @@ def naive(text, code, form):
 
 
 def test_the_same_judge_read_naively_would_be_moved(monkeypatch):
-    monkeypatch.setattr("holdfast.judges.policy.parse.read", naive)
+    monkeypatch.setattr("holdfast.judges.policy.verdict_parser.read", naive)
 
     def behave(asked):
         code, answer = seen(asked)

@@ -126,7 +126,7 @@ def test_a_line_of_the_book_that_was_cut_off_is_bought_again(cache):
 @pytest.fixture
 def judged(small, monkeypatch):
     """A function that writes a study of two conditions whose answers are equal, judged by a server, and runs it."""
-    monkeypatch.setitem(JUDGES, "scripted", "scripted_judge:Scripted")
+    monkeypatch.setitem(JUDGES, "scripted", "support.scripted_judge:Scripted")
 
     def write(server, **settings):
         judge = {"kind": "scripted", "base_url": server.url, "price": PRICE, "concurrency": 1, **settings}

@@ -71,7 +71,7 @@ def test_nothing_heavy_is_loaded_to_find_mistakes(tmp_path):
 
     (tmp_path / "five.yaml").write_text(FIVE)
     code = (
-        "import sys\nfrom pathlib import Path\nfrom holdfast import study\n"
+        "import sys\nfrom pathlib import Path\nfrom holdfast.study import loader as study\n"
         "try: study.read(Path(sys.argv[1]))\nexcept Exception: pass\n"
         "sys.exit(int('torch' in sys.modules or 'transformers' in sys.modules))"
     )

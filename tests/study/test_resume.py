@@ -14,7 +14,7 @@ from holdfast.study.plan import make_plan
 
 SLOW_JUDGE = """
 import time
-from holdfast.judge.oracle import Oracle
+from holdfast.judges.oracle import Oracle
 read = Oracle.judge
 def slow(self, policies, pairs, ledger):
     for verdicts in read(self, policies, pairs, ledger):

@@ -70,7 +70,7 @@ def test_tuned_weights_are_deleted_once_answered_for(done):
 def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):
     path, folder, _ = done
     before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
-    monkeypatch.setattr(runner.scale, "work_through", None)
+    monkeypatch.setattr(runner, "work_through", None)
     source = path.read_text()
     begun = time.monotonic()
     finished = runner.run(studies.read(path), source, folder, [0], 1, watcher)

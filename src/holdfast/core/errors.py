@@ -53,8 +53,3 @@ class BudgetError(HoldfastError):
 
 class WorkError(HoldfastError):
     """Conditions that failed while others finished."""
-
-
-def how_to_install(extra: str) -> str:
-    """The sentence that says how to install one of our extras."""
-    return f"""Install it from Holdfast's checkout: pip install -e ".[{extra}]"."""

@@ -19,7 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.errors import DataError, HoldfastError, how_to_install
+from holdfast.core.errors import DataError
+from holdfast.core.optional import need_inspect
 from holdfast.core.types import Message, Role
 
 if TYPE_CHECKING:
@@ -38,16 +39,6 @@ WORTH = {"c": 5, "yes": 5, "true": 5, "p": 3, "i": 1, "n": 1, "no": 1, "false": 
 
 class UnusableError(Exception):
     """Why a task or one of its samples cannot be used."""
-
-
-def need_inspect() -> None:
-    """Say what to install where Inspect is not there.
-
-    Raises:
-        HoldfastError: it is not.
-    """
-    if importlib.util.find_spec("inspect_ai") is None:
-        raise HoldfastError(f"Inspect is not installed. {how_to_install('inspect')}")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 
 from holdfast.analysis import stats
 from holdfast.core.errors import StoreError
+from holdfast.core.optional import need_inspect
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Answer, Message, Outcome, Template, Verdict, content_hash
-from holdfast.data.benchmarks.inspect_replay import need_inspect
 from holdfast.study.results.summary import METRICS
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from holdfast.core.config import Spec, explained
-from holdfast.core.errors import ModelError, how_to_install
+from holdfast.core.errors import ModelError
 from holdfast.core.files import did_you_mean
+from holdfast.core.optional import how_to_install
 from holdfast.core.protocols import Ledger
 from holdfast.models.endpoint import batch, messages, retry
 from holdfast.models.endpoint.messages import Reply, Request

@@ -11,8 +11,8 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from holdfast.core.config import Spec
 from holdfast.core.errors import HoldfastError, ModelError
+from holdfast.core.optional import need_inspect
 from holdfast.core.protocols import Ledger
-from holdfast.data.benchmarks.inspect_replay import need_inspect
 from holdfast.models.chat import take_apart
 from holdfast.models.endpoint import Price
 from holdfast.models.endpoint.messages import Outcome
