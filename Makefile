@@ -43,7 +43,7 @@ lock:
 	$(VENV)-lock/bin/$(INSTALL) uv
 	echo "$(TORCH)" | UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)-lock/bin/uv pip compile --quiet --universal \
 		--python-version 3.11 --all-extras --annotation-style line --output-file $(VENV)-lock/all pyproject.toml -
-	grep -Ev "^(torch|triton|nvidia-|cuda-)" $(VENV)-lock/all > $(LOCK)
+	grep -Ev "^(torch=|triton=|nvidia-|cuda-)" $(VENV)-lock/all > $(LOCK)
 
 clean:
 	rm -rf $(VENV) $(VENV)-latest $(VENV)-lock runs .pytest_cache .mypy_cache .ruff_cache
