@@ -27,6 +27,7 @@ LAYERS = [
         "book",
         "scale",
         "stats",
+        "intervals",
         "inspect_task",
         "agreement",
         "calibration",
