@@ -220,8 +220,9 @@ def variance_shares(
     `cells` are the conditions' scores, each of shape [seeds, prompts]; `factors` their levels. A share is the
     factor's main effect over the whole sum of squares (eta squared; Fisher 1925), what is left over is
     `interactions`; in a balanced design they sum to 100. Intervals are over prompts and seeds, by the delta method:
-    what a verdict moves a share by is its slope in the condition's rate. As noise in the rates adds to every sum of
-    squares, they reach from the share as it is to the share without the noise (as in omega squared; Hays 1963).
+    what a verdict moves a share by is its slope in the condition's rate. They are symmetric in the arcsine of a share's
+    root, for a share is a square. As noise in the rates adds to every sum of squares, they reach from the share as
+    it is to the share without the noise (as in omega squared; Hays 1963).
     Empty where the rates do not differ.
     """
     measure = MEASURES["harmfulness_rate"][0]
@@ -234,9 +235,10 @@ def variance_shares(
     found = {}
     for name, (share, slopes, by_noise) in _shares(rates, noise, factors).items():
         over = intervals.spread(np.tensordot(slopes, around, axes=1))
-        ends = [intervals.of_mean(replace(over, mean=np.asarray(np.clip(at, 0, 1)))) for at in (share, by_noise)]
-        low, high = (float(end) for end in (min(low for low, _ in ends), max(high for _, high in ends)))
-        found[name] = (100.0 * share, 100.0 * low, 100.0 * high)
+        half = float(np.sqrt(intervals.margin(over, 0.025) / max(share * (1 - share), 1e-12))) / 2
+        angles = np.arcsin(np.sqrt(np.clip([share, by_noise], 0.0, 1.0)))
+        low, high = np.sin(np.clip([angles.min() - half, angles.max() + half], 0.0, np.pi / 2)) ** 2
+        found[name] = (100.0 * share, 100.0 * float(low), 100.0 * float(high))
     return found
 
 
