@@ -1,4 +1,4 @@
-"""How often the intervals hold the truth, by simulation: Markdown tables of coverage and mean width, for docs/intervals.md.
+"""How often the intervals hold the truth, by simulation, as Markdown tables of coverage and mean width.
 
     python benchmarks/coverage.py [--runs 2000] [--prompts 330]
 

@@ -125,15 +125,20 @@ def of_mean(over: Spread, alpha: float = 0.025) -> tuple[Array, Array]:
 def of_difference(higher: Array, lower: Array, alpha: float = 0.025) -> tuple[Array, Array]:
     """The interval of the mean of `higher` − `lower`, paired by prompt and seed, both of one shape.
 
-    Each side's own interval is shifted and joined by their correlation (MOVER: Zou & Donner 2008, equations 10
-    and 11, after Newcombe 1998, doi:10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C). The
+    Each side's own interval is shifted and joined by their correlation (MOVER: Zou & Donner 2008, after
+    Newcombe 1998, doi:10.1002/(SICI)1097-0258(19981130)17:22<2635::AID-SIM954>3.0.CO;2-C). The
     correlation is the one that makes it the interval of the paired differences where both sides' are symmetric.
     Whether the seeds of two conditions have anything in common is not known: the wider of both views is taken.
     """
-    gone = np.isnan(higher - lower)
+    return _joined(*_spreads(higher, lower), alpha)
+
+
+def _spreads(higher: Array, lower: Array) -> tuple[Spread, Spread, Spread]:
+    """The spread of each side, and that of their differences, from the values that both sides know."""
+    differences = higher - lower
+    gone = np.isnan(differences)
     one, two = (spread(np.where(gone, np.nan, values)) for values in (higher, lower))
-    between = spread(np.where(gone, np.nan, higher - lower))
-    return _joined(one, two, between, alpha)
+    return one, two, spread(differences)
 
 
 def _joined(one: Spread, two: Spread, between: Spread, alpha: float) -> tuple[Array, Array]:
@@ -184,9 +189,7 @@ def p_values(higher: Array, lower: Array, least: float) -> tuple[float, float]:
     A p-value is the smallest `alpha` whose interval does not hold `least`, found by halving. Shapes are [seeds,
     prompts].
     """
-    gone = np.isnan(higher - lower)
-    one, two = (spread(np.where(gone, np.nan, values)) for values in (higher, lower))
-    between = spread(np.where(gone, np.nan, higher - lower))
+    one, two, between = _spreads(higher, lower)
     difference = float(one.mean - two.mean)
     if difference > least:
         above = _smallest(lambda alpha: float(_joined(one, two, between, alpha)[0]) > least)
