@@ -100,7 +100,9 @@ def test_a_second_judge_costs_no_second_answer(done, tmp_path, watcher):
     changed = path.with_name("changed.yaml")
     changed.write_text(yaml.safe_dump(study, sort_keys=False))
     answers = {file: file.stat().st_mtime_ns for file in copy.rglob("answers.jsonl")}
-    results = runner.run(studies.read(changed), changed.read_text(), copy, [0], 1, watcher).results
+    results = runner.run(
+        studies.read(changed), changed.read_text(), copy, [0], 1, watcher, replace_results=True
+    ).results
     assert {file: file.stat().st_mtime_ns for file in copy.rglob("answers.jsonl")} == answers
     assert all(len(condition.other_judges) == 1 for condition in results.conditions)
 

@@ -103,6 +103,7 @@ def reproduce(
     workers: int,
     watcher: Watcher,
     limits: runner.Limits = runner.NO_LIMITS,
+    replace_results: bool = False,
 ) -> tuple[RunResults, list[dict[str, Any]]]:
     """Do what is missing, and write claims, tables, figures and page; nothing is written again that is there.
 
@@ -112,11 +113,15 @@ def reproduce(
     Raises:
         HoldfastError: as `run.run`.
     """
-    done = runner.run(wanted.study, wanted.source, folder, seeds, workers, watcher, limits=limits)
+    done = runner.run(
+        wanted.study, wanted.source, folder, seeds, workers, watcher, limits=limits, replace_results=replace_results
+    )
     path = folder / CLAIMS
     basis = content_hash([done.results.evidence, [claim.model_dump(mode="json") for claim in wanted.claims]])
-    if path.is_file() and (stated := json.loads(path.read_text(encoding="utf-8")))["evidence"] == basis:
-        return done.results, stated["claims"]
+    if not done.changed and path.is_file():
+        written = json.loads(path.read_text(encoding="utf-8"))
+        if written["evidence"] == basis:
+            return done.results, written["claims"]
     entries = decide(wanted.claims, Evidence(done.plan, done.store))
     show(folder, done.results, entries)
     stated = {"schema": SCHEMA, "evidence": basis, "study": done.results.study, "model": asdict(done.results.model)}
