@@ -6,7 +6,7 @@ from support.endpoint_double import says
 
 from holdfast.core.types import Verdict
 from holdfast.judges.base import Watched
-from holdfast.models.endpoint import Endpoint, Request
+from holdfast.models.endpoint import Endpoint, Request, complete
 
 
 class Scripted(Watched, Endpoint):
@@ -22,7 +22,7 @@ class Scripted(Watched, Endpoint):
 
     def judge(self, policies, pairs, ledger):
         asked = [self.request(policies.get(p.category, ""), p, answer.text) for p, answer in pairs]
-        for reply in self.complete(asked, ledger):
+        for reply in complete(self, asked, ledger):
             if reply.outcome == "error":
                 yield [Verdict(reply.id, "judge_error", None, reply.detail)]
             elif reply.text not in ("1", "2", "3", "4", "5"):

@@ -11,7 +11,7 @@ from holdfast.core.errors import ModelError
 from holdfast.core.protocols import Ledger
 from holdfast.core.types import Reading
 from holdfast.judges.base import Unwatched
-from holdfast.models.endpoint import Endpoint, Reply, Request, is_same_model
+from holdfast.models.endpoint import Endpoint, Reply, Request, complete, is_same_model
 
 NO_SCORE: Mapping[str, Reading] = {
     "truncated": "unparsed", "empty": "unparsed", "refused": "judge_refused", "filtered": "judge_refused",
@@ -49,7 +49,7 @@ class Served(Endpoint):
             ModelError: as `complete`; or another model answers.
             BudgetError: the cap is reached.
         """
-        for reply in self.complete(self.requests(questions, max_tokens), ledger):
+        for reply in complete(self, self.requests(questions, max_tokens), ledger):
             self.check_name(reply)
             yield reply
 

@@ -14,7 +14,7 @@ from holdfast.core.errors import ModelError
 from holdfast.core.protocols import Ledger
 from holdfast.core.types import Answer, Checkpoint, Message, Outcome, content_hash
 from holdfast.models import loading
-from holdfast.models.endpoint import Endpoint, PostError, Reply, Request, is_same_model
+from holdfast.models.endpoint import Endpoint, PostError, Reply, Request, complete, is_same_model, post
 
 Questions = Mapping[str, Sequence[Message]]
 
@@ -78,7 +78,8 @@ class ServerGenerator(Endpoint):
         with self._served(checkpoint) as (model, base):
             if base is not None and base != model:
                 self._check_applied(base, model, questions, ledger)
-            for reply in self.complete([self._request(name, model, questions[name], seed) for name in missing], ledger):
+            requests = [self._request(name, model, questions[name], seed) for name in missing]
+            for reply in complete(self, requests, ledger):
                 _check_name(model, reply)
                 yield [_answer(reply)]
 
@@ -117,7 +118,7 @@ class ServerGenerator(Endpoint):
             raise ModelError(f"{folder} holds an adapter; set `adapters: load` to have the server load it.")
         name = f"holdfast-{loading.fingerprint(folder)}"
         try:
-            self.post("/load_lora_adapter", {"lora_name": name, "lora_path": str(folder.resolve())})
+            post(self, "/load_lora_adapter", {"lora_name": name, "lora_path": str(folder.resolve())})
         except PostError as error:
             if name not in (self.listed() or ()):
                 raise ModelError(self._why_not_loaded(folder, error)) from None
@@ -126,7 +127,7 @@ class ServerGenerator(Endpoint):
         finally:
             # The answers are there: an adapter that stays behind only takes room, and is found loaded next time.
             with suppress(ModelError):
-                self.post("/unload_lora_adapter", {"lora_name": name})
+                post(self, "/unload_lora_adapter", {"lora_name": name})
 
     def _why_not_loaded(self, folder: Path, error: PostError) -> str:
         if not str(error):
@@ -180,7 +181,7 @@ class ServerGenerator(Endpoint):
         requests = [plain._request(name, model, questions[name], 0) for name in some]
         requests = [replace(request, logprobs=logprobs) for request in requests]
         found = {}
-        for reply in plain.complete(requests, ledger):
+        for reply in complete(plain, requests, ledger):
             _check_name(model, reply)
             if OUTCOMES[reply.outcome] in ("answered", "truncated"):
                 found[reply.id] = reply

@@ -8,7 +8,7 @@ from typing import Literal
 
 from holdfast.core.protocols import Ledger
 from holdfast.judges.remote import Served
-from holdfast.models.endpoint import Reply, Request
+from holdfast.models.endpoint import Reply, Request, complete
 from holdfast.models.samplers import Question, Said
 
 NO_SCHEMA = re.compile(
@@ -61,7 +61,7 @@ class Server(Served):
                     held[question.id] = question
                 yield request
 
-        for reply in self.complete(requests(), ledger):
+        for reply in complete(self, requests(), ledger):
             self.check_name(reply)
             question = held.pop(reply.id, None)
             if question and self.structured == "auto" and reply.outcome == "error" and NO_SCHEMA.search(reply.detail):
@@ -70,7 +70,7 @@ class Server(Served):
             else:
                 yield _said(reply)
         if refused:
-            yield from map(_said, self.complete([self._request(question, False) for question in refused], ledger))
+            yield from map(_said, complete(self, [self._request(question, False) for question in refused], ledger))
 
     def _request(self, question: Question, structured: bool) -> Request:
         turns = [{"role": turn.role, "content": turn.content} for turn in question.messages]
