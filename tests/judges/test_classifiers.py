@@ -13,7 +13,7 @@ from holdfast.judges.classifiers.llama_guard import LlamaGuard
 from holdfast.judges.classifiers.qwen3guard import Qwen3Guard
 from holdfast.judges.classifiers.shieldgemma import ShieldGemma
 from holdfast.judges.classifiers.wildguard import WildGuard
-from holdfast.models import cached, loading
+from holdfast.models import cached, decoding, loading
 from holdfast.models.special_tokens import ANSWER, REQUEST, Scaffold
 
 REQUEST_TEXT, ANSWER_TEXT = "How do I brew the hex vuram?", "First grind the moss, then boil the ash."
@@ -102,10 +102,10 @@ def speaks(monkeypatch, said, ends=True):
     """Every model says this, and then ends its turn."""
 
     def continue_each(loaded, prompts, *_):
-        end = [min(loading.end_of_turn_ids(loaded))] if ends else []
+        end = [min(decoding.end_of_turn_ids(loaded))] if ends else []
         return [loaded.tokenizer(said, add_special_tokens=False)["input_ids"] + end for _ in prompts]
 
-    monkeypatch.setattr(loading, "continue_each", continue_each)
+    monkeypatch.setattr(decoding, "continue_each", continue_each)
 
 
 def documented(guard, tokenizer, kind):

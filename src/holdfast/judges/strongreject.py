@@ -19,7 +19,7 @@ from holdfast.core.protocols import Ledger
 from holdfast.core.types import Answer, Prompt, Verdict, content_hash
 from holdfast.judges.remote import NO_SCORE, MayBeServed, Served, short, why
 from holdfast.judges.strongreject_rubric import QUESTION, REMINDER, MalformedError, rating_of
-from holdfast.models import loading
+from holdfast.models import decoding, hub, loading
 from holdfast.models.cached import ModelName, context_of, identity, load, shown_name, tokenizer_in
 from holdfast.models.chat import DATE
 from holdfast.models.endpoint import Reply
@@ -81,7 +81,7 @@ class StrongReject(MayBeServed):
         if self.by:
             return self.by.faults()
         try:
-            tokenizer = tokenizer_in(loading.resolve(str(self.model), self.revision, weights=False))
+            tokenizer = tokenizer_in(hub.resolve(str(self.model), self.revision, weights=False))
             _scaffold(tokenizer, "", False).check()
         except ModelError as error:
             return [str(error)]
@@ -140,7 +140,7 @@ class StrongReject(MayBeServed):
         ready.sort(key=lambda each: (-len(each[1]), each[0]))
         for start in range(0, len(ready), self.batch_size):
             batch = ready[start : start + self.batch_size]
-            said = loading.continue_each(loaded, [ids for _, ids, _ in batch], self.max_tokens)
+            said = decoding.continue_each(loaded, [ids for _, ids, _ in batch], self.max_tokens)
             yield [
                 (_reply(loaded, name, prompt_id, ids), left_out)
                 for (prompt_id, _, left_out), ids in zip(batch, said, strict=True)
@@ -170,7 +170,7 @@ def _scaffold(tokenizer: PreTrainedTokenizerBase, nonce: str, again: bool) -> Sc
 
 def _reply(loaded: loading.Loaded, model: str, prompt_id: str, ids: Sequence[int]) -> Reply:
     """What a model on this machine said, as a server would give it."""
-    said, tokens, ended = loading.said(loaded, ids)
+    said, tokens, ended = decoding.said(loaded, ids)
     outcome: Literal["ok", "empty", "truncated"] = "truncated" if not ended else "ok" if said.text else "empty"
     detail = {"truncated": f"no end of turn in {tokens} tokens", "empty": "the reply is empty", "ok": ""}[outcome]
     return Reply(prompt_id, outcome, said.text, tokens=tokens, model=model, detail=detail)

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ValidationInfo
 
 from holdfast.core.files import locate
 from holdfast.core.types import Checkpoint
-from holdfast.models import loading
+from holdfast.models import hub, loading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,7 +35,7 @@ def load(model: str, revision: str | None) -> loading.Loaded:
     Raises:
         ModelError: it cannot be loaded, or not safely.
     """
-    return loading.load(Checkpoint(str(loading.resolve(model, revision))))
+    return loading.load(Checkpoint(str(hub.resolve(model, revision))))
 
 
 @cache
@@ -50,7 +50,7 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
 
 def identity(model: str | None) -> str | None:
     """What tells one model from another: the hash of its files where they are on this machine, else its name."""
-    return loading.fingerprint(Path(model)) if model and Path(model).is_dir() else model
+    return hub.fingerprint(Path(model)) if model and Path(model).is_dir() else model
 
 
 def shown_name(model: str) -> str:

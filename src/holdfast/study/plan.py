@@ -21,7 +21,7 @@ from holdfast.core.types import (
     Template,
     content_hash,
 )
-from holdfast.models import loading
+from holdfast.models import hub
 from holdfast.study.schema import INITIAL, ConditionSettings, Measured, Study
 
 
@@ -125,7 +125,7 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
         ModelError: a model that is not there, or not safe to load.
     """
     base = _checkpoint(study, study.model, study.revision)
-    if not base.served and loading.is_adapter(Path(base.base)):
+    if not base.served and hub.is_adapter(Path(base.base)):
         raise ModelError(
             f"{study.model} is an adapter: name its base as `model`, and it as a condition's `checkpoint`."
         )
@@ -169,17 +169,17 @@ def _asking(plan: Plan, way: Way, seed: int) -> dict[str, Any]:
 
 def _checkpoint(study: Study, model: str, revision: str | None) -> Checkpoint:
     """A model as a study names it."""
-    if model.startswith(loading.SERVED):
-        name = model.removeprefix(loading.SERVED)
+    if model.startswith(hub.SERVED):
+        name = model.removeprefix(hub.SERVED)
         return Checkpoint(name, served=name, thinking=study.thinking)
-    return Checkpoint(str(loading.resolve(model, revision)), thinking=study.thinking)
+    return Checkpoint(str(hub.resolve(model, revision)), thinking=study.thinking)
 
 
 def _fingerprint(checkpoint: Checkpoint) -> str:
     """The hash of a checkpoint's own files; of its name where only a server has it."""
     if checkpoint.served:
         return content_hash(["served", checkpoint.served])
-    return loading.fingerprint(checkpoint.folder or Path(checkpoint.base))
+    return hub.fingerprint(checkpoint.folder or Path(checkpoint.base))
 
 
 def _initial(plan: Plan) -> list[tuple[Condition, None, Checkpoint]]:
@@ -243,9 +243,9 @@ def brought(study: Study, settings: ConditionSettings, base: Checkpoint) -> Chec
     if given.served:
         return given
     folder = Path(given.base)
-    own = loading.own_template(folder)
+    own = hub.own_template(folder)
     root = folder if base.served else Path(base.base)
-    if settings.chat_template is None and own is not None and own != loading.own_template(root):
+    if settings.chat_template is None and own is not None and own != hub.own_template(root):
         raise ModelError(
             f"{settings.checkpoint}: its chat template is not its base's, so the two would be asked differently. Say "
             "`chat_template: base` to ask it as its base is asked, or `chat_template: own` to ask it as it was tuned."

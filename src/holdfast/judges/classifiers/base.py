@@ -21,7 +21,7 @@ from holdfast.core.protocols import Ledger
 from holdfast.core.types import Answer, Prompt, Verdict, content_hash
 from holdfast.judges.base import Unwatched
 from holdfast.judges.remote import short
-from holdfast.models import loading
+from holdfast.models import decoding, hub, loading
 from holdfast.models.cached import ModelName, context_of, identity, load, shown_name, tokenizer_in
 from holdfast.models.special_tokens import ANSWER, REQUEST, Scaffold, UnreadError
 
@@ -142,9 +142,9 @@ class Guard(Unwatched):
 
     def labels(self, loaded: loading.Loaded, questions: Sequence[Sequence[int]]) -> list[Label | UnreadError]:
         """What the model says to each question, or why that is no label."""
-        ends = loading.end_of_turn_ids(loaded)
+        ends = decoding.end_of_turn_ids(loaded)
         found: list[Label | UnreadError] = []
-        for ids in loading.continue_each(loaded, questions, self.max_new_tokens):
+        for ids in decoding.continue_each(loaded, questions, self.max_new_tokens):
             stop = next((place for place, token in enumerate(ids) if token in ends), None)
             said = str(loaded.tokenizer.decode(ids[:stop], skip_special_tokens=True))
             found.append(self.label(said, self.ends and stop is None))
@@ -181,7 +181,7 @@ class Guard(Unwatched):
 
     def _tokenizer(self, weights: bool = True) -> PreTrainedTokenizerBase:
         """The tokenizer, after making sure that the checkpoint is one of the family."""
-        folder = loading.resolve(str(self.model), self.revision, weights)
+        folder = hub.resolve(str(self.model), self.revision, weights)
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder} has no config.json: a judge must be a whole model, not an adapter.")
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

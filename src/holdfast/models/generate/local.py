@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from holdfast.core.config import Spec
 from holdfast.core.protocols import Ledger
 from holdfast.core.types import Answer, Checkpoint, Message, content_hash
-from holdfast.models import loading
+from holdfast.models import decoding, loading
 
 Questions = Mapping[str, Sequence[Message]]
 
@@ -51,7 +51,7 @@ class LocalGenerator(Spec):
             batch = order[start : start + self.batch_size]
             if all(name in done for name in batch):
                 continue
-            replies = loading.continue_each(
+            replies = decoding.continue_each(
                 loaded, [ids[name] for name in batch], self.max_new_tokens, self.temperature, self.top_p,
                 int(content_hash([seed, batch]), 16),
             )  # fmt: skip
@@ -64,7 +64,7 @@ class LocalGenerator(Spec):
 
 def _answer(loaded: loading.Loaded, prompt_id: str, n_asked: int, reply: list[int]) -> Answer:
     """The reply up to its end of turn, with the one outcome that it has."""
-    said, tokens, ended = loading.said(loaded, reply)
+    said, tokens, ended = decoding.said(loaded, reply)
     facts: dict[str, Any] = {"tokens": tokens, "thinking": said.thinking, "prompt_tokens": n_asked}
     if not ended:
         why = f"no end of turn in {tokens} tokens" + ", all of them thinking" * (not said.finished_thinking)

@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from holdfast.core.errors import ModelError
 from holdfast.core.protocols import Ledger
 from holdfast.core.types import Answer, Checkpoint, Message, Outcome, content_hash
-from holdfast.models import loading
+from holdfast.models import hub
 from holdfast.models.endpoint import Endpoint, PostError, Reply, Request, complete, is_same_model, post
 
 Questions = Mapping[str, Sequence[Message]]
@@ -116,7 +116,7 @@ class ServerGenerator(Endpoint):
             )
         if self.adapters is None:
             raise ModelError(f"{folder} holds an adapter; set `adapters: load` to have the server load it.")
-        name = f"holdfast-{loading.fingerprint(folder)}"
+        name = f"holdfast-{hub.fingerprint(folder)}"
         try:
             post(self, "/load_lora_adapter", {"lora_name": name, "lora_path": str(folder.resolve())})
         except PostError as error:

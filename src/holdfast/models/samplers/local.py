@@ -14,7 +14,7 @@ from holdfast.core.files import FOLDERS, locate
 from holdfast.core.protocols import Ledger
 from holdfast.core.types import Checkpoint, Message, content_hash
 from holdfast.judges.delimiters import disarmed
-from holdfast.models import loading
+from holdfast.models import decoding, hub, loading
 from holdfast.models.chat import Chat
 from holdfast.models.samplers import Question, Said
 
@@ -46,7 +46,7 @@ class Local(Spec):
         """The hash of its settings; of a folder, what is in it counts, not where it lies."""
         settings = self.model_dump(mode="json")
         folder = locate(self.model)
-        return content_hash({**settings, "model": loading.fingerprint(folder)} if folder.is_dir() else settings)
+        return content_hash({**settings, "model": hub.fingerprint(folder)} if folder.is_dir() else settings)
 
     @property
     def takes_schema(self) -> bool:
@@ -65,7 +65,7 @@ class Local(Spec):
     def faults(self) -> list[str]:
         """A model that is not there, or cannot be spoken to."""
         try:
-            folder = loading.resolve(self.model, self.revision, weights=False)
+            folder = hub.resolve(self.model, self.revision, weights=False)
             Chat(loading.load_tokenizer(folder), self.thinking).question([Message("user", "?")])
             missing = loading.why_not_four_bit() if self.four_bit else ""
         except HoldfastError as error:
@@ -95,7 +95,7 @@ class Local(Spec):
         for start in range(0, len(ready), self.batch_size):
             batch = ready[start : start + self.batch_size]
             longest = max(question.max_tokens for _, question in batch)
-            replies = loading.continue_each(loaded, [ids for ids, _ in batch], longest)
+            replies = decoding.continue_each(loaded, [ids for ids, _ in batch], longest)
             for (_, question), reply in zip(batch, replies, strict=True):
                 yield self._said(loaded, question, reply[: question.max_tokens])
 
@@ -106,7 +106,7 @@ class Local(Spec):
         return _LOADED[at]
 
     def _said(self, loaded: loading.Loaded, question: Question, ids: list[int]) -> Said:
-        reply, tokens, ended = loading.said(loaded, ids)
+        reply, tokens, ended = decoding.said(loaded, ids)
         if not ended:
             why = f"no end of turn in {tokens} tokens"
             return Said(question.id, "truncated", reply.text, self.model, detail=why)

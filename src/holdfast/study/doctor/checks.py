@@ -13,7 +13,7 @@ from typing import Any
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Benchmark, Checkpoint, Example, Message
 from holdfast.judges.policy import Policy
-from holdfast.models import loading
+from holdfast.models import decoding, hub, loading
 from holdfast.models.chat import Chat
 from holdfast.study.doctor.cost_model import Shape
 from holdfast.study.doctor.findings import Diagnosis
@@ -102,10 +102,10 @@ def look_at_fit(checkpoint: Checkpoint, base: Checkpoint) -> None:
     Raises:
         ModelError: they have not.
     """
-    if not checkpoint.folder or not loading.is_adapter(checkpoint.folder):
+    if not checkpoint.folder or not hub.is_adapter(checkpoint.folder):
         return
-    have = loading.tensor_shapes(Path(base.base))
-    for name, shape in loading.tensor_shapes(checkpoint.folder).items():
+    have = hub.tensor_shapes(Path(base.base))
+    for name, shape in hub.tensor_shapes(checkpoint.folder).items():
         if ".lora_" not in name:
             continue
         target = name.removeprefix("base_model.model.").partition(".lora_")[0]
@@ -121,7 +121,7 @@ def shape_of(folder: Path) -> Shape:
     """A model's shape, by its configuration and the headers of its weights."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = {**config, **(config.get("text_config") or {})}
-    tensors = loading.tensor_shapes(folder)
+    tensors = hub.tensor_shapes(folder)
     embeddings = [shape for name, shape in tensors.items() if "embed" in name and len(shape) == 2]
     layers, hidden = config.get("num_hidden_layers", 1), config.get("hidden_size", 1)
     vocabulary = max((shape[0] for shape in embeddings), default=config.get("vocab_size", 1))
@@ -135,7 +135,7 @@ def look_at_rows(
 ) -> list[Set]:  # fmt: skip
     """Each training set once, rendered as far as `SAMPLE` goes."""
     sets: dict[str, Set] = {}
-    ends = loading.configured_end_of_turn_ids(folder, chat.tokenizer)
+    ends = decoding.configured_end_of_turn_ids(folder, chat.tokenizer)
     for name, drawn in rows.items():
         settings = study.conditions[name]
         template = template_of(study, settings)

@@ -18,7 +18,7 @@ from holdfast.core.config import label
 from holdfast.core.protocols import Judge
 from holdfast.core.run_folder import ConditionFolder, Store
 from holdfast.core.types import OUTCOMES, READINGS, Answer, Benchmark, Condition, Verdict, content_hash
-from holdfast.models import loading
+from holdfast.models import hub, loading
 from holdfast.study.plan import Plan, Work, initial_name, template_of, way_of
 from holdfast.study.results import judge_quality
 
@@ -148,7 +148,7 @@ def _model(plan: Plan) -> dict[str, Any]:
     """What the initial model is and how it is spoken to; of a served one, only its name is known."""
     facts: dict[str, Any] = {"architecture": "served", "stand_in": False, "chat": None}
     if not plan.base.served:
-        facts = {**loading.describe(Path(plan.base.base)), "chat": loading.describe_chat(loading.load_chat(plan.base))}
+        facts = {**hub.describe(Path(plan.base.base)), "chat": loading.describe_chat(loading.load_chat(plan.base))}
     return {"name": plan.study.model, **facts, "fingerprint": plan.fingerprint}
 
 
