@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from support.endpoint_double import Double, fails, says
-from support.scripted_judge import Scripted, honest
+from support.scripted_judge import Scripted, honest, scripted
 
 from holdfast.core.budget import NoCost
 from holdfast.core.errors import BudgetError
@@ -33,7 +33,7 @@ def pairs(n, said="Steps: boil the ash."):
 
 
 def bought(server, given, policies=POLICY, fresh=False, **settings):
-    judge = Scripted(base_url=server.url, price=PRICE, **settings)
+    judge = Scripted(**scripted(server, price=PRICE, **settings))
     found = [v for some in verdict_cache.verdicts(judge, policies, given, NoCost(), fresh) for v in some]
     assert sorted(v.prompt_id for v in found) == sorted(prompt.id for prompt, _ in given)
     return found
@@ -121,7 +121,7 @@ def judged(small, monkeypatch):
     monkeypatch.setitem(JUDGES, "scripted", "support.scripted_judge:Scripted")
 
     def write(server, **settings):
-        judge = {"kind": "scripted", "base_url": server.url, "price": PRICE, "concurrency": 1, **settings}
+        judge = scripted(server, **{"price": PRICE, "concurrency": 1, **settings})
         benchmark = {"kind": "generic", "file": "few.jsonl"}
         return studies.read(small(
             evaluate={"harmfulness": {"benchmark": benchmark, "judges": [judge, "oracle"]}},
@@ -186,7 +186,7 @@ def test_the_cap_stops_a_judge_and_what_was_bought_is_kept(tmp_path):
 
     ledger = FileLedger(tmp_path / "spending.jsonl", 5e-4)
     with Double(honest, models=["judge"]) as server:
-        judge = Scripted(base_url=server.url, price=PRICE, concurrency=1)
+        judge = Scripted(**scripted(server, price=PRICE, concurrency=1))
         kept = []
         with pytest.raises(BudgetError):
             kept.extend(v for some in verdict_cache.verdicts(judge, POLICY, pairs(30), ledger, False) for v in some)

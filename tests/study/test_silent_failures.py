@@ -18,8 +18,8 @@ from holdfast.core.errors import ModelError, RenderError, TuningError
 from holdfast.core.files import SHIPPED
 from holdfast.core.run_folder import ConditionFolder
 from holdfast.core.types import Answer, Checkpoint, Example
-from holdfast.models import loading
-from holdfast.models.chat import take_apart, training_batch
+from holdfast.models import decoding, loading
+from holdfast.models.chat import split_thinking, training_batch
 from holdfast.models.generate.local import LocalGenerator
 from holdfast.study import loader
 from holdfast.study.plan import make_plan
@@ -242,7 +242,7 @@ def test_14_a_row_without_an_answer_is_refused(tmp_path):
 )
 def test_15_thinking_is_kept_apart_and_never_judged(said, began, thinking, text, finished):
     """A reasoning model's thinking that is judged in one place and not in another."""
-    reply = take_apart(said, began)
+    reply = split_thinking(said, began)
     assert (reply.thinking, reply.text, reply.finished_thinking) == (thinking, text, finished)
 
 
@@ -250,7 +250,7 @@ def test_15_a_model_that_only_thought_has_not_answered(root, monkeypatch):
     folder = families.build("qwen-3", root / "thinks")
     loaded = loading.load(Checkpoint(str(folder), thinking=True))
     words = loaded.tokenizer("<think>\nhm hm", add_special_tokens=False)["input_ids"]
-    monkeypatch.setattr(loading, "continue_each", lambda *_: [words])
+    monkeypatch.setattr(decoding, "continue_each", lambda *_: [words])
     ((answer,),) = LocalGenerator().answers(
         Checkpoint(str(folder), thinking=True), {"1": TALK[:2]}, (), 0, NoCost()
     )  # fmt: skip

@@ -32,12 +32,6 @@ def name_of(judge_key: str, basis: Any, answer: Answer) -> str:
     return content_hash([judge_key, basis, answer.text, answer.outcome])
 
 
-def basis_of(policies: Mapping[str, str], prompt: Prompt) -> Any:
-    """All that a judge can read beside the answer: the prompt, and its category's policy (all, if it has none)."""
-    policy = policies.get(prompt.category) or dict(policies)
-    return [policy, prompt.category, prompt.text, [[t.role, t.content] for t in prompt.history], dict(prompt.reference)]
-
-
 LOOK_AGAIN = 0.2
 """Seconds between two looks at what somebody else is buying."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -82,7 +83,7 @@ def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool =
     base = resolve(checkpoint.base, checkpoint.revision)
     adapter = checkpoint.folder if checkpoint.folder and is_adapter(checkpoint.folder) else None
     weights = base if adapter or checkpoint.folder is None else checkpoint.folder
-    model = _load_weights(weights, precision if precision != "auto" else _precision_of(base), four_bit)
+    model = _load_weights(weights, precision if precision != "auto" else precision_of(base), four_bit)
     chat = load_chat(checkpoint)
     _check_vocabulary(model, chat.tokenizer, weights)
     if adapter:
@@ -90,11 +91,36 @@ def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool =
     return Loaded(model.eval(), chat)
 
 
-def _precision_of(base: Path) -> Precision:
-    """How a base is asked on this machine, and what is tuned from it."""
+def precision_of(base: Path) -> Precision:
+    """The precision in which a base, and what is tuned from it, is asked on this machine.
+
+    Raises:
+        ModelError: the folder holds no whole model.
+    """
+    if not (base / "config.json").is_file():
+        raise ModelError(f"{base} has no config.json: name a whole model here, not an adapter.")
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
     return "float32" if best_device() == "cpu" or named == "float32" else "bfloat16"
+
+
+def context_of(model: Any) -> int | None:
+    """The number of tokens that a model can read and write; None where its configuration does not say."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(positions) if positions else None
+
+
+def fingerprint_of(loaded: Loaded) -> str:
+    """The hash of a model in memory: its weights, configuration, vocabulary and chat template."""
+    import torch
+
+    weights = hashlib.sha256()
+    for name, tensor in sorted(loaded.model.state_dict().items()):
+        weights.update(name.encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    tokenizer = loaded.tokenizer
+    config = loaded.model.config.to_json_string()
+    return content_hash([weights.hexdigest(), config, tokenizer.get_vocab(), str(tokenizer.chat_template)])
 
 
 def _load_weights(folder: Path, precision: Precision, four_bit: bool) -> Any:

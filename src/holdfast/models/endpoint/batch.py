@@ -20,9 +20,10 @@ from holdfast.core.files import cache, write_atomically
 from holdfast.core.protocols import Ledger
 from holdfast.core.types import content_hash
 from holdfast.models.endpoint import messages
-from holdfast.models.endpoint.messages import Reply, Request
+from holdfast.models.endpoint.messages import Request
 from holdfast.models.endpoint.retry import Timing
 from holdfast.models.endpoint.settings import BATCH_PRICE, Endpoint
+from holdfast.models.samplers.base import Reply
 
 if TYPE_CHECKING:
     import openai

@@ -10,9 +10,10 @@ from typing import Any
 from holdfast.core.errors import ModelError
 from holdfast.core.protocols import Ledger
 from holdfast.models.endpoint import batch, retry
-from holdfast.models.endpoint.messages import Reply, Request
+from holdfast.models.endpoint.messages import Request
 from holdfast.models.endpoint.retry import Attempts, StoppedError, Timing
 from holdfast.models.endpoint.settings import SMALLEST_BATCH, Endpoint, connection_problem
+from holdfast.models.samplers.base import Reply
 
 
 class PostError(ModelError):

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from holdfast.core.errors import ModelError
 from holdfast.core.protocols import Ledger
 from holdfast.models.endpoint import messages
-from holdfast.models.endpoint.messages import Reply, Request
+from holdfast.models.endpoint.messages import Request
 from holdfast.models.endpoint.settings import Endpoint, connection_problem
+from holdfast.models.samplers.base import Reply
 
 if TYPE_CHECKING:
     import openai

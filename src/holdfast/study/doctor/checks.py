@@ -12,7 +12,7 @@ from typing import Any
 
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Benchmark, Checkpoint, Example, Message
-from holdfast.judges.policy import Policy
+from holdfast.judges.base import ModelJudge
 from holdfast.models import decoding, hub, loading
 from holdfast.models.chat import Chat
 from holdfast.study.doctor.cost_model import Shape
@@ -49,8 +49,8 @@ def read_benchmarks(study: Study, found: Diagnosis) -> dict[str, Benchmark]:
             for note in benchmark.notes:
                 found.add("note", where, note)
             for judge in measured.judges:
-                if isinstance(judge, Policy):
-                    found.attempt(where, judge.texts, benchmark.policies, benchmark.categories)
+                if isinstance(judge, ModelJudge):
+                    found.attempt(where, judge.policies_for, benchmark.policies, benchmark.categories)
         if measured.judges[0].kind == "keyword" and name == "harmfulness":
             found.add("warning", where, "the keyword judge only looks for phrases of refusal: take its rates as a "
                                         "first look, not as the paper's measure")  # fmt: skip
