@@ -1,6 +1,8 @@
 """A verdict is bought once: by equal answers, by runs elsewhere, by several workers, and after a kill."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections import Counter
 
@@ -99,9 +101,15 @@ def test_what_a_killed_buyer_was_buying_is_free_again(cache):
     book = Book("judge-1")
     with book.claim(["a", "b"]) as mine, book.claim(["b", "c"]) as others:
         assert (mine, others) == ({"a", "b"}, {"c"})
-    (cache / "verdicts" / "judge-1.claims" / "dead").write_text("a\nb")
+    code = "from holdfast.judges.cache import Book\nwith Book('judge-1').claim(['a', 'b']): print('claimed', flush=True), input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as buyer:
+        assert buyer.stdout.readline() == b"claimed\n"
+        with book.claim(["b", "c"]) as mine:
+            assert mine == {"c"}
+        buyer.kill()
     with book.claim(["a", "b"]) as mine:
         assert mine == {"a", "b"}
+    assert not list((cache / "verdicts" / "judge-1.claims").iterdir())
 
 
 def test_a_line_of_the_book_that_was_cut_off_is_bought_again(cache):

@@ -20,7 +20,8 @@ NASTY = '"><script>alert(1)</script>&$x$'
 
 def estimate(value, most, missing=0):
     return {"value": value, "low": max(0, value - 2), "high": min(most, value + 2), "n": 330 - missing, "missing": missing,
-            "bound_low": value - 1, "bound_high": value + 1, "method": "Wilson"}  # fmt: skip
+            "bound_low": value - 1, "bound_high": value + 1, "method": "Wilson", "over": "prompts and seeds",
+            "warning": ""}  # fmt: skip
 
 
 def entry(name, role, score, rate, categories):
@@ -43,7 +44,7 @@ def made(category="hex", name="harmful"):
         for one in summary for seed in (0, 1)
     ]  # fmt: skip
     comparison = {"name": name, "against": "initial", "metric": "harmfulness_rate", "initial": 2.0, "tuned": 80.0,
-                  "difference": 78.0, "low": 70.0, "high": 85.0, "p_value": 1e-9, "test": "exact McNemar", "n_seeds": 2,
+                  "difference": 78.0, "low": 70.0, "high": 85.0, "p_value": 1e-9, "test": "crossed", "over": "prompts and seeds", "n_seeds": 2,
                   "n_pairs": 330}  # fmt: skip
     return {
         "schema": 1, "study": name, "holdfast": "0", "environment": {"python": "3"}, "seeds": [0, 1],
@@ -98,6 +99,22 @@ def test_the_page_says_how_the_prompts_differ_from_upstreams():
     results = made()
     results["evaluation"]["sets"]["harmfulness"] |= {"benchmark": "HEx-PHI", "notes": ["300 of 330", "1 left out"]}
     assert "Harmfulness prompts, HEx-PHI: 300 of 330; 1 left out." in page.render(results)
+
+
+def test_intervals_over_prompts_alone_are_marked():
+    results = made()
+    results["summary"][0]["harmfulness_rate"] = {**estimate(2.0, 100), "over": "prompts"}
+    html = page.render(results)
+    assert "0.0 to 4.0*<" in html and "78.0 to 82.0<" in html
+    assert "* Over prompts alone" in html
+    assert "exact McNemar" not in html and "crossed, over prompts and seeds" in html
+
+
+def test_a_calibration_that_does_not_fit_is_said_on_the_page():
+    results = made()
+    for one in results["summary"]:
+        one["harmfulness_rate_corrected"] = {**estimate(70.0, 100), "warning": "the calibration does not fit"}
+    assert "Warning: initial: the calibration does not fit." in page.render(results)
 
 
 def test_text_from_outside_is_escaped_everywhere():

@@ -2,20 +2,21 @@
 
 HOLDFAST_CACHE (or ~/.cache/holdfast)/verdicts/
 <kind>-<key>.jsonl     a verdict a line, under the hash of all that it rests on; lines are only ever added
-<kind>-<key>.claims/   what is being bought at this moment, a locked file for each buyer
+<kind>-<key>.claims/   what is being bought at this moment: for each buyer a list, and a lock that it holds
 """
 
 from __future__ import annotations
 
-import fcntl
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Generator as Stream
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from holdfast.core.config import label
 from holdfast.core.files import cache
@@ -53,28 +54,30 @@ class Book:
         """Write down the verdicts that stand."""
         rows = [{"name": n, "verdict": asdict(verdict)} for n, verdict in verdicts.items() if verdict.reading in KEPT]
         if rows:
-            append_lines(self.path, rows)
+            with self._exclusive():
+                append_lines(self.path, rows)
 
     @contextmanager
     def claim(self, names: Collection[str]) -> Iterator[set[str]]:
         """Those of the names that nobody else is buying; until the end, nobody else will.
 
-        A claim is a file that its owner keeps locked, so that it ends with its owner, however that comes.
+        The owner of a claim holds a lock, so that the claim ends with its owner, however that comes.
         """
         folder = self.path.with_suffix(".claims")
         folder.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as one_at_a_time:
-            fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        claim = folder / f"{uuid.uuid4().hex}.claim"
+        lock = FileLock(claim.with_suffix(".lock"), thread_local=False)
+        with self._exclusive():
             free = set(names) - _claimed(folder)
-            mine = (folder / uuid.uuid4().hex).open("w")
-            fcntl.flock(mine, fcntl.LOCK_EX)
-            mine.write("\n".join(free))
-            mine.flush()
+            lock.acquire()
+            claim.write_text("\n".join(free), encoding="utf-8")
         try:
             yield free
         finally:
-            Path(mine.name).unlink(missing_ok=True)
-            mine.close()
+            _end(claim, lock)
+
+    def _exclusive(self) -> AbstractContextManager[object]:
+        return FileLock(self.path.with_suffix(".lock")).acquire(poll_interval=0.005)
 
     def _catch_up(self) -> None:
         for row in self._tail.rows():
@@ -82,26 +85,27 @@ class Book:
 
 
 def _claimed(folder: Path) -> set[str]:
-    """What others are buying. A claim that nobody holds locked is one whose owner was killed."""
+    """What others are buying. A claim whose lock nobody holds is one whose owner was killed."""
     taken: set[str] = set()
-    for path in folder.iterdir():
+    for claim in folder.glob("*.claim"):
+        lock = FileLock(claim.with_suffix(".lock"))
         try:
-            with path.open() as file:
-                if _is_held(file.fileno()):
-                    taken |= set(file.read().split())
-                else:
-                    path.unlink(missing_ok=True)
-        except FileNotFoundError:  # its owner is done
-            continue
+            lock.acquire(blocking=False)
+        except Timeout:
+            with suppress(OSError):  # its owner has just ended it
+                taken |= set(claim.read_text(encoding="utf-8").split())
+        else:
+            _end(claim, lock)
     return taken
 
 
-def _is_held(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    return False
+def _end(claim: Path, lock: FileLock) -> None:
+    """Delete a claim. Windows deletes no file that somebody reads; whoever looks next deletes it then."""
+    with suppress(OSError):
+        claim.unlink()
+    lock.release()
+    with suppress(OSError):
+        Path(lock.lock_file).unlink()
 
 
 def verdicts(

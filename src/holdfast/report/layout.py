@@ -17,6 +17,12 @@ METRICS: dict[str, tuple[str, str]] = {
 CORRECTED = "Rate, corrected (%)"
 """What the harmfulness rate is called once the judge's errors are taken out."""
 
+PROMPTS_ALONE = (
+    "* Over prompts alone: what another seed would give is not in this interval (one seed was run, or the seed changes "
+    "no answer, as of an initial model that decodes greedily)."
+)
+"""What the mark behind an interval means."""
+
 STAND_IN = (
     "These are figures of the pocket world: a fictional stand-in with a very small model, built so that the "
     "effects can be watched. They are no evidence about any other model."
@@ -62,10 +68,11 @@ def signed(metric: str, value: float | None) -> str:
 
 
 def interval(metric: str, estimate: Mapping[str, Any]) -> str:
-    """The 95 % interval of an estimate or a comparison."""
+    """The 95 % interval of an estimate or a comparison, with a mark where it is over prompts and not over seeds."""
     if estimate["low"] is None:
         return ""
-    return f"{figure(metric, estimate['low'])} to {figure(metric, estimate['high'])}"
+    mark = "" if "seeds" in estimate.get("over", "seeds") else "*"
+    return f"{figure(metric, estimate['low'])} to {figure(metric, estimate['high'])}{mark}"
 
 
 def cell(metric: str, estimate: Mapping[str, Any], difference: float | None) -> Cell:
@@ -107,6 +114,12 @@ def groups(results: Mapping[str, Any]) -> list[Group]:
 def distrust(results: Mapping[str, Any]) -> list[str]:
     """Why the figures, or some of them, are not to be trusted; empty where they are."""
     return list(results.get("trust", {}).get("reasons", ()))
+
+
+def warnings(results: Mapping[str, Any]) -> list[str]:
+    """What makes a figure mean less than it says, though its condition can be trusted: a line each."""
+    figures = ((entry["name"], entry.get("harmfulness_rate_corrected")) for entry in results["summary"])
+    return [f"{name}: {figure['warning']}." for name, figure in figures if figure and figure["warning"]]
 
 
 def judge_notes(results: Mapping[str, Any]) -> list[str]:

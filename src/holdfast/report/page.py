@@ -19,6 +19,7 @@ def render(results: Mapping[str, Any], transcripts: Sequence[Mapping[str, Any]] 
         bars=_inline(figures.bars(results)),
         transcripts=transcripts,
         distrust=layout.distrust(results),
+        warnings=layout.warnings(results),
         judge_notes=layout.judge_notes(results),
     )
 
@@ -51,7 +52,7 @@ def _fill(template: str, **content: Any) -> str:
     )  # fmt: skip
     environment.globals.update(
         figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
-        metrics=layout.METRICS, stand_in=layout.STAND_IN, judging=layout.judging,
+        metrics=layout.METRICS, stand_in=layout.STAND_IN, prompts_alone=layout.PROMPTS_ALONE, judging=layout.judging,
     )  # fmt: skip
     return environment.get_template(template).render(**content)
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, Pos
 from holdfast.core.config import Spec, explained
 from holdfast.core.errors import ModelError
 from holdfast.core.files import did_you_mean
+from holdfast.core.optional import how_to_install
 from holdfast.models.endpoint import messages
 from holdfast.models.endpoint.messages import Request
 
@@ -133,7 +134,7 @@ class Endpoint(Spec):
         try:
             import openai
         except ImportError:
-            raise ModelError("asking a server needs the openai package: pip install 'holdfast[hosted]'.") from None
+            raise ModelError(f"asking a server needs the openai package. {how_to_install('hosted')}") from None
         if self.api_key_env and not self._key():
             raise ModelError(
                 f"the environment variable {self.api_key_env}, which `api_key_env` names, is not set. Set it to the "

@@ -22,7 +22,7 @@ from holdfast.models import hub, loading
 from holdfast.study.plan import Plan, Work, initial_name, template_of, way_of
 from holdfast.study.results import judge_quality
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a field of `results.json` changes its meaning or goes away."""
 
 METRICS = {
@@ -93,9 +93,10 @@ class Evidence:
         return self._scores[at]
 
     def seeds(self, name: str, measured: str) -> stats.Array:
-        """Scores of a condition's seeds: shape [seeds, prompts]."""
+        """Scores of a condition's seeds, shape [seeds, prompts]; a single row where no seed changes the answers."""
         judge = self.judge(measured)
-        return np.array([self.scores(c, measured, judge) for c in self.plan.conditions if c.name == name])
+        distinct = {c.key: c for c in self.plan.conditions if c.name == name}
+        return np.array([self.scores(condition, measured, judge) for condition in distinct.values()])
 
     def metrics(self) -> dict[str, str]:
         """The metrics that this study measures, with their sets."""
