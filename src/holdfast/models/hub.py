@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +69,44 @@ def _fetch(base: str, revision: str | None, weights: bool) -> Path:
         ) from error
 
 
-def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each weight of a model or adapter on disk, by name; only the files' headers are read.
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a model on disk."""
+
+    file: Path
+    """The safetensors file that holds it."""
+    shape: tuple[int, ...]
+    dtype: str
+    """As safetensors names it, e.g. `BF16`."""
+
+
+def tensors(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a model or adapter on disk, by name. Only the files' headers are read.
 
     Raises:
         ModelError: a file that is not safetensors.
     """
     from safetensors import SafetensorError, safe_open
 
-    shapes: dict[str, tuple[int, ...]] = {}
+    by_name: dict[str, Tensor] = {}
     for path in sorted(folder.glob(WEIGHT_FILES)):
         try:
             with safe_open(path, "pt") as file:
-                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                for name in file.keys():  # noqa: SIM118
+                    header = file.get_slice(name)
+                    by_name[name] = Tensor(path, tuple(header.get_shape()), str(header.get_dtype()))
         except SafetensorError as error:
             raise ModelError(f"{path} is not a whole safetensors file: {error}. Fetch it again.") from error
-    return shapes
+    return by_name
+
+
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of a model or adapter on disk, by name.
+
+    Raises:
+        ModelError: a file that is not safetensors.
+    """
+    return {name: tensor.shape for name, tensor in tensors(folder).items()}
 
 
 def fingerprint(folder: Path) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Checkpoint, content_hash
+from holdfast.models.adapters import check_base
 from holdfast.models.chat import Chat
 from holdfast.models.hub import is_adapter, resolve
 
@@ -87,6 +88,7 @@ def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool =
     chat = load_chat(checkpoint)
     _check_vocabulary(model, chat.tokenizer, weights)
     if adapter:
+        check_base(adapter, base)
         model = _with_adapter(model, adapter)
     return Loaded(model.eval(), chat)
 

@@ -22,6 +22,7 @@ from holdfast.core.types import (
     content_hash,
 )
 from holdfast.models import hub
+from holdfast.models.adapters import check_base
 from holdfast.study.schema import INITIAL, ConditionSettings, Measured, Study
 
 
@@ -237,7 +238,8 @@ def brought(study: Study, settings: ConditionSettings, base: Checkpoint) -> Chec
     """The checkpoint that a condition brings.
 
     Raises:
-        ModelError: it is not there, or its chat template differs from its base's and the study does not choose.
+        ModelError: it is not there, its chat template differs from its base's and the study does not choose, or it
+            is an adapter that was made for another base.
     """
     given = _checkpoint(study, str(settings.checkpoint), None)
     if given.served:
@@ -250,6 +252,8 @@ def brought(study: Study, settings: ConditionSettings, base: Checkpoint) -> Chec
             f"{settings.checkpoint}: its chat template is not its base's, so the two would be asked differently. Say "
             "`chat_template: base` to ask it as its base is asked, or `chat_template: own` to ask it as it was tuned."
         )
+    if hub.is_adapter(folder) and not base.served:
+        check_base(folder, root)
     own_template = settings.chat_template == "own" and own is not None
     return Checkpoint(str(root), folder=folder, thinking=study.thinking, own_template=own_template)
 

@@ -54,8 +54,8 @@ def _look_at_model(
     for name, settings in study.conditions.items():
         if settings.checkpoint:
             checkpoint = found.attempt(f"conditions.{name}", brought, study, settings, base)
-            if checkpoint:
-                found.attempt(f"conditions.{name}", checks.look_at_fit, checkpoint, base)
+            if checkpoint and (doubt := found.attempt(f"conditions.{name}", checks.look_at_fit, checkpoint, base)):
+                found.add("warning", f"conditions.{name}", doubt)
     sets = checks.look_at_rows(study, rows, chat, Path(base.base), found)
     sizes = checks.look_at_questions(study, benchmarks, chat, shape, found)
     if shape:

@@ -14,6 +14,7 @@ from holdfast.core.errors import ModelError
 from holdfast.core.types import Benchmark, Checkpoint, Example, Message
 from holdfast.judges.base import ModelJudge
 from holdfast.models import decoding, hub, loading
+from holdfast.models.adapters import check_base
 from holdfast.models.chat import Chat
 from holdfast.study.doctor.cost_model import Shape
 from holdfast.study.doctor.findings import Diagnosis
@@ -96,14 +97,14 @@ def look_at_format(chat: Chat, found: Diagnosis) -> None:
         found.add("note", "model", "it thinks before each answer: leave room for it in `max_new_tokens`")
 
 
-def look_at_fit(checkpoint: Checkpoint, base: Checkpoint) -> None:
-    """Make sure that an adapter's weights have their places in its base.
+def look_at_fit(checkpoint: Checkpoint, base: Checkpoint) -> str:
+    """Make sure that an adapter's weights have their places in its base, and tell what is doubtful about the two.
 
     Raises:
         ModelError: they have not.
     """
     if not checkpoint.folder or not hub.is_adapter(checkpoint.folder):
-        return
+        return ""
     have = hub.tensor_shapes(Path(base.base))
     for name, shape in hub.tensor_shapes(checkpoint.folder).items():
         if ".lora_" not in name:
@@ -115,6 +116,7 @@ def look_at_fit(checkpoint: Checkpoint, base: Checkpoint) -> None:
                 f"the adapter in {checkpoint.folder} does not fit its base: {name} has the shape {shape}, and its "
                 f"place there {place or 'does not exist'}. It was made for another model."
             )
+    return check_base(checkpoint.folder, Path(base.base))
 
 
 def shape_of(folder: Path) -> Shape:
