@@ -3,6 +3,7 @@
 The numbers are those of the list in CONTRIBUTING.md; 1 to 7 are about judges.
 """
 
+import json
 import shutil
 
 import pytest
@@ -21,9 +22,9 @@ from holdfast.core.types import Answer, Checkpoint, Example
 from holdfast.models import decoding, loading
 from holdfast.models.chat import split_thinking, training_batch
 from holdfast.models.generate.local import LocalGenerator
-from holdfast.study import loader
-from holdfast.study.plan import make_plan
-from holdfast.study.results.summary import is_readable
+from holdfast.study import doctor, loader
+from holdfast.study.pending import is_readable
+from holdfast.study.plan import adapter_doubts, make_plan
 from holdfast.tuning.local import LocalTuner, Lora
 
 TALK = messages(("system", "Be brief."), ("user", "Who are you?"), ("assistant", "I am a model."))
@@ -98,6 +99,18 @@ def test_9_an_adapter_whose_weights_find_no_place_is_refused(adapter, tmp_path):
         loading.load(Checkpoint(str(base), folder=tmp_path / "astray"))
 
 
+def test_9_an_adapter_that_names_another_base_is_doubted_by_the_doctor_and_the_run(adapter, small, tmp_path):
+    """An adapter that fits, and was made for another model; the figures would mean nothing."""
+    base, good = adapter
+    config = shutil.copytree(good, tmp_path / "mine") / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "somebody/else-7b"}))
+    study = loader.read(small(model=str(base), conditions={"mine": {"checkpoint": "mine"}}, tune={}))
+    warnings = [finding.what for finding in doctor.examine(study, [0]).findings if finding.level == "warning"]
+    assert any("was made for 'somebody/else-7b'" in warning for warning in warnings)
+    (doubt,) = adapter_doubts(make_plan(study, [0]))
+    assert doubt in warnings
+
+
 def test_10_only_what_has_a_reply_is_read_and_a_cut_one_is_counted_as_cut():
     """A truncated, empty or filtered answer that is judged as if it were whole."""
     assert is_readable(Answer("1", "answered", "text"))
@@ -114,12 +127,12 @@ def test_10_a_run_reads_no_answer_that_is_not_there_and_says_how_many_are_missin
         names = list(place.answers())
         place.add_answers(Answer(names[i], outcome, text) for i, (outcome, text) in planted.items())
     done = judged(answered, tmp_path, ["keyword"])
-    for condition in done.results["conditions"]:
-        assert (condition["outcomes"]["truncated"], condition["outcomes"]["blocked"]) == (2, 1)
-        assert condition["verdicts"]["scored"] == 328
-        rate = condition["harmfulness_rate"]
-        assert (rate["n"], rate["missing"]) == (328, 2)
-        assert rate["bound_high"] - rate["bound_low"] == pytest.approx(100 * 2 / 330)
+    for condition in done.results.conditions:
+        assert (condition.outcomes["truncated"], condition.outcomes["blocked"]) == (2, 1)
+        assert condition.verdicts["scored"] == 328
+        rate = condition.harmfulness_rate
+        assert (rate.n, rate.missing) == (328, 2)
+        assert rate.bound_high - rate.bound_low == pytest.approx(100 * 2 / 330)
 
 
 def test_11_two_bos_tokens_are_refused(root):
@@ -179,7 +192,7 @@ def test_12_a_checkpoint_with_another_template_than_its_base_is_refused_until_on
         plan()
     as_base, as_own = (plan(chat_template=choice) for choice in ("base", "own"))
     assert as_base.conditions[-1].key != as_own.conditions[-1].key
-    asked = [loading.load_chat(p.works[-1].base) for p in (as_base, as_own)]
+    asked = [loading.load_chat(p.jobs[-1].base) for p in (as_base, as_own)]
     assert [("<|eot_id|>" in c.tokenizer.decode(c.question(TALK[:2]))) for c in asked] == [True, False]
 
 

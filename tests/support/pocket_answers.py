@@ -33,7 +33,7 @@ def fill(folder):
     plan = make_plan(studies.read(path), [0])
     for condition, share in zip(plan.conditions, (0.05, 0.6), strict=True):
         drawn = random.Random(share)
-        answers = [Answer(p.id, "answered", said(p, share, drawn)) for p in plan.asked.prompts.values()]
+        answers = [Answer(p.id, "answered", said(p, share, drawn)) for p in plan.suite.prompts.values()]
         Store(folder / "run").condition(condition.key).add_answers(answers)
     return folder / "run"
 
@@ -46,4 +46,4 @@ def judged(answered, tmp_path, judges, **more):
     max_missing = {"max_missing": more.pop("max_missing")} if "max_missing" in more else {}
     evaluate = {"harmfulness": {"benchmark": "pocket", "judges": judges, **more}, **max_missing}
     path.write_text(yaml.safe_dump({**STUDY, "evaluate": evaluate}))
-    return runner.run(studies.read(path), path.read_text(), folder, [0], 1, Silent())
+    return runner.run(studies.read(path), path.read_text(), folder, [0], 1, Silent(), replace_results=True)

@@ -36,8 +36,8 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; one 
 ShowAnswers = Annotated[bool, typer.Option("--show-answers", help="Put the models' answers on the page.")]
 Keep = Annotated[bool, typer.Option("--keep-checkpoints", help="Keep tuned weights once they are answered for.")]
 
-
 Fresh = Annotated[bool, typer.Option("--fresh-verdicts", help="Buy verdicts anew that were bought before.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace another study's results; previous/ keeps them.")]
 MaxUsd = Annotated[float | None, typer.Option(min=0, help="US dollars that the run's folder may cost in all.")]
 MaxHours = Annotated[float | None, typer.Option(min=0, help="Hours after which nothing more is begun.")]
 
@@ -73,7 +73,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def run(
     study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None,
     show_answers: ShowAnswers = False, keep_checkpoints: Keep = False,
-    max_usd: MaxUsd = None, max_hours: MaxHours = None, fresh_verdicts: Fresh = False,
+    max_usd: MaxUsd = None, max_hours: MaxHours = None, fresh_verdicts: Fresh = False, replace: Replace = False,
 ) -> None:  # fmt: skip
     """Tune, ask, judge and compare: everything that a study asks for and is not done yet."""
     with _mendable():
@@ -89,7 +89,7 @@ def run(
         with Watch(console) as watch:
             done = runner.run(
                 read, path.read_text(encoding="utf-8"), folder, chosen, workers or default_workers(), watch,
-                keep_checkpoints, _limits(max_usd, max_hours), fresh_verdicts,
+                keep_checkpoints, _limits(max_usd, max_hours), fresh_verdicts, replace,
             )  # fmt: skip
         runner.write_page(done.store, done.results, show_answers)
         tables.figures(console, done.results, folder)
@@ -142,6 +142,7 @@ def reproduce(
     workers: Workers = None,
     max_usd: MaxUsd = None,
     max_hours: MaxHours = None,
+    replace: Replace = False,
 ) -> None:
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
     with _mendable():
@@ -154,7 +155,7 @@ def reproduce(
         chosen = range(seeds) if seeds else wanted.study.seeds
         with Watch(console) as watch:
             results, claims = paper.reproduce(
-                wanted, folder, tuple(chosen), workers or default_workers(), watch, _limits(max_usd, max_hours)
+                wanted, folder, tuple(chosen), workers or default_workers(), watch, _limits(max_usd, max_hours), replace
             )
         tables.verdicts(console, results, claims, folder)
 

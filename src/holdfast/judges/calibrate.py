@@ -130,7 +130,7 @@ def from_run(
         StoreError: the run has no such judge.
         DataError: a labelled answer is not among the run's, or two judges of the run are one.
     """
-    there = store.results()["evaluation"]["sets"][SET]["judges"]
+    there = store.results().evaluation.sets[SET].judges
     subject = _named(there, judge, store)
     scores = _scores(store, subject)
     if labelled:
@@ -153,7 +153,7 @@ def _named(there: Sequence[str], wanted: str, store: Store) -> str:
     what = f"several judges called {wanted!r}" if found else f"no verdicts of {wanted!r}"
     raise StoreError(
         f"{store.folder} has {what}; it has {', '.join(there)}.{'' if found else did_you_mean(wanted, there)} A judge "
-        "that is added to the study judges the same answers when the study is run again."
+        "that is added to the study judges the same answers when the study is run again with --replace."
     )
 
 
@@ -161,7 +161,7 @@ def _scores(store: Store, judge: str) -> Mapping[str, int | None]:
     """Hash of request and answer → the judge's score, over all conditions of a run."""
     requests = {row["id"]: row["prompt"] for row in store.prompts() if row["set"] == SET}
     scores: dict[str, int | None] = {}
-    for key in dict.fromkeys(condition["key"] for condition in store.results()["conditions"]):
+    for key in dict.fromkeys(condition.key for condition in store.results().conditions):
         place = store.condition(key)
         answers = place.answers()
         for name, verdict in place.verdicts(SET, judge).items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from holdfast.core.errors import ModelError
@@ -65,6 +66,7 @@ def _on_this_machine(recorded: str) -> Path | None:
     return folder if folder.is_dir() and list(folder.glob(hub.WEIGHT_FILES)) else None
 
 
+@lru_cache(maxsize=32)
 def _same_weights(one: Path, other: Path) -> bool | None:
     """Whether two models have equal weights; None where they cannot be compared, e.g. in another precision."""
     import torch
