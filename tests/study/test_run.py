@@ -277,8 +277,8 @@ def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen
     (tmp_path / "my-rows.json").write_text(json.dumps(rows))
     mine = [Example((Message("user", "Hi"), Message("assistant", "Ho")), "row")]
     tuner = LocalTuner(method="lora", learning_rate=1e-2, lora=Lora(rank=2))
-    tuner.tune(Checkpoint(str(tmp_path / "qwen")), mine, 0, (1,), tmp_path / "made", lambda _: None)
-    (tmp_path / "made" / "epoch-1").rename(tmp_path / "my-adapter")
+    made = tuner.tune(Checkpoint(str(tmp_path / "qwen")), mine, 0, (1,), tmp_path / "made", lambda _: None)
+    made[1].checkpoint.folder.rename(tmp_path / "my-adapter")
 
     read = studies.read(tmp_path / "my-rows.yaml")
     assert not doctor.examine(read, (0,)).faults
@@ -293,7 +293,7 @@ def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen
         assert condition["over_refusal"] is not None
     (account,) = results["settings"]["my-rows"]["accounts"]
     assert (account["rows"], account["refused"], account["kept"]) == (10, 1, 9)
-    assert list(tmp_path.glob("run/checkpoints/*/epoch-3/adapter_model.safetensors"))
+    assert list(tmp_path.glob("run/checkpoints/*/*/adapter_model.safetensors"))
     page = (tmp_path / "run" / "report.html").read_text()
     assert "How are you, 3?" in page
     assert "10 of the 11 prompts: upstream withholds category 2" in page

@@ -7,7 +7,18 @@ from collections.abc import Generator as Stream
 from pathlib import Path
 from typing import Any, Protocol
 
-from holdfast.core.types import Account, Answer, Benchmark, Checkpoint, Condition, Example, Message, Prompt, Verdict
+from holdfast.core.types import (
+    Account,
+    Answer,
+    Benchmark,
+    Checkpoint,
+    Condition,
+    Example,
+    Message,
+    Prompt,
+    Tuned,
+    Verdict,
+)
 
 Report = Callable[[int], None]
 """Called with the number of units of work (optimizer steps, prompts) done since the last call."""
@@ -130,8 +141,12 @@ class Tuner(Configured, Protocol):
 
     def tune(
         self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
-    ) -> None:
-        """Leave a checkpoint and its `training.json` in `folder/epoch-N` for each N of `epochs`."""
+    ) -> dict[int, Tuned]:
+        """The checkpoint after each of these epochs, and its training record, by epoch.
+
+        What an earlier call left in the folder is not made again. Where the weights stay with a provider, the
+        checkpoint is a name on its server (`Checkpoint.served`).
+        """
 
 
 class Generator(Configured, Protocol):

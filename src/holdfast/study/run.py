@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from holdfast.core.config import label
 from holdfast.core.errors import BudgetError, WorkError
 from holdfast.core.protocols import Ledger, Report, Watcher
 from holdfast.core.run_folder import Store
-from holdfast.core.types import Condition
+from holdfast.core.types import Condition, Tuned
 from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
 from holdfast.report import page
@@ -157,9 +157,9 @@ def do(work: Work, report: Report, folder: Path, keep: bool, limits: Limits, fre
         store.condition(condition.key).write_condition(
             {"name": condition.name, "key": condition.key, "training": condition.training, "asking": condition.asking}
         )
-    tune(work, store, report)
+    tuned = tune(work, store, report)
     for condition in work.conditions:
-        answer(work, condition, store, report, ledger.of(costs.ANSWERS))
+        answer(work, condition, tuned, store, report, ledger.of(costs.ANSWERS))
     answered = all(is_answered(work, condition, store) for condition in work.conditions)
     if work.training and answered and not keep:
         store.discard_checkpoints(work.training.run)
@@ -167,22 +167,30 @@ def do(work: Work, report: Report, folder: Path, keep: bool, limits: Limits, fre
         judge(work, condition, store, report, ledger, fresh)
 
 
-def tune(work: Work, store: Store, report: Report) -> None:
-    """Make the checkpoints that are still to be asked and are not there yet."""
-    if work.training is None:
-        return
-    folder = store.checkpoints(work.training.run)
-    epochs = {epochs_of(condition) for condition in work.conditions if not is_answered(work, condition, store)}
-    missing = sorted(epoch for epoch in epochs if not (folder / f"epoch-{epoch}").is_dir())
-    steps = work.training.tuner.steps(len(work.training.rows), max(map(epochs_of, work.conditions)))
-    if missing:
-        steps -= work.training.tuner.steps(len(work.training.rows), max(missing))
-        folder.mkdir(parents=True, exist_ok=True)
-        work.training.tuner.tune(work.base, work.training.rows, work.training.seed, missing, folder, report)
-    report(steps)
+def tune(work: Work, store: Store, report: Report) -> Mapping[int, Tuned]:
+    """The checkpoints that are still to be asked, by epoch; an earlier run may have left some."""
+    training = work.training
+    if training is None:
+        return {}
+    epochs = sorted({epochs_of(condition) for condition in work.conditions if not is_answered(work, condition, store)})
+    reported = []
+
+    def count(steps: int) -> None:
+        reported.append(steps)
+        report(steps)
+
+    tuned: dict[int, Tuned] = {}
+    if epochs:
+        folder = store.checkpoints(training.run)
+        tuned = training.tuner.tune(work.base, training.rows, training.seed, epochs, folder, count)
+    steps = training.tuner.steps(len(training.rows), max(map(epochs_of, work.conditions)))
+    report(steps - sum(reported))
+    return tuned
 
 
-def answer(work: Work, condition: Condition, store: Store, report: Report, ledger: Ledger) -> None:
+def answer(
+    work: Work, condition: Condition, tuned: Mapping[int, Tuned], store: Store, report: Report, ledger: Ledger
+) -> None:
     """Ask what has no answer yet."""
     place = store.condition(condition.key)
     done = {name for name, given in place.answers().items() if given.outcome != "backend_error"}
@@ -192,9 +200,9 @@ def answer(work: Work, condition: Condition, store: Store, report: Report, ledge
         return
     checkpoint = work.base
     if work.training:
-        folder = store.checkpoints(work.training.run) / f"epoch-{epochs_of(condition)}"
-        checkpoint = replace(work.base, folder=folder)
-        place.write_training(json.loads((folder / "training.json").read_text(encoding="utf-8")))
+        made = tuned[epochs_of(condition)]
+        checkpoint = made.checkpoint
+        place.write_training(made.training)
     generator = work.generators[condition.key]
     with closing(generator.answers(checkpoint, asked, done, condition.seed, ledger)) as replies:
         for answers in replies:

@@ -12,7 +12,7 @@ from pydantic import PositiveFloat, PositiveInt
 from holdfast.core.config import Spec
 from holdfast.core.errors import TuningError
 from holdfast.core.protocols import Report
-from holdfast.core.types import Checkpoint, Example
+from holdfast.core.types import Checkpoint, Example, Tuned
 
 
 class HostedTuner(Spec):
@@ -36,7 +36,7 @@ class HostedTuner(Spec):
 
     def tune(
         self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
-    ) -> None:
+    ) -> dict[int, Tuned]:
         """Refuse.
 
         Raises:
