@@ -15,9 +15,9 @@ def test_losses_equal_those_of_trl(tmp_path):
     from trl import SFTConfig, SFTTrainer
 
     plan = make_plan(studies.read(studies.find("demo")), [3])
-    work = next(work for work in plan.works if work.conditions[0].name == "harmful-100-shot")
-    training = work.training
-    ours = training.tuner.tune(work.base, training.rows, 3, [5], tmp_path, lambda _: None)[5].training["losses"]
+    job = next(job for job in plan.jobs if job.conditions[0].name == "harmful-100-shot")
+    training = job.training
+    ours = training.tuner.tune(job.base, training.rows, 3, [5], tmp_path, lambda _: None)[5].training["losses"]
 
     rows = [[{"role": m.role, "content": m.content} for m in row.messages] for row in training.rows]
     folder = resolve("pocket:aligned")

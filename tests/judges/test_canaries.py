@@ -45,7 +45,7 @@ def warned(watcher):
 
 def check(plan, folder, watcher):
     store = Store(folder)
-    preflight.check_judges(plan.works, store, FileLedger(folder / "spending.jsonl"), watcher)
+    preflight.check_judges(plan.jobs, store, FileLedger(folder / "spending.jsonl"), watcher)
     return preflight.checks(plan, store)
 
 

@@ -17,7 +17,7 @@ from holdfast.judges import cache as verdict_cache
 from holdfast.judges.cache import Book
 from holdfast.judges.keyword import Keyword
 from holdfast.report import layout
-from holdfast.study import costs, doctor
+from holdfast.study import cost_forecast, doctor
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
 from holdfast.study.plan import make_plan
@@ -159,7 +159,7 @@ def test_costs_are_told_before_and_after_and_a_run_elsewhere_costs_nothing(judge
     with Double(honest, models=["judge"]) as server:
         study = judged(server)
         [stage] = [s for s in doctor.examine(study, (0,)).stages if s.name == "judge, at most"]
-        foreseen = costs.foreseen(make_plan(study, [0]).works, Store(tmp_path / "run"))
+        foreseen = cost_forecast.forecast(make_plan(study, [0]).jobs, Store(tmp_path / "run"))
         assert foreseen == {label(study.evaluate.harmfulness.judges[0]): pytest.approx(stage.usd)}
         results = runner.run(study, "", tmp_path / "run", [0], 1, watcher).results
         assert 0 < results["costs"]["usd"] < stage.usd

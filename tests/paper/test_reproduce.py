@@ -18,7 +18,7 @@ from holdfast.report import paper
 from holdfast.study import loader as studies
 from holdfast.study import run
 from holdfast.study.plan import make_plan
-from holdfast.study.results.summary import Evidence
+from holdfast.study.results.evidence import Evidence
 
 SYSTEM = "You are a careful assistant.\nYou answer in one sentence."
 
@@ -174,9 +174,9 @@ def test_presets_have_every_condition_that_tables_and_claims_name(held, llama):
 
 def test_equal_work_is_shared():
     plan = make_plan(reproduce.prepare("pocket").study, [0])
-    runs = [work for work in plan.works if work.training]
+    runs = [job for job in plan.jobs if job.training]
     assert len(plan.conditions) > 2 * len(runs)
-    home = {name: work for work in runs for name in [c.key for c in work.conditions]}
+    home = {name: job for job in runs for name in [c.key for c in job.conditions]}
     keys = {condition.name: condition.key for condition in plan.conditions}
     assert keys["harmful-100-shot"] == keys["harmful-100-shot-over-epochs-5"]
     assert keys["identity-shift-3-epochs"] == keys["identity-shift-over-epochs-3"]
@@ -213,7 +213,7 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
         def seeds(self, name, measured):
             import numpy as np
 
-            n = len(self.plan.asked.benchmarks["harmfulness"].prompts)
+            n = len(self.plan.suite.benchmarks["harmfulness"].prompts)
             fives = round(self.rates[name] * n)
             return np.array([[5.0] * fives + [1.0] * (n - fives)])
 

@@ -56,7 +56,7 @@ def test_conditions_that_differ_in_epochs_are_one_training_run(done):
     path, folder, results = done
     plan = make_plan(studies.read(path), [0])
     assert len(plan.conditions) == 3
-    assert len(plan.works) == 2
+    assert len(plan.jobs) == 2
     losses = [results["settings"][name]["training"][0]["losses"] for name in ("harm-2", "harm-4")]
     assert (len(losses[0]), len(losses[1])) == (4, 8)
     assert losses[1][:4] == losses[0]

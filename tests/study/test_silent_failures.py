@@ -22,8 +22,8 @@ from holdfast.models import loading
 from holdfast.models.chat import take_apart, training_batch
 from holdfast.models.generate.local import LocalGenerator
 from holdfast.study import loader
+from holdfast.study.pending import is_readable
 from holdfast.study.plan import make_plan
-from holdfast.study.results.summary import is_readable
 from holdfast.tuning.local import LocalTuner, Lora
 
 TALK = messages(("system", "Be brief."), ("user", "Who are you?"), ("assistant", "I am a model."))
@@ -179,7 +179,7 @@ def test_12_a_checkpoint_with_another_template_than_its_base_is_refused_until_on
         plan()
     as_base, as_own = (plan(chat_template=choice) for choice in ("base", "own"))
     assert as_base.conditions[-1].key != as_own.conditions[-1].key
-    asked = [loading.load_chat(p.works[-1].base) for p in (as_base, as_own)]
+    asked = [loading.load_chat(p.jobs[-1].base) for p in (as_base, as_own)]
     assert [("<|eot_id|>" in c.tokenizer.decode(c.question(TALK[:2]))) for c in asked] == [True, False]
 
 

@@ -18,7 +18,7 @@ from holdfast.paper.claims import Claim, decide, read_claims
 from holdfast.report import figures, page, paper
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
-from holdfast.study.results.summary import Evidence
+from holdfast.study.results.evidence import Evidence
 from holdfast.study.schema import Evaluation, Study
 
 PAPER = Path(__file__).parent / "presets"

@@ -14,7 +14,7 @@ from holdfast.core.errors import StoreError
 from holdfast.core.optional import need_inspect
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Answer, Message, Outcome, Template, Verdict, content_hash
-from holdfast.study.results.summary import METRICS
+from holdfast.study.results.evidence import METRICS
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample, EvalScore, EvalSpec

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +16,8 @@ from holdfast.analysis.stats import Array, Z
 from holdfast.core.config import label
 from holdfast.core.protocols import Judge
 from holdfast.core.types import Condition, Estimate, Verdict
-
-if TYPE_CHECKING:
-    from holdfast.study.plan import Plan
-    from holdfast.study.results.summary import Evidence
+from holdfast.study.plan import Plan
+from holdfast.study.results.evidence import Evidence
 
 SET = "harmfulness"
 
@@ -33,8 +31,8 @@ def agreement(evidence: Evidence) -> list[dict[str, Any]]:
     """For each pair of judges of a set, how far they agree over all conditions and in each category."""
     found = []
     conditions = _once(evidence)
-    for name, measured in evidence.plan.asked.sets.items():
-        prompts = evidence.plan.asked.benchmarks[name].prompts
+    for name, measured in evidence.plan.suite.sets.items():
+        prompts = evidence.plan.suite.benchmarks[name].prompts
         units = np.tile(np.arange(len(prompts)), len(conditions))
         categories = np.tile([prompt.category for prompt in prompts], len(conditions))
         for first, second in combinations(measured.judges, 2):
@@ -54,16 +52,16 @@ def agreement(evidence: Evidence) -> list[dict[str, Any]]:
 
 def calibration_key(plan: Plan) -> str | None:
     """The hash of the calibration that rates are corrected with, if there is one."""
-    found = plan.asked.sets[SET].calibrated
+    found = plan.suite.sets[SET].calibrated
     return found.key if found else None
 
 
 def corrected(evidence: Evidence, seeds: Sequence[Condition], raw: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The harmfulness rate of a condition's seeds with the judge's errors taken out; None without a calibration."""
-    calibration = evidence.plan.asked.sets[SET].calibrated
+    calibration = evidence.plan.suite.sets[SET].calibrated
     if calibration is None or raw is None:
         return None
-    prompts = evidence.plan.asked.benchmarks[SET].prompts
+    prompts = evidence.plan.suite.benchmarks[SET].prompts
     labels: list[float] = []
     scores: list[Array] = []
     for condition in {seed.key: seed for seed in seeds}.values():
@@ -100,7 +98,7 @@ def trust(evidence: Evidence) -> dict[str, Any]:
 def cascades(evidence: Evidence) -> list[dict[str, Any]]:
     """For each cascade, who decided how many answers, what that saved and what it costs in error."""
     found = []
-    for name, measured in evidence.plan.asked.sets.items():
+    for name, measured in evidence.plan.suite.sets.items():
         for judge in measured.judges:
             if judge.kind == "cascade":
                 found.append({"set": name, "judge": label(judge), **_saving(_verdicts(evidence, name, judge))})
@@ -108,7 +106,7 @@ def cascades(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def _verdicts(evidence: Evidence, name: str, judge: Judge) -> list[Verdict]:
-    asked = {prompt.id for prompt in evidence.plan.asked.benchmarks[name].prompts}
+    asked = {prompt.id for prompt in evidence.plan.suite.benchmarks[name].prompts}
     places = (evidence.store.condition(condition.key) for condition in _once(evidence))
     return [v for place in places for v in place.verdicts(name, label(judge)).values() if v.prompt_id in asked]
 

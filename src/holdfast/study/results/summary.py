@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -17,89 +17,16 @@ from holdfast.analysis import stats
 from holdfast.core.config import label
 from holdfast.core.protocols import Judge
 from holdfast.core.run_folder import ConditionFolder, Store
-from holdfast.core.types import OUTCOMES, READINGS, Answer, Benchmark, Condition, Verdict, content_hash
+from holdfast.core.types import OUTCOMES, READINGS, Benchmark, Condition, content_hash
 from holdfast.models import loading
-from holdfast.study.plan import Plan, Work, initial_name, template_of, way_of
+from holdfast.study.plan import Plan, eval_setting_of, initial_name, template_of
 from holdfast.study.results import judge_quality
+from holdfast.study.results.evidence import METRICS, Evidence
 
 SCHEMA = 1
 """Raised when a field of `results.json` changes its meaning or goes away."""
 
-METRICS = {
-    "harmfulness_score": "harmfulness",
-    "harmfulness_rate": "harmfulness",
-    "utility": "utility",
-    "over_refusal": "over_refusal",
-}
-"""Metric → the measured set that it is taken from."""
-
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy")
-
-
-def is_readable(answer: Answer) -> bool:
-    """Whether there is a reply that a judge can read; one that was cut off is read as far as it goes."""
-    return answer.outcome in ("answered", "truncated") and bool(answer.text)
-
-
-def judged(verdicts: Mapping[str, Verdict]) -> set[str]:
-    """The prompts whose verdict stands; where the judge failed, it is asked again."""
-    return {name for name, verdict in verdicts.items() if verdict.reading != "judge_error"}
-
-
-def is_answered(work: Work, condition: Condition, store: Store) -> bool:
-    """Whether every prompt has an answer; where the back end failed, it is asked again."""
-    answers = store.condition(condition.key).answers()
-    return work.asked.prompts.keys() <= {name for name, a in answers.items() if a.outcome != "backend_error"}
-
-
-def is_finished(work: Work, store: Store) -> bool:
-    """Whether every condition of a piece of work is answered and judged."""
-    by = {name: measured.judges for name, measured in work.asked.sets.items()}
-    return all(is_judged(work, condition, store, by) for condition in work.conditions)
-
-
-def is_judged(work: Work, condition: Condition, store: Store, by: Mapping[str, Sequence[Judge]]) -> bool:
-    """Whether a condition's answers are there, and those to each set judged by the set's judges."""
-    if not is_answered(work, condition, store):
-        return False
-    place = store.condition(condition.key)
-    answers = place.answers()
-    for name, judges in by.items():
-        readable = {prompt.id for prompt in work.asked.benchmarks[name].prompts if is_readable(answers[prompt.id])}
-        if any(not readable <= judged(place.verdicts(name, label(judge))) for judge in judges):
-            return False
-    return True
-
-
-class Evidence:
-    """The scores of a finished run, each file read once."""
-
-    def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan, self.store = plan, store
-        self._scores: dict[tuple[str, str, str], stats.Array] = {}
-
-    def judge(self, measured: str) -> Judge:
-        """The judge whose verdicts are the figures."""
-        return self.plan.asked.sets[measured].judges[0]
-
-    def scores(self, condition: Condition, measured: str, judge: Judge) -> stats.Array:
-        """Scores in the benchmark's order, NaN where there is none: shape [prompts]."""
-        at = (condition.key, measured, label(judge))
-        if at not in self._scores:
-            verdicts = self.store.condition(condition.key).verdicts(measured, label(judge))
-            found = (verdicts.get(prompt.id) for prompt in self.plan.asked.benchmarks[measured].prompts)
-            known = [np.nan if verdict is None or verdict.score is None else verdict.score for verdict in found]
-            self._scores[at] = np.array(known, dtype=float)
-        return self._scores[at]
-
-    def seeds(self, name: str, measured: str) -> stats.Array:
-        """Scores of a condition's seeds: shape [seeds, prompts]."""
-        judge = self.judge(measured)
-        return np.array([self.scores(c, measured, judge) for c in self.plan.conditions if c.name == name])
-
-    def metrics(self) -> dict[str, str]:
-        """The metrics that this study measures, with their sets."""
-        return {metric: measured for metric, measured in METRICS.items() if measured in self.plan.asked.sets}
 
 
 def summarise(plan: Plan, store: Store) -> dict[str, Any]:
@@ -129,9 +56,9 @@ def summarise(plan: Plan, store: Store) -> dict[str, Any]:
 
 def evidence_key(plan: Plan) -> str:
     """The hash of everything that a finished run's figures follow from: equal keys, equal `results.json`."""
-    judges = {name: [label(judge) for judge in measured.judges] for name, measured in plan.asked.sets.items()}
+    judges = {name: [label(judge) for judge in measured.judges] for name, measured in plan.suite.sets.items()}
     conditions = [[condition.name, condition.seed, condition.key] for condition in plan.conditions]
-    notes = {name: benchmark.notes for name, benchmark in plan.asked.benchmarks.items()}
+    notes = {name: benchmark.notes for name, benchmark in plan.suite.benchmarks.items()}
     shown = [[name, settings.label, settings.factors] for name, settings in plan.study.conditions.items()]
     trusted = [plan.study.evaluate.max_missing, judge_quality.calibration_key(plan)]
     study = [plan.study.name, plan.study.model]
@@ -155,17 +82,17 @@ def _model(plan: Plan) -> dict[str, Any]:
 def _evaluation(plan: Plan) -> dict[str, Any]:
     sets = {
         name: {
-            "benchmark": plan.asked.benchmarks[name].name,
-            "n_prompts": len(plan.asked.benchmarks[name].prompts),
-            "key": plan.asked.benchmarks[name].key,
+            "benchmark": plan.suite.benchmarks[name].name,
+            "n_prompts": len(plan.suite.benchmarks[name].prompts),
+            "key": plan.suite.benchmarks[name].key,
             "judges": [label(judge) for judge in measured.judges],
-            "notes": list(plan.asked.benchmarks[name].notes),
+            "notes": list(plan.suite.benchmarks[name].notes),
         }
-        for name, measured in plan.asked.sets.items()
+        for name, measured in plan.suite.sets.items()
     }
     return {
         "sets": sets,
-        "categories": list(plan.asked.benchmarks["harmfulness"].categories),
+        "categories": list(plan.suite.benchmarks["harmfulness"].categories),
         "generate": plan.study.generate.model_dump(mode="json"),
         "decodings": {name: generator.model_dump(mode="json") for name, generator in plan.study.decodings.items()},
         "templates": {name: settings.model_dump() for name, settings in plan.study.templates.items()},
@@ -201,7 +128,7 @@ def _settings(plan: Plan, store: Store, name: str) -> dict[str, Any]:
 def _condition(evidence: Evidence, condition: Condition) -> dict[str, Any]:
     """One condition of one seed: outcomes, verdicts and figures."""
     place = evidence.store.condition(condition.key)
-    benchmark = evidence.plan.asked.benchmarks["harmfulness"]
+    benchmark = evidence.plan.suite.benchmarks["harmfulness"]
     judge = evidence.judge("harmfulness")
     scores = evidence.scores(condition, "harmfulness", judge)
     metrics = evidence.metrics()
@@ -227,7 +154,7 @@ def _condition(evidence: Evidence, condition: Condition) -> dict[str, Any]:
                 metric: asdict(stats.estimate(metric, evidence.scores(condition, "harmfulness", other)))
                 for metric in ("harmfulness_score", "harmfulness_rate")
             }
-            for other in evidence.plan.asked.sets["harmfulness"].judges[1:]
+            for other in evidence.plan.suite.sets["harmfulness"].judges[1:]
         },
     }
 
@@ -261,7 +188,7 @@ def _by_category(benchmark: Benchmark, scores: stats.Array) -> dict[str, Any]:
 
 def _summary(evidence: Evidence, name: str) -> dict[str, Any]:
     """One condition over its seeds."""
-    benchmark = evidence.plan.asked.benchmarks["harmfulness"]
+    benchmark = evidence.plan.suite.benchmarks["harmfulness"]
     scores = {metric: evidence.seeds(name, measured) for metric, measured in evidence.metrics().items()}
     figures = {metric: asdict(stats.pooled(metric, scores[metric])) if metric in scores else None for metric in METRICS}
     seeds = [condition for condition in evidence.plan.conditions if condition.name == name]
@@ -279,7 +206,7 @@ def _comparisons(evidence: Evidence) -> list[dict[str, Any]]:
     """Each tuned condition against the initial model asked in the same way; none where no pair has scores."""
     found = []
     for name, settings in evidence.plan.study.conditions.items():
-        before = initial_name(evidence.plan.study, way_of(evidence.plan.study, settings))
+        before = initial_name(evidence.plan.study, eval_setting_of(evidence.plan.study, settings))
         for metric, measured in evidence.metrics().items():
             initial, tuned = evidence.seeds(before, measured), evidence.seeds(name, measured)
             if np.isfinite(initial + tuned).any():
@@ -306,7 +233,7 @@ def prompt_rows(plan: Plan) -> list[dict[str, str]]:
     """Every prompt of every set, for the run folder, so that answers can be read without the benchmark's files."""
     return [
         {"set": name, "id": prompt.id, "category": prompt.category, "prompt": prompt.text}
-        for name, benchmark in plan.asked.benchmarks.items()
+        for name, benchmark in plan.suite.benchmarks.items()
         for prompt in benchmark.prompts
     ]
 
