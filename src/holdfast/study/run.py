@@ -198,7 +198,7 @@ def tune(job: Job, store: Store, report: Report) -> Mapping[int, Tuned]:
     tuned: dict[int, Tuned] = {}
     if epochs:
         folder = store.checkpoints(training.run)
-        tuned = training.tuner.tune(job.base, training.rows, training.seed, epochs, folder, count)
+        tuned = training.tuner.tune(job.base, training.rows, training.seed, epochs, folder, count, training.defences)
     report(training.steps(max(map(epochs_of, job.conditions))) - sum(reported))
     return tuned
 

@@ -2,6 +2,9 @@
 
 <folder>/epoch-3/               weights or adapter after 3 epochs, and the tokenizer
 <folder>/epoch-3/training.json  the training record
+<folder>/base/                  the base as a defence changed it before tuning; only there if one did
+<folder>/unfinished/epoch-3/    what is still to be changed by the defences that act after tuning
+<folder>/trainer/               what a tuning that was killed is resumed from
 """
 
 from __future__ import annotations
@@ -29,6 +32,31 @@ def read(base: Checkpoint, folder: Path, epochs: Iterable[int]) -> dict[int, Tun
     return tuned
 
 
+def base_in(folder: Path, base: Checkpoint) -> Checkpoint:
+    """What the folder's checkpoints are tuned from: the base, or what a defence made of it."""
+    return replace(base, base=str(_base_of(folder)), revision=None) if _base_of(folder).is_dir() else base
+
+
+def draft_base(folder: Path) -> Path:
+    """Where the files of a changed base are put together, before `publish_base` gives it its place."""
+    return folder / f".{_base_of(folder).name}"
+
+
+def publish_base(folder: Path) -> None:
+    """Give the draft of a changed base its place, so that it is whole or not there."""
+    draft_base(folder).replace(_base_of(folder))
+
+
+def unfinished(folder: Path) -> Path:
+    """Where tuned checkpoints wait for the defences that act after tuning."""
+    return folder / "unfinished"
+
+
+def trainer_in(folder: Path) -> Path:
+    """Where the Trainer saves what a tuning that was killed is resumed from."""
+    return folder / "trainer"
+
+
 def draft(folder: Path, epoch: int) -> Path:
     """Where the files of a checkpoint are put together, before `publish` gives it its place."""
     return folder / f".{_folder_of(folder, epoch).name}"
@@ -40,6 +68,10 @@ def publish(folder: Path, epoch: int, record: Mapping[str, Any]) -> None:
     (written / RECORD).write_text(json.dumps(record), encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
     written.replace(final)
+
+
+def _base_of(folder: Path) -> Path:
+    return folder / "base"
 
 
 def _folder_of(folder: Path, epoch: int) -> Path:

@@ -1,6 +1,6 @@
 """Tuning over several devices: the same job in processes that `accelerate launch` starts (DDP, FSDP, DeepSpeed).
 
-Each of them runs `python -m holdfast.tuning.worker JOB`; JOB is the file that `run_job` writes.
+Each of them runs `python -m holdfast.tuning.worker JOB`; JOB is the file that `launch` writes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
+from holdfast.core import config
 from holdfast.core.errors import TuningError
 from holdfast.core.protocols import Report
 from holdfast.core.types import Checkpoint, Example
@@ -28,12 +29,14 @@ LAST_LINES = 60
 """How much of what failed processes wrote is shown."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """What the started processes do."""
+Settings = tuple[str, dict[str, Any]]
+"""A configuration as JSON holds it: its class as `module:name`, and its settings."""
 
-    settings: dict[str, Any]
-    """The tuner's, as JSON holds them."""
+
+@dataclass(frozen=True)
+class TuningJob:
+    """One tuning: what is tuned on what, and which epochs are kept where."""
+
     base: Checkpoint
     rows: tuple[Example, ...]
     seed: int
@@ -41,7 +44,28 @@ class Job:
     folder: Path
 
 
-def run_job(job: Job, config: Path, report: Report) -> None:
+@dataclass(frozen=True)
+class Launched:
+    """A job as the started processes read it."""
+
+    job: TuningJob
+    tuner: Settings
+    defences: tuple[Settings, ...]
+
+
+def settings_of(configured: Any, **changes: Any) -> Settings:
+    """A configuration as `load_settings` reads it in another process."""
+    kind = type(configured)
+    return f"{kind.__module__}:{kind.__qualname__}", {**configured.model_dump(mode="json"), **changes}
+
+
+def load_settings(settings: Settings) -> Any:
+    """The configuration that `settings_of` gave."""
+    reference, values = settings
+    return config.load(reference).model_validate(values)
+
+
+def launch(launched: Launched, accelerate_config: Path, report: Report) -> None:
     """Do a job in processes of their own, as a configuration of accelerate says, and pass on their progress.
 
     Raises:
@@ -49,30 +73,30 @@ def run_job(job: Job, config: Path, report: Report) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
-        path.write_bytes(TypeAdapter(Job).dump_json(job))
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+        path.write_bytes(TypeAdapter(Launched).dump_json(launched))
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(accelerate_config)]
         command += ["-m", "holdfast.tuning.worker", str(path)]
         last: deque[str] = deque(maxlen=LAST_LINES)
         # The processes hold the other end of `stdin`: when this process ends, they read its end and end too.
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as processes:
+        ) as started:
             try:
-                for line in processes.stdout or ():
+                for line in started.stdout or ():
                     if line.startswith(PROGRESS):
                         report(int(line.removeprefix(PROGRESS)))
                     else:
                         last.append(line)
             except BaseException:
-                processes.terminate()
+                started.terminate()
                 raise
-    if processes.returncode:
-        raise TuningError(f"`accelerate launch` with {config} failed; it wrote last:\n{''.join(last)}")
+    if started.returncode:
+        raise TuningError(f"`accelerate launch` with {accelerate_config} failed; it wrote last:\n{''.join(last)}")
 
 
-def read_job(path: Path) -> Job:
-    """The job that `run_job` wrote."""
-    return TypeAdapter(Job).validate_json(path.read_bytes())
+def read_job(path: Path) -> Launched:
+    """The job that `launch` wrote."""
+    return TypeAdapter(Launched).validate_json(path.read_bytes())
 
 
 def is_first() -> bool:
@@ -85,6 +109,6 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def processes_of(config: Path) -> int:
+def processes_of(accelerate_config: Path) -> int:
     """How many processes a configuration of accelerate starts."""
-    return int((yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("num_processes", 1))
+    return int((yaml.safe_load(accelerate_config.read_text(encoding="utf-8")) or {}).get("num_processes", 1))

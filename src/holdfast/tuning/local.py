@@ -13,20 +13,18 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from holdfast.core.config import File, Spec, explained
 from holdfast.core.errors import TuningError
-from holdfast.core.protocols import Report
+from holdfast.core.protocols import Defence, Report
 from holdfast.core.types import Checkpoint, Example, Tuned
 from holdfast.models import loading
 from holdfast.models.chat import Rendered, training_batch
-from holdfast.tuning import checkpoints
-from holdfast.tuning.launch import Job, is_first, processes_of, run_job, world_size
-from holdfast.tuning.trainer import Keeping, Probe, keeper, last_saved, trainer_class
+from holdfast.tuning import checkpoints, defended
+from holdfast.tuning.defences.base import TrainingHooks
+from holdfast.tuning.launch import Launched, TuningJob, is_first, launch, processes_of, settings_of, world_size
+from holdfast.tuning.trainer import Keeping, Probe, hook_caller, keeper, start, trainer_class
 
 if TYPE_CHECKING:
     import torch
     from transformers import Trainer
-
-UNFINISHED = "trainer"
-"""The folder of what an unfinished tuning is resumed from."""
 
 
 class Lora(Spec):
@@ -103,13 +101,15 @@ class LocalTuner(Spec):
         return math.ceil(math.ceil(n_rows / self.batch_size) / self.accumulation) * (epochs or self.epochs)
 
     def tune(
-        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
-    ) -> dict[int, Tuned]:
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report,
+        defences: Sequence[Defence] = (),
+    ) -> dict[int, Tuned]:  # fmt: skip
         """Tune once, and return the checkpoint after each of the epochs; what the folder has is not made again.
 
         A training record holds processes, rows, truncated_rows, supervised_tokens (in one epoch), steps, losses
         (nats a token, one a step), logit_shift (largest change of a logit on the first row) and seconds. A tuning that
-        was killed is resumed from the end of an epoch.
+        was killed is resumed from the end of an epoch. Weights that a defence changes after tuning are whole ones, also
+        after LoRA.
 
         Raises:
             RenderError: rows that the chat template cannot render.
@@ -117,41 +117,54 @@ class LocalTuner(Spec):
                 checkpoint that answers exactly as its base.
         """
         missing = sorted(set(epochs) - self.finished(base, epochs, folder).keys())
-        if missing and self.launch:
-            settings = {**self.model_dump(mode="json"), "launch": None}
-            run_job(Job(settings, base, tuple(rows), seed, tuple(missing), folder), self.launch, report)
-        elif missing:
-            self.tune_here(base, rows, seed, missing, folder, report)
+        if missing:
+            changed_after = [defence for defence in defences if "weights" in defence.places]
+            during = [defence for defence in defences if "tuning" in defence.places]
+            base = defended.prepare_base(base, defences, seed, folder)
+            tuned_in = checkpoints.unfinished(folder) if changed_after else folder
+            to_tune = sorted(set(missing) - checkpoints.read(base, tuned_in, missing).keys())
+            if to_tune:
+                self._tune(TuningJob(base, tuple(rows), seed, tuple(to_tune), tuned_in), during, report)
+            if changed_after:
+                defended.finish(checkpoints.read(base, tuned_in, missing), base, changed_after, seed, folder)
+                shutil.rmtree(tuned_in)
         return self.finished(base, epochs, folder)
 
     def finished(self, base: Checkpoint, epochs: Sequence[int], folder: Path) -> dict[int, Tuned]:
         """The checkpoints that an earlier call left in the folder, by epoch."""
-        return checkpoints.read(base, folder, epochs)
+        return checkpoints.read(checkpoints.base_in(folder, base), folder, epochs)
 
-    def tune_here(
-        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
-    ) -> None:
+    def _tune(self, job: TuningJob, defences: Sequence[Defence], report: Report) -> None:
+        if self.launch is None:
+            self.tune_here(job, defences, report)
+        else:
+            settings = settings_of(self, launch=None)
+            launch(Launched(job, settings, tuple(map(settings_of, defences))), self.launch, report)
+
+    def tune_here(self, job: TuningJob, defences: Sequence[Defence], report: Report) -> None:
         """Tune in this process, or do this process's part where several tune together."""
         import transformers
 
-        transformers.set_seed(seed)
+        transformers.set_seed(job.seed)
         arithmetic = self.arithmetic()
         weights: loading.Precision = "float32" if arithmetic == "mixed" else arithmetic
-        loaded = loading.load(base, weights, four_bit=self.method == "qlora")
-        rendered, n_cut = self._render(loaded, rows)
+        loaded = loading.load(job.base, weights, four_bit=self.method == "qlora")
+        rendered, n_cut = self._render(loaded, job.rows)
         facts = {
             "processes": world_size(),
             "rows": len(rendered),
             "truncated_rows": n_cut,
             "supervised_tokens": sum(row.n_supervised for row in rendered),
         }
-        keeping = Keeping(folder, epochs, loaded.tokenizer, Probe(loaded.model, rendered[0]), facts)
+        hooks = [defence.training_hooks(loaded, job.seed) for defence in defences]
+        keeping = Keeping(job.folder, job.epochs, loaded.tokenizer, Probe(loaded.model, rendered[0]), facts)
         model = self._trainable(loaded.model)
-        trainer = self._trainer(model, loaded.tokenizer.pad_token_id, rendered, seed, max(epochs), folder / UNFINISHED)
-        trainer.add_callback(keeper(trainer, keeping, report))
-        trainer.train(resume_from_checkpoint=last_saved(folder / UNFINISHED))
+        trainer = self._trainer(model, loaded.tokenizer.pad_token_id, rendered, job, hooks)
+        trainer.add_callback(keeper(trainer, keeping, report, hooks))
+        trainer.add_callback(hook_caller(hooks))
+        start(trainer, model, hooks, checkpoints.trainer_in(job.folder))
         if is_first():
-            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+            shutil.rmtree(checkpoints.trainer_in(job.folder), ignore_errors=True)
 
     def _render(self, loaded: loading.Loaded, rows: Sequence[Example]) -> tuple[list[Rendered], int]:
         """Rows as token ids, cut to what this tuning and the model allow, and how many were cut."""
@@ -182,12 +195,13 @@ class LocalTuner(Spec):
         return get_peft_model(model, config)
 
     def _trainer(
-        self, model: Any, pad: int, rendered: Sequence[Rendered], seed: int, epochs: int, folder: Path
+        self, model: Any, pad: int, rendered: Sequence[Rendered], job: TuningJob, hooks: Sequence[TrainingHooks]
     ) -> Trainer:
         from transformers import PrinterCallback, TrainingArguments
 
         arguments = TrainingArguments(
-            output_dir=str(folder), num_train_epochs=epochs, seed=seed, data_seed=seed,
+            output_dir=str(checkpoints.trainer_in(job.folder)), num_train_epochs=max(job.epochs),
+            seed=job.seed, data_seed=job.seed,
             per_device_train_batch_size=self.batch_size // world_size(),
             gradient_accumulation_steps=self.accumulation,
             max_grad_norm=self.max_grad_norm, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no",
@@ -196,7 +210,8 @@ class LocalTuner(Spec):
             bf16=self.arithmetic() != "float32", activation_checkpointing=self.gradient_checkpointing,
             activation_checkpointing_kwargs={"use_reentrant": False},
         )  # fmt: skip
-        trainer = trainer_class(self._optimizer, partial(self._scheduler, n_rows=len(rendered), epochs=epochs))(
+        scheduler = partial(self._scheduler, n_rows=len(rendered), epochs=max(job.epochs))
+        trainer = trainer_class(self._optimizer, scheduler, hooks)(
             model=model, args=arguments, train_dataset=list(rendered), data_collator=partial(training_batch, pad=pad)
         )
         trainer.remove_callback(PrinterCallback)

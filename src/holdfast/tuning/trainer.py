@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from holdfast.core.errors import TuningError
 from holdfast.core.protocols import Report
 from holdfast.models.chat import Rendered
 from holdfast.tuning import checkpoints
+from holdfast.tuning.defences.base import Batch, TrainingHooks
 from holdfast.tuning.launch import is_first, world_size
 
 if TYPE_CHECKING:
@@ -23,8 +26,10 @@ SAVE_EVERY = 60.0
 """Seconds of work that a killed run can lose: a longer epoch ends with a checkpoint to go on from."""
 
 
-def trainer_class(optimizer: Callable[[Any], Any], scheduler: Callable[[Any], Any]) -> type[Trainer]:
-    """A Trainer with this optimizer and schedule, made when it asks for them: sharded models ask late."""
+def trainer_class(
+    optimizer: Callable[[Any], Any], scheduler: Callable[[Any], Any], hooks: Sequence[TrainingHooks]
+) -> type[Trainer]:
+    """A Trainer with this optimizer and schedule, made when it asks for them (sharded models ask late), and hooks."""
     from transformers import Trainer
 
     class Ours(Trainer):
@@ -38,13 +43,67 @@ def trainer_class(optimizer: Callable[[Any], Any], scheduler: Callable[[Any], An
                 self.lr_scheduler = scheduler(self.optimizer if optimizer is None else optimizer)
             return self.lr_scheduler
 
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            if not hooks:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            batch = _weighted(self, inputs, num_items_in_batch)
+            for hook in hooks:
+                loss = hook.loss(model, batch, outputs, loss)
+            return (loss, outputs) if return_outputs else loss
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            _save_state(hooks, Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+            super()._save_checkpoint(model, trial)
+
     return Ours
 
 
-def last_saved(folder: Path) -> str | None:
-    """The newest checkpoint of a Trainer that was killed, to go on from; None if there is no whole one."""
+def _weighted(trainer: Any, inputs: Mapping[str, torch.Tensor], n_tokens: Any) -> Batch:
+    """A batch with what its part of a step's loss is weighted by.
+
+    Where the Trainer counts the supervised tokens of all batches of a step (`n_tokens`), the model divides by them, and
+    the parts are added up; else each batch's loss is a mean, and the Trainer divides by the number of batches.
+    """
+    if n_tokens is None or not trainer.model_accepts_loss_kwargs:
+        return Batch(inputs, 1 / int((inputs["labels"] != -100).sum()), 1.0)
+    processes = world_size() if trainer.args.average_tokens_across_devices else 1
+    return Batch(inputs, processes / float(n_tokens), 1 / trainer.current_gradient_accumulation_steps)
+
+
+def start(trainer: Trainer, model: Any, hooks: Sequence[TrainingHooks], folder: Path) -> None:
+    """Train, from the last checkpoint in the folder that a killed tuning left, if there is one."""
+    for hook in hooks:
+        hook.begin(model)
     whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]  # the file that is written last
-    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+    last = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+    if last:
+        _restore_state(hooks, last)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+
+
+def _save_state(hooks: Sequence[TrainingHooks], folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    for place, hook in enumerate(hooks):
+        if state := hook.state():
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, _state_in(folder, place))
+
+
+def _restore_state(hooks: Sequence[TrainingHooks], folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    for place, hook in enumerate(hooks):
+        if _state_in(folder, place).is_file():
+            hook.restore(load_file(_state_in(folder, place)))
+
+
+def _state_in(folder: Path, place: int) -> Path:
+    """Where a checkpoint keeps the state of this process's hook of a place in the list of defences."""
+    return folder / f"defence-{place}-{os.environ.get('RANK', '0')}.safetensors"
 
 
 class Probe:
@@ -87,7 +146,7 @@ class Keeping:
     """What the record of each of them begins with."""
 
 
-def keeper(trainer: Trainer, keeping: Keeping, report: Report) -> TrainerCallback:
+def keeper(trainer: Trainer, keeping: Keeping, report: Report, hooks: Sequence[TrainingHooks]) -> TrainerCallback:
     """A callback that reports steps, keeps the wanted epochs, and saves a long tuning so that it can be resumed."""
     from transformers import TrainerCallback
 
@@ -106,12 +165,31 @@ def keeper(trainer: Trainer, keeping: Keeping, report: Report) -> TrainerCallbac
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             epoch = round(state.epoch)
             if epoch in keeping.epochs:
-                _keep(trainer, keeping, epoch, state, time.monotonic() - self.started)
+                with ExitStack() as stack:
+                    for hook in hooks:
+                        stack.enter_context(hook.kept(trainer.model))
+                    _keep(trainer, keeping, epoch, state, time.monotonic() - self.started)
             if time.monotonic() - self.saved > SAVE_EVERY:
                 self.saved = time.monotonic()
                 control.should_save = True
 
     return Keeper()
+
+
+def hook_caller(hooks: Sequence[TrainingHooks]) -> TrainerCallback:
+    """A callback for what defences do before and after each step."""
+    from transformers import TrainerCallback
+
+    class HookCaller(TrainerCallback):
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            for hook in hooks:
+                hook.before_step(model)
+
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            for hook in hooks:
+                hook.after_step(model)
+
+    return HookCaller()
 
 
 def _keep(trainer: Trainer, keeping: Keeping, epoch: int, state: Any, seconds: float) -> None:

@@ -7,14 +7,15 @@ import sys
 import threading
 from pathlib import Path
 
-from holdfast.tuning.launch import PROGRESS, is_first, read_job
+from holdfast.tuning.launch import PROGRESS, is_first, load_settings, read_job
 from holdfast.tuning.local import LocalTuner
 
 
 def work(path: Path) -> None:
     """Do the part of a job that is this process's."""
-    job = read_job(path)
-    LocalTuner.model_validate(job.settings).tune_here(job.base, job.rows, job.seed, job.epochs, job.folder, _report)
+    launched = read_job(path)
+    tuner: LocalTuner = load_settings(launched.tuner)
+    tuner.tune_here(launched.job, [load_settings(defence) for defence in launched.defences], _report)
 
 
 def _report(steps: int) -> None:

@@ -119,7 +119,7 @@ def _settings(plan: Plan, store: Store, name: str) -> dict[str, Any]:
         "checkpoint": settings.checkpoint,
         "data": settings.data.model_dump(mode="json") if settings.data else None,
         "accounts": [{**asdict(account), "kept": account.kept} for account in plan.accounts.get(name, ())],
-        "defence": settings.defence.model_dump(mode="json") if settings.defence else None,
+        "defence": [defence.model_dump(mode="json") for defence in settings.defence],
         "tune": settings.tune.model_dump(mode="json") if settings.data else None,
         "training": [{field: value for field, value in record.items() if field != "seconds"} for record in records],
     }
