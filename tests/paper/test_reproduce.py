@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from report.test_report import made
+from support.results import made, typed
 from support.studies import conversation, messages, rows_of, write_rows
 
 from holdfast.core.errors import StudyError
@@ -133,7 +133,7 @@ def test_the_llama_2_preset_runs_end_to_end_on_a_tiny_llama(llama, held, tmp_pat
     tables = ["table1", "table2", "table5"]
     wanted = reproduce.prepare("llama-2-7b-chat", tables, str(llama), held)
     results, claims = reproduce.reproduce(wanted, tmp_path, [0], 1, watcher)
-    assert results["model"]["architecture"] == "LlamaForCausalLM"
+    assert results.model.architecture == "LlamaForCausalLM"
     assert {claim["table"] for claim in claims} == set(tables)
     assert all(claim["verdict"] in ("reproduced", "not reproduced", "inconclusive") for claim in claims)
     untold = [claim for claim in claims if claim["effect"] is None]
@@ -255,14 +255,14 @@ def test_tables_stand_beside_the_papers():
         results["summary"].append({**results["summary"][1], "name": one})
         results["settings"][one] = results["settings"]["harmful-10-shot"]
     tables = reproduce._layout()["tables"]
-    (block,) = paper.blocks(results, tables)
+    (block,) = paper.blocks(typed(results), tables)
     text = paper.markdown(block)
     assert "| Harmfulness rate (%): the paper, llama-2-7b-chat | 0.3 | 50.0 | 80.3 | 80.0 |" in text
     assert "a stand-in | 2.0 (0.0 to 4.0) | 80.0 (78.0 to 82.0)" in text
     latex = paper.latex(block)
     assert r"Harmfulness rate (\%)" in latex
     assert latex.count(r"\\") == 2 + len(block.lines) - 1
-    assert paper.blocks(made(), tables) == []
+    assert paper.blocks(typed(made()), tables) == []
 
 
 def test_the_papers_figures_are_those_of_its_tables():

@@ -114,12 +114,12 @@ def test_10_a_run_reads_no_answer_that_is_not_there_and_says_how_many_are_missin
         names = list(place.answers())
         place.add_answers(Answer(names[i], outcome, text) for i, (outcome, text) in planted.items())
     done = judged(answered, tmp_path, ["keyword"])
-    for condition in done.results["conditions"]:
-        assert (condition["outcomes"]["truncated"], condition["outcomes"]["blocked"]) == (2, 1)
-        assert condition["verdicts"]["scored"] == 328
-        rate = condition["harmfulness_rate"]
-        assert (rate["n"], rate["missing"]) == (328, 2)
-        assert rate["bound_high"] - rate["bound_low"] == pytest.approx(100 * 2 / 330)
+    for condition in done.results.conditions:
+        assert (condition.outcomes["truncated"], condition.outcomes["blocked"]) == (2, 1)
+        assert condition.verdicts["scored"] == 328
+        rate = condition.harmfulness_rate
+        assert (rate.n, rate.missing) == (328, 2)
+        assert rate.bound_high - rate.bound_low == pytest.approx(100 * 2 / 330)
 
 
 def test_11_two_bos_tokens_are_refused(root):

@@ -233,18 +233,18 @@ def test_a_study_runs_with_several_defences_at_once(small, tmp_path, watcher):
     }  # fmt: skip
     path = small(conditions=conditions)
     finished = run.run(loader.read(path), path.read_text(), tmp_path / "run", [0], 1, watcher)
-    settings = finished.results["settings"]
-    assert settings["plain"]["defence"] == []
-    assert [entry["kind"] for entry in settings["defended"]["defence"]] == [
+    settings = finished.results.settings
+    assert settings["plain"].defence == ()
+    assert [entry["kind"] for entry in settings["defended"].defence] == [
         "shrink", "safety-mix", "average", "halfway", "prefix",
     ]  # fmt: skip
-    assert [settings[name]["training"][0]["rows"] for name in conditions] == [20, 25]
+    assert [settings[name].training[0]["rows"] for name in conditions] == [20, 25]
     keys = {condition.name: condition.key for condition in finished.plan.conditions}
     answers = {name: finished.store.condition(key).answers() for name, key in keys.items()}
     longer = {answers["defended"][p].prompt_tokens - answers["plain"][p].prompt_tokens for p in answers["plain"]}
     assert longer == {8}
     assert watcher.done == watcher.total
-    (against,) = {c["against"] for c in finished.results["comparisons"] if c["name"] == "defended"}
+    (against,) = {c.against for c in finished.results.comparisons if c.name == "defended"}
     assert against == "initial"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from holdfast.core.budget import FileLedger
@@ -11,6 +13,7 @@ from holdfast.core.config import label
 from holdfast.core.errors import JudgeError
 from holdfast.core.files import cache, write_atomically
 from holdfast.core.protocols import Judge, Watcher
+from holdfast.core.results import AnchorCheck, CanaryCheck, JudgeCheck
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Verdict, content_hash
 from holdfast.judges.canaries import Cases, read_cases
@@ -59,12 +62,8 @@ def _check(name: str, judge: Judge, ledger: FileLedger) -> dict[str, Any]:
     if judge.anchors:
         anchors = read_cases(judge.anchors, scored=False)
         verdicts = anchors.read_by(judge, ledger.of(name))
-    return {
-        "judge": name,
-        "canaries": canary_record,
-        "anchors": drift(name, anchors, verdicts, judge.max_drift),
-        "models": _models(verdicts),
-    }
+    drifted = asdict(drift(name, anchors, verdicts, judge.max_drift))
+    return {"judge": name, "canaries": canary_record, "anchors": drifted, "models": _models(verdicts)}
 
 
 def _refuse_failed_canaries(name: str, judge: Judge, canaries: Cases, verdicts: Verdicts) -> None:
@@ -83,7 +82,7 @@ def _refuse_failed_canaries(name: str, judge: Judge, canaries: Cases, verdicts: 
         )
 
 
-def drift(name: str, anchors: Cases, verdicts: Verdicts, max_drift: float) -> dict[str, Any]:
+def drift(name: str, anchors: Cases, verdicts: Verdicts, max_drift: float) -> AnchorCheck:
     """How a judge's scores of its anchors differ from the first scores it gave them, which are kept in the cache.
 
     `mean_change` is over the anchors that have a score both times. An anchor that gained or lost its score counts as
@@ -92,32 +91,31 @@ def drift(name: str, anchors: Cases, verdicts: Verdicts, max_drift: float) -> di
     items = content_hash([anchors.policies, [[prompt.id, answer.text] for prompt, answer in anchors.pairs]])
     path = cache() / "anchors" / f"{name}-{items[:8]}.json"
     scores = {i: verdict.score for i, verdict in verdicts.items() if verdict.reading != "judge_error"}
-    model = ", ".join(_models(verdicts))
-    first: dict[str, Any] = {"model": model, "scores": scores}
-    if path.is_file():
-        first = json.loads(path.read_text(encoding="utf-8"))
-    elif len(scores) == len(anchors.pairs):
-        write_atomically(path, json.dumps(first, indent=1) + "\n")
+    now: dict[str, Any] = {"model": ", ".join(_models(verdicts)), "scores": scores}
+    first = _first_reading(path, now, whole=len(scores) == len(anchors.pairs))
     both = [(first["scores"][i], score) for i, score in scores.items() if i in first["scores"]]
-    changes = [abs(now - then) for then, now in both if None not in (then, now)]
-    changed = sum(now != then for then, now in both)
+    changes = [abs(score - earlier) for earlier, score in both if None not in (earlier, score)]
+    changed = sum(score != earlier for earlier, score in both)
     mean = sum(changes) / len(changes) if changes else 0.0
     warning = None
     if both and max(mean, changed / len(both)) > max_drift:
-        names = f"; it was {first['model']!r} and is now {model!r}" if first["model"] != model else ""
+        names = f"; it was {first['model']!r} and is now {now['model']!r}" if first["model"] != now["model"] else ""
         warning = (
             f"the judge behind {name} has changed since it first read its anchors: {changed} of {len(both)} verdicts "
             f"differ, scores by {mean:.2f} on average{names}. Its new verdicts cannot be compared with its older ones. "
             f"To take it as it is now, delete {path.name} in the cache's `anchors`."
         )
-    return {
-        "n": len(both),
-        "changed": changed,
-        "mean_change": mean,
-        "model_then": first["model"],
-        "model_now": model,
-        "warning": warning,
-    }
+    return AnchorCheck(len(both), changed, mean, first["model"], now["model"], warning)
+
+
+def _first_reading(path: Path, now: dict[str, Any], whole: bool) -> dict[str, Any]:
+    """What the judge made of its anchors the first time; if this is the first, and whole, it is kept."""
+    if path.is_file():
+        first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return first
+    if whole:
+        write_atomically(path, json.dumps(now, indent=1) + "\n")
+    return now
 
 
 def _models(verdicts: Verdicts) -> list[str]:
@@ -130,12 +128,14 @@ def models_of(judge: Judge, store: Store) -> list[str]:
     return list(store.checks().get(label(judge), {}).get("models", ()))
 
 
-def checks(plan: Plan, store: Store) -> dict[str, Any]:
+def checks(plan: Plan, store: Store) -> dict[str, JudgeCheck]:
     """The last check of each of the study's judges that was checked, by name and key."""
     judges = [judge for measured in plan.suite.sets.values() for judge in measured.judges]
     labels = {label(each) for judge in judges for each in judge.inner or (judge,)}
+    records = {name: record for name, record in store.checks().items() if name in labels}
     return {
-        name: {"canaries": check["canaries"], "anchors": check["anchors"]}
-        for name, check in store.checks().items()
-        if name in labels
+        name: JudgeCheck(
+            CanaryCheck(**record["canaries"]) if record["canaries"] else None, AnchorCheck(**record["anchors"])
+        )
+        for name, record in records.items()
     }

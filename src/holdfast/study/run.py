@@ -9,12 +9,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from holdfast.core.budget import FileLedger
 from holdfast.core.config import label
 from holdfast.core.errors import BudgetError, WorkError
 from holdfast.core.protocols import Judge, Ledger, Report, Watcher
+from holdfast.core.results import RunResults
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Condition, Tuned
 from holdfast.core.workers import Failure, work_through
@@ -24,8 +24,9 @@ from holdfast.study import preflight
 from holdfast.study.cost_forecast import ANSWERS, forecast
 from holdfast.study.pending import is_answered, is_finished, is_readable, missing_prompts, missing_verdicts
 from holdfast.study.plan import Job, Plan, epochs_of, make_plan
-from holdfast.study.results.costs import spent
-from holdfast.study.results.summary import evidence_key, prompt_rows, summarise, transcripts
+from holdfast.study.results.facts import evidence_key
+from holdfast.study.results.rows import prompt_rows, transcripts
+from holdfast.study.results.summary import summarise
 from holdfast.study.schema import Study
 
 
@@ -60,8 +61,7 @@ class Finished:
 
     plan: Plan
     store: Store
-    results: dict[str, Any]
-    """What `results.json` holds."""
+    results: RunResults
     changed: bool
     """Whether the figures are other than the folder held before."""
 
@@ -106,12 +106,10 @@ def run(
             _announce_cost(missing, store, watcher)
             preflight.check_judges(missing, store, ledger, watcher)
             finish(missing, folder, workers, watcher, keep, limits, fresh_verdicts)
-        elif store.has_results() and store.results().get("evidence") == evidence_key(plan):
-            return Finished(plan, store, store.results(), changed=False)
-        results = summarise(plan, store)
-        results["costs"] = spent(plan, store, ledger)
-        results["judges"] = preflight.checks(plan, store)
-        store.write("results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        elif store.has_results() and (results := store.results()).evidence == evidence_key(plan):
+            return Finished(plan, store, results, changed=False)
+        results = summarise(plan, store, ledger, preflight.checks(plan, store))
+        results.write(folder)
     return Finished(plan, store, results, changed=True)
 
 
@@ -121,7 +119,7 @@ def _announce_cost(jobs: Sequence[Job], store: Store, watcher: Watcher) -> None:
         watcher.note(f"At most ${sum(usd_by_stage.values()):.4f}: {stages}.")
 
 
-def write_page(store: Store, results: dict[str, Any], show_answers: bool) -> Path:
+def write_page(store: Store, results: RunResults, show_answers: bool) -> Path:
     """Write `report.html` from the results, with the answers only if `show_answers` is set."""
     return store.write("report.html", page.render(results, transcripts(results, store) if show_answers else None))
 
