@@ -28,7 +28,7 @@ def rows(n=6):
 def tune(folder, tuner, epochs=(1,), seed=0, data=None):
     steps = []
     tuned = tuner.tune(BASE, data or rows(), seed, epochs, folder, steps.append)
-    return [tuned[n].training for n in epochs], sum(steps)
+    return [tuned[n].training for n in epochs], steps[-1].done
 
 
 def weights(folder, epoch, name="model.safetensors"):

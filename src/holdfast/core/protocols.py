@@ -7,6 +7,7 @@ from collections.abc import Generator as Stream
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from holdfast.core.progress import Activity, OnStep
 from holdfast.core.types import (
     Account,
     Answer,
@@ -22,17 +23,20 @@ from holdfast.core.types import (
 )
 
 Report = Callable[[int], None]
-"""Called with the number of units of work (optimizer steps, prompts) done since the last call."""
+"""Called with the number of units of work (judge's verdicts, attempts) done since the last call."""
 
 
 class Watcher(Protocol):
     """Whoever shows the progress of long work."""
 
     def begin(self, total: int) -> None:
-        """There are so many units of work."""
+        """Take note that there are so many units of work."""
 
     def advance(self, units: int) -> None:
-        """So many more are done."""
+        """Take note that so many more are done."""
+
+    def show(self, piece: int, activity: Activity | None) -> None:
+        """Take note of what a piece of work is doing now; None once it has ended. Pieces are counted from 0."""
 
     def finished(self, conditions: Sequence[Condition]) -> None:
         """These conditions are complete."""
@@ -141,8 +145,8 @@ class Tuner(Configured, Protocol):
         """Optimizer steps for a number of rows."""
 
     def tune(
-        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report,
-        defences: Sequence[Defence] = (),
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path,
+        on_step: OnStep, defences: Sequence[Defence] = (),
     ) -> dict[int, Tuned]:  # fmt: skip
         """The checkpoint after each of these epochs, and its training record, by epoch.
 

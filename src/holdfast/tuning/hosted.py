@@ -11,7 +11,8 @@ from pydantic import PositiveFloat, PositiveInt
 
 from holdfast.core.config import Spec
 from holdfast.core.errors import TuningError
-from holdfast.core.protocols import Defence, Report
+from holdfast.core.progress import OnStep
+from holdfast.core.protocols import Defence
 from holdfast.core.types import Checkpoint, Example, Tuned
 
 
@@ -35,8 +36,8 @@ class HostedTuner(Spec):
         return math.ceil(n_rows / (self.batch_size or 1)) * (epochs or self.epochs)
 
     def tune(
-        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report,
-        defences: Sequence[Defence] = (),
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path,
+        on_step: OnStep, defences: Sequence[Defence] = (),
     ) -> dict[int, Tuned]:  # fmt: skip
         """Refuse.
 

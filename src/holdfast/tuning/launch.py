@@ -5,6 +5,7 @@ Each of them runs `python -m holdfast.tuning.worker JOB`; JOB is the file that `
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pydantic import TypeAdapter
 
 from holdfast.core import config
 from holdfast.core.errors import TuningError
-from holdfast.core.protocols import Report
+from holdfast.core.progress import OnStep, TuningStep
 from holdfast.core.types import Checkpoint, Example
 
 PROGRESS = "holdfast-progress "
@@ -65,7 +66,7 @@ def load_settings(settings: Settings) -> Any:
     return config.load(reference).model_validate(values)
 
 
-def launch(launched: Launched, accelerate_config: Path, report: Report) -> None:
+def launch(launched: Launched, accelerate_config: Path, on_step: OnStep) -> None:
     """Do a job in processes of their own, as a configuration of accelerate says, and pass on their progress.
 
     Raises:
@@ -84,7 +85,7 @@ def launch(launched: Launched, accelerate_config: Path, report: Report) -> None:
             try:
                 for line in started.stdout or ():
                     if line.startswith(PROGRESS):
-                        report(int(line.removeprefix(PROGRESS)))
+                        on_step(TuningStep(**json.loads(line.removeprefix(PROGRESS))))
                     else:
                         last.append(line)
             except BaseException:

@@ -13,7 +13,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from holdfast.core.config import File, Spec, explained
 from holdfast.core.errors import TuningError
-from holdfast.core.protocols import Defence, Report
+from holdfast.core.progress import OnStep
+from holdfast.core.protocols import Defence
 from holdfast.core.types import Checkpoint, Example, Tuned
 from holdfast.models import loading
 from holdfast.models.chat import Rendered, training_batch
@@ -101,8 +102,8 @@ class LocalTuner(Spec):
         return math.ceil(math.ceil(n_rows / self.batch_size) / self.accumulation) * (epochs or self.epochs)
 
     def tune(
-        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report,
-        defences: Sequence[Defence] = (),
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path,
+        on_step: OnStep, defences: Sequence[Defence] = (),
     ) -> dict[int, Tuned]:  # fmt: skip
         """Tune once, and return the checkpoint after each of the epochs; what the folder has is not made again.
 
@@ -124,7 +125,7 @@ class LocalTuner(Spec):
             tuned_in = checkpoints.unfinished(folder) if changed_after else folder
             to_tune = sorted(set(missing) - checkpoints.read(base, tuned_in, missing).keys())
             if to_tune:
-                self._tune(TuningJob(base, tuple(rows), seed, tuple(to_tune), tuned_in), during, report)
+                self._tune(TuningJob(base, tuple(rows), seed, tuple(to_tune), tuned_in), during, on_step)
             if changed_after:
                 defended.finish(checkpoints.read(base, tuned_in, missing), base, changed_after, seed, folder)
                 shutil.rmtree(tuned_in)
@@ -134,14 +135,14 @@ class LocalTuner(Spec):
         """The checkpoints that an earlier call left in the folder, by epoch."""
         return checkpoints.read(checkpoints.base_in(folder, base), folder, epochs)
 
-    def _tune(self, job: TuningJob, defences: Sequence[Defence], report: Report) -> None:
+    def _tune(self, job: TuningJob, defences: Sequence[Defence], on_step: OnStep) -> None:
         if self.launch is None:
-            self.tune_here(job, defences, report)
+            self.tune_here(job, defences, on_step)
         else:
             settings = settings_of(self, launch=None)
-            launch(Launched(job, settings, tuple(map(settings_of, defences))), self.launch, report)
+            launch(Launched(job, settings, tuple(map(settings_of, defences))), self.launch, on_step)
 
-    def tune_here(self, job: TuningJob, defences: Sequence[Defence], report: Report) -> None:
+    def tune_here(self, job: TuningJob, defences: Sequence[Defence], on_step: OnStep) -> None:
         """Tune in this process, or do this process's part where several tune together."""
         import transformers
 
@@ -157,10 +158,11 @@ class LocalTuner(Spec):
             "supervised_tokens": sum(row.n_supervised for row in rendered),
         }
         hooks = [defence.training_hooks(loaded, job.seed) for defence in defences]
-        keeping = Keeping(job.folder, job.epochs, loaded.tokenizer, Probe(loaded.model, rendered[0]), facts)
+        tokens = sum(len(row.input_ids) for row in rendered) / self.steps(len(rendered), 1)
+        keeping = Keeping(job.folder, job.epochs, loaded.tokenizer, Probe(loaded.model, rendered[0]), facts, tokens)
         model = self._trainable(loaded.model)
         trainer = self._trainer(model, loaded.tokenizer.pad_token_id, rendered, job, hooks)
-        trainer.add_callback(keeper(trainer, keeping, report, hooks))
+        trainer.add_callback(keeper(trainer, keeping, on_step, hooks))
         trainer.add_callback(hook_caller(hooks))
         start(trainer, model, hooks, checkpoints.trainer_in(job.folder))
         if is_first():

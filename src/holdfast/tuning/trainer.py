@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import TuningError
-from holdfast.core.protocols import Report
+from holdfast.core.progress import OnStep, TuningStep
 from holdfast.models.chat import Rendered
 from holdfast.tuning import checkpoints
 from holdfast.tuning.defences.base import Batch, TrainingHooks
@@ -144,23 +144,26 @@ class Keeping:
     probe: Probe
     facts: Mapping[str, Any]
     """What the record of each of them begins with."""
+    tokens: float
+    """Tokens of the rows of a step, on average."""
 
 
-def keeper(trainer: Trainer, keeping: Keeping, report: Report, hooks: Sequence[TrainingHooks]) -> TrainerCallback:
+def keeper(trainer: Trainer, keeping: Keeping, on_step: OnStep, hooks: Sequence[TrainingHooks]) -> TrainerCallback:
     """A callback that reports steps, keeps the wanted epochs, and saves a long tuning so that it can be resumed."""
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.started = self.saved = time.monotonic()
-            report(state.global_step)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            report(1)
+            on_step(TuningStep(state.global_step, state.max_steps))
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if not math.isfinite((logs or {}).get("loss", 0.0)):
-                raise TuningError(f"the loss is {logs['loss']} at step {state.global_step}. Lower the learning rate.")
+            loss = (logs or {}).get("loss")  # one entry a step; the last entry of all has another name
+            if loss is None:
+                return
+            if not math.isfinite(loss):
+                raise TuningError(f"the loss is {loss} at step {state.global_step}. Lower the learning rate.")
+            on_step(TuningStep(state.global_step, state.max_steps, loss, keeping.tokens))
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             epoch = round(state.epoch)

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
+import time
+from dataclasses import asdict
 from pathlib import Path
 
+from holdfast.core.progress import TuningStep
 from holdfast.tuning.launch import PROGRESS, is_first, load_settings, read_job
 from holdfast.tuning.local import LocalTuner
+
+LINES_EVERY = 0.25
+"""Seconds between two lines about the progress."""
 
 
 def work(path: Path) -> None:
     """Do the part of a job that is this process's."""
     launched = read_job(path)
     tuner: LocalTuner = load_settings(launched.tuner)
-    tuner.tune_here(launched.job, [load_settings(defence) for defence in launched.defences], _report)
+    tuner.tune_here(launched.job, [load_settings(defence) for defence in launched.defences], _Printer())
 
 
-def _report(steps: int) -> None:
-    if is_first():
-        sys.stdout.write(f"{PROGRESS}{steps}\n")
-        sys.stdout.flush()
+class _Printer:
+    """Writes how far the tuning is on a line of its own, a few times a second."""
+
+    def __init__(self) -> None:
+        self.written = 0.0
+
+    def __call__(self, step: TuningStep) -> None:
+        due = time.monotonic() - self.written >= LINES_EVERY or step.done == step.total
+        if is_first() and due:
+            self.written = time.monotonic()
+            sys.stdout.write(f"{PROGRESS}{json.dumps(asdict(step))}\n")
+            sys.stdout.flush()
 
 
 def _end_with_the_run() -> None:
