@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from holdfast.core.config import one_of
+from holdfast.core.config import OneOf
 from holdfast.core.errors import StudyError
 from holdfast.core.files import did_you_mean
 from holdfast.core.protocols import Judge
@@ -117,7 +117,9 @@ def _unused_tune(raw: dict[str, Any], folder: Path) -> list[Any]:
     if any(isinstance(condition, dict) and "checkpoint" not in condition for condition in settings):
         return []
     try:
-        TypeAdapter(one_of(TUNERS, default="local")).validate_python(raw.get("tune", {}), context={"folder": folder})
+        TypeAdapter(Annotated[Any, OneOf(TUNERS, default="local")]).validate_python(
+            raw.get("tune", {}), context={"folder": folder}
+        )
     except ValidationError as error:
         return [{**detail, "loc": ("tune", *detail["loc"])} for detail in error.errors()]
     return []
@@ -159,7 +161,7 @@ def judge(text: str) -> Judge:
     try:
         settings = yaml.safe_load(Path(text).read_text(encoding="utf-8") if is_file else text)
         folder = Path(text).parent if is_file else Path()
-        made: Judge = TypeAdapter(one_of(JUDGES)).validate_python(settings, context={"folder": folder})
+        made: Judge = TypeAdapter(Annotated[Any, OneOf(JUDGES)]).validate_python(settings, context={"folder": folder})
     except yaml.YAMLError as error:
         raise StudyError(f"{text}: not YAML: {error}") from None
     except ValidationError as error:
