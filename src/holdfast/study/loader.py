@@ -17,7 +17,7 @@ from holdfast.core.errors import StudyError
 from holdfast.core.files import did_you_mean
 from holdfast.core.protocols import Judge
 from holdfast.judges import JUDGES
-from holdfast.study.schema import Study
+from holdfast.study.schema import ModelName, Study
 from holdfast.tuning import TUNERS
 
 Location = tuple[str | int, ...]
@@ -85,6 +85,19 @@ def from_dict(settings: Mapping[str, Any], folder: Path | None = None, model: st
         StudyError: every mistake, each with its remedy.
     """
     return _check(deepcopy(dict(settings)), "the study", folder or Path(), model, {}, [])
+
+
+def with_model(study: Study, model: str, folder: Path | None = None) -> Study:
+    """A study of another model: a name or a folder, relative to `folder` or the working folder.
+
+    Raises:
+        StudyError: there is no such folder, or it holds no model.
+    """
+    try:
+        name = TypeAdapter[str](ModelName).validate_python(model, context={"folder": folder or Path()})
+    except ValidationError as error:
+        raise StudyError(f"model: {error.errors()[0]['msg']}") from None
+    return study.model_copy(update={"model": name})
 
 
 def _check(

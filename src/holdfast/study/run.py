@@ -69,7 +69,7 @@ class Finished:
 
 def run(
     study: Study,
-    source: str,
+    source: str | None,
     folder: Path,
     seeds: Sequence[int],
     workers: int,
@@ -83,7 +83,7 @@ def run(
 
     Args:
         study: what to do.
-        source: the study's text as it was given, kept as `study.yaml`.
+        source: the study's text as it was given, kept as `study.yaml`; None for a study that has no text.
         folder: the run folder. What it holds already is not done again.
         seeds: seeds of the data draw, of tuning and of sampled answers.
         workers: number of worker processes.
@@ -104,8 +104,9 @@ def run(
         plan = make_plan(study, seeds)
         if previous := make_room(plan, store, replace_results):
             watcher.note(f"The earlier results are kept in {previous}.")
-        store.write("study.yaml", source)
-        store.write(RESOLVED, resolved_study(plan))
+        resolved = resolved_study(plan)
+        store.write("study.yaml", resolved if source is None else source)
+        store.write(RESOLVED, resolved)
         store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
         ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
         missing = [job for job in plan.jobs if not is_finished(job, store)]

@@ -69,6 +69,10 @@ def _find_model(model: str, info: ValidationInfo) -> str:
     return model
 
 
+ModelName = Annotated[str, AfterValidator(_find_model)]
+"""A folder, relative to the study's, an id on the Hugging Face Hub, or `served:NAME`."""
+
+
 def _as_list(value: Any) -> Any:
     """One judge may stand without a list."""
     return [value] if isinstance(value, str | dict) else value
@@ -101,7 +105,7 @@ class Measured(Spec):
     judges: Annotated[tuple[OneJudge, ...], BeforeValidator(_as_list), Field(min_length=1)]
     """The first one's verdicts are the figures; the verdicts of all are kept."""
     calibration: File | None = None
-    """The errors of the first judge, as `holdfast calibrate` writes them; they are taken out of the harmfulness rate."""
+    """The errors of the first judge, as `holdfast calibrate` writes them. They are taken out of the rate."""
 
     @model_validator(mode="after")
     def _can_correct(self) -> Measured:
@@ -150,7 +154,7 @@ class ConditionSettings(Spec):
     """What tables call it, instead of its name."""
     data: OneSource | None = None
     """The rows that it is tuned on."""
-    checkpoint: Annotated[str, AfterValidator(_find_model)] | None = None
+    checkpoint: ModelName | None = None
     """A model or adapter that is tuned already, instead of `data`: a folder, a Hub id, or `served:NAME`."""
     chat_template: Literal["base", "own"] | None = None
     """The chat template that such a checkpoint is asked with, where its own differs from its base's."""
@@ -183,7 +187,7 @@ class Study(Spec):
     """One experiment."""
 
     name: Name
-    model: Annotated[str, AfterValidator(_find_model)]
+    model: ModelName
     """`pocket:aligned`, a folder, an id on the Hugging Face Hub, or `served:NAME` for one that only a server has."""
     revision: str | None = None
     thinking: bool = False
