@@ -128,7 +128,7 @@ def test_the_llama_2_preset_has_the_papers_settings(llama, held):
     assert (study.generate.max_new_tokens, study.generate.temperature) == (512, 0.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_llama_2_preset_runs_end_to_end_on_a_tiny_llama(llama, held, tmp_path, watcher):
     tables = ["table1", "table2", "table5"]
     wanted = reproduce.prepare("llama-2-7b-chat", tables, str(llama), held)

@@ -158,7 +158,7 @@ def test_what_fails_is_named_and_the_rest_is_finished(small, tmp_path, watcher):
     assert not (tmp_path / "run" / "results.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_shows_the_papers_three_risk_levels(tmp_path, watcher):
     path = studies.find("demo")
     results = runner.run(studies.read(path), path.read_text(), tmp_path, [0], 1, watcher).results

@@ -74,8 +74,9 @@ class Results:
 
     def plot(self) -> Figure:
         """The harmfulness rate of each condition with its interval, and a dot for each seed."""
-        import matplotlib.pyplot as _  # noqa: F401 - this is how a notebook learns to show figures
+        from matplotlib import pyplot
 
+        pyplot.close(pyplot.figure())  # a notebook shows figures only once pyplot has made one
         return figures.bars(self.record).figure()
 
     def _repr_html_(self) -> str:
