@@ -104,10 +104,7 @@ def run(
         plan = make_plan(study, seeds)
         if previous := make_room(plan, store, replace_results):
             watcher.note(f"The earlier results are kept in {previous}.")
-        resolved = resolved_study(plan)
-        store.write("study.yaml", resolved if source is None else source)
-        store.write(RESOLVED, resolved)
-        store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
+        _write_study(store, plan, source)
         ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
         missing = [job for job in plan.jobs if not is_finished(job, store)]
         if missing:
@@ -119,6 +116,14 @@ def run(
         results = summarise(plan, store, ledger, preflight.checks(plan, store))
         results.write(folder)
     return Finished(plan, store, results, changed=True)
+
+
+def _write_study(store: Store, plan: Plan, source: str | None) -> None:
+    """Keep what is done: the study as it was given, the same with every setting, and every prompt."""
+    resolved = resolved_study(plan)
+    store.write("study.yaml", resolved if source is None else source)
+    store.write(RESOLVED, resolved)
+    store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
 
 
 def _announce_cost(jobs: Sequence[Job], store: Store, watcher: Watcher) -> None:
