@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-from support.studies import SMALL, conversation, figures, finish, rows_of, write_rows
+from support.studies import SMALL, Silent, conversation, figures, rows_of, write_rows
 
 from holdfast.core.errors import DataError, WorkError
 from holdfast.core.results import RunResults
@@ -29,7 +31,8 @@ def done(tmp_path_factory):
     write_rows(folder / "useful.jsonl", rows_of("utility.jsonl")[::20])
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL, sort_keys=False))
-    finish(path, folder / "run")
+    finished = runner.run(studies.read(path), path.read_text(), folder / "run", [0], 1, Silent())
+    runner.write_page(finished.store, finished.results, show_answers=False)
     return path, folder / "run", json.loads((folder / "run" / "results.json").read_text())
 
 
@@ -84,9 +87,12 @@ def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):
     assert after == before
 
 
-def test_workers_do_not_change_the_figures(done, tmp_path):
+def test_workers_do_not_change_the_figures_and_a_script_needs_no_guard_for_them(done, tmp_path):
     path, folder, _ = done
-    finish(path, tmp_path / "two", "--workers", "2")
+    script = tmp_path / "script.py"
+    script.write_text(f"import holdfast\nholdfast.run({str(path)!r}, out={str(tmp_path / 'two')!r}, workers=2)\n")
+    finished = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
     assert figures(tmp_path / "two") == figures(folder)
 
 
@@ -156,7 +162,7 @@ def test_what_fails_is_named_and_the_rest_is_finished(small, tmp_path, watcher):
         WorkError,
         match=r"(?s)1 of 3 conditions failed; the others are finished\..*broken \(seed 0\): long.jsonl:1: there is nothing to train on",
     ):
-        runner.run(study, path.read_text(), tmp_path / "run", [0], 2, watcher)
+        runner.run(study, path.read_text(), tmp_path / "run", [0], 1, watcher)
     assert set(watcher.names) == {"initial", "fine"}
     assert not (tmp_path / "run" / "results.json").exists()
 
