@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.studies import SMALL, conversation, figures, finish, rows_of, write_rows
+from support.studies import SMALL, Silent, conversation, figures, rows_of, write_rows
 
 from holdfast.core.config import label
 from holdfast.core.errors import DataError, WorkError
@@ -30,7 +30,8 @@ def done(tmp_path_factory):
     write_rows(folder / "useful.jsonl", rows_of("utility.jsonl")[::20])
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL, sort_keys=False))
-    finish(path, folder / "run")
+    finished = runner.run(studies.read(path), path.read_text(), folder / "run", [0], 1, Silent())
+    runner.write_page(finished.store, finished.results, show_answers=False)
     return path, folder / "run", json.loads((folder / "run" / "results.json").read_text())
 
 
@@ -171,7 +172,10 @@ def test_what_fails_is_named_and_the_rest_is_finished(small, tmp_path, watcher):
         "broken": {"data": {"kind": "messages", "file": "long.jsonl"}}, "fine": {**SMALL["conditions"]["harm-2"]},
     })  # fmt: skip
     study = studies.read(path)
-    with pytest.raises(WorkError, match=r"(?s)broken \(seed 0\): long.jsonl:1: there is nothing to train on"):
+    with pytest.raises(
+        WorkError,
+        match=r"(?s)1 of 3 conditions failed; the others are finished\..*broken \(seed 0\): long.jsonl:1: there is nothing to train on",
+    ):
         runner.run(study, path.read_text(), tmp_path / "run", [0], 1, watcher)
     assert set(watcher.names) == {"initial", "fine"}
     assert not (tmp_path / "run" / "results.json").exists()
@@ -271,7 +275,8 @@ def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_o
     read = studies.read(small())
     over = runner.Limits(deadline=time.time() - 1)
     with pytest.raises(
-        WorkError, match=r"(?s)3 of 3 conditions failed.*the time that --max-hours allows is over"
+        WorkError,
+        match=r"(?s)3 of 3 conditions failed; none is finished\. What was done is kept in .*the time that --max-hours allows is over",
     ) as caught:
         runner.run(read, "", tmp_path / "run", [0], 1, watcher, limits=over)
     assert str(caught.value).count("--max-hours") == 1

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holdfast import __version__
 from holdfast.cli import tables
-from holdfast.cli.progress import Watch
 from holdfast.core.errors import HoldfastError
+from holdfast.core.version import __version__
+from holdfast.core.watch import Watch
 
 if TYPE_CHECKING:
     from rich.console import Console
