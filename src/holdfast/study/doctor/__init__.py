@@ -8,11 +8,11 @@ from typing import Any
 
 from holdfast.core.types import Benchmark, Checkpoint
 from holdfast.models import hub, loading
+from holdfast.study.checkpoints import brought_checkpoint
 from holdfast.study.doctor import checks
 from holdfast.study.doctor.findings import Diagnosis
 from holdfast.study.doctor.resources import judging as judging_of
 from holdfast.study.doctor.resources import needs
-from holdfast.study.plan import brought_checkpoint
 from holdfast.study.schema import Study
 
 __all__ = ["Diagnosis", "examine"]
