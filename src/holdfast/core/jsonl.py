@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from holdfast.core.files import naming
+
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a file of ours; a last line that was cut off is passed over."""
@@ -23,7 +25,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append whole lines, after removing a line that was cut off."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    with path.open("a+b") as file:
+    with naming(path), path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         _drop_cut_line(file.fileno())
         file.write(lines)

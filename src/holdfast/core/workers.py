@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.errors import HoldfastError
+from holdfast.core.files import why_file_failed
 from holdfast.core.protocols import Report
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -103,6 +104,8 @@ def _outcome(finish: Callable[[], None], place: int) -> int | Failure:
     except HoldfastError as error:
         return Failure(place, str(error), "")
     except Exception as error:  # one condition's failure must not lose the others' work
+        if reason := why_file_failed(error):
+            return Failure(place, reason, "")
         return Failure(place, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
     return place
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from holdfast.core.config import File, explained
-from holdfast.core.files import Row, did_you_mean, locate
+from holdfast.core.files import did_you_mean, locate
+from holdfast.core.rows import Row
 from holdfast.core.types import Prompt
 from holdfast.data.benchmarks.base import Digest, PromptSet, text_of
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from holdfast.core.config import File
-from holdfast.core.files import Row, refuse_rows
+from holdfast.core.rows import Row, refuse_rows
 from holdfast.core.types import Message, Prompt
 from holdfast.data.benchmarks.base import BadRowError, PromptTable, text_of
 

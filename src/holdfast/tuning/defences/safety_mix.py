@@ -9,8 +9,8 @@ from pydantic import PositiveInt
 
 from holdfast.core.config import File, Spec
 from holdfast.core.errors import DataError
-from holdfast.core.files import read_messages
 from holdfast.core.types import Example
+from holdfast.data.training.messages import Messages
 
 
 class SafetyMix(Spec):
@@ -28,7 +28,7 @@ class SafetyMix(Spec):
         Raises:
             DataError: bad rows, by line and reason; or fewer safety rows than `n`.
         """
-        safe = read_messages(self.file)
+        safe = Messages(file=self.file).examples(seed)
         if self.n > len(safe):
             raise DataError(f"{self.file} has {len(safe)} rows, but the safety mix asks for {self.n}.")
         return rows + random.Random(f"safety-mix-{seed}").sample(safe, self.n)
