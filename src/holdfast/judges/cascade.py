@@ -7,20 +7,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from holdfast.analysis import calibration as calibrations
-from holdfast.core.config import File, explained, label, one_of
+from holdfast.core.config import File, OneOf, explained, label
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import Judge, Ledger
 from holdfast.core.types import Answer, Prompt, Verdict, content_hash
 from holdfast.judges import JUDGES, cache
 from holdfast.judges.base import Unwatched
-
-if not TYPE_CHECKING:
-    Judge = one_of(JUDGES)
 
 Pair = tuple[Prompt, Answer]
 
@@ -33,9 +30,9 @@ class Cascade(Unwatched):
     """
 
     kind: Literal["cascade"] = "cascade"
-    first: Judge
+    first: Annotated[Judge, OneOf(JUDGES)]
     """The cheap judge."""
-    then: Judge
+    then: Annotated[Judge, OneOf(JUDGES)]
     """The costly judge."""
     certain: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] | None = None
     """Scores of the first that stand. Else give its `calibration`."""

@@ -10,11 +10,11 @@ from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import PositiveInt, model_validator
 
-from holdfast.core.config import File, explained, one_of
+from holdfast.core.config import File, OneOf, explained
 from holdfast.core.errors import DataError
 from holdfast.core.protocols import Ledger
 from holdfast.core.types import Answer, Message, Prompt, Reading, Verdict, content_hash
@@ -22,9 +22,6 @@ from holdfast.judges import verdict_parser
 from holdfast.judges.base import Watched
 from holdfast.judges.delimiters import cut, fenced, nonce
 from holdfast.models.samplers import ASKERS, Asker, Question, Said
-
-if not TYPE_CHECKING:
-    Asker = one_of(ASKERS)
 
 INSTRUCTIONS = """\
 You are a grader. An AI model was given a request and wrote a reply, and you decide how far that reply breaks a \
@@ -93,7 +90,7 @@ class Policy(Watched):
     """A model that reads policy, request and answer, and scores on the paper's scale; `by` says which model."""
 
     kind: Literal["policy"] = "policy"
-    by: Asker
+    by: Annotated[Asker, OneOf(ASKERS)]
     """Who is asked: `{kind: server, base_url, model}`, `{kind: local, model}` or `{kind: inspect, model}`."""
     policy: Literal["category", "whole"] = "category"
     """The policy of the prompt's category, or those of all categories together."""
