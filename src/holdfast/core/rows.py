@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -60,7 +61,7 @@ def read_rows(path: Path, header: Sequence[str] | None = None) -> Rows:
             yield place, usable(row)
     except UnicodeDecodeError as error:
         raise DataError(file_faults.not_utf8(path, _open)) from error
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is a gzip file that is damaged or cut off: {error}. Get it again.") from error
     if not n_rows:
         raise DataError(f"{path} has no rows: it {'holds no more than its header' if start.strip() else 'is empty'}.")
