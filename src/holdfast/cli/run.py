@@ -36,6 +36,7 @@ def run(
     from holdfast.core.workers import default_workers
     from holdfast.study import loader
     from holdfast.study import run as runner
+    from holdfast.study.results import answer_form
 
     path = loader.find(study)
     settings = loader.read(path)
@@ -48,12 +49,14 @@ def run(
         )  # fmt: skip
     runner.write_page(done.store, done.results, show_answers)
     tables.figures(terminal, done.results, folder)
+    tables.warning(terminal, answer_form.hint(done.results, done.store, show_answers))
 
 
 def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
     """Print a finished run's table and write its page again."""
     from holdfast.core.run_folder import Store
     from holdfast.paper import reproduce as paper
+    from holdfast.study.results import answer_form
     from holdfast.study.run import write_page
 
     store = Store(folder)
@@ -62,6 +65,7 @@ def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
     if claims is None:
         write_page(store, results, show_answers)
         tables.figures(console(), results, folder)
+        tables.warning(console(), answer_form.hint(results, store, show_answers))
     elif show_answers:
         raise HoldfastError(
             f"{folder} holds a reproduction, whose page shows no answers; `holdfast run` makes one that does."

@@ -85,6 +85,12 @@ def figures(console: Console, results: dict[str, Any], folder: Path) -> None:
         console.print(f"{title}: [bold]{folder / name}[/bold]", soft_wrap=True)
 
 
+def warning(console: Console, text: str) -> None:
+    """A warning in yellow; nothing for an empty one."""
+    if text:
+        console.print(text, style="yellow", markup=False)
+
+
 def _distrust(console: Console, results: dict[str, Any]) -> None:
     """In red, why the figures are not to be trusted."""
     from rich.markup import escape

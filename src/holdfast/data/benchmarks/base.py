@@ -79,8 +79,8 @@ class PromptSet(Spec):
         """Columns that a row must have."""
         return self.layout
 
-    def names(self) -> Sequence[str] | None:
-        """The columns of a CSV file that has no header line."""
+    def names(self, path: Path) -> Sequence[str] | None:
+        """The columns of a CSV file, if it has no header line."""
         return None
 
     def left_out(self, row: Row) -> str:
@@ -113,7 +113,7 @@ class PromptSet(Spec):
         Raises:
             DataError: no row has the columns that are needed, so it is another file.
         """
-        rows = list(read_rows(path, self.names()))
+        rows = list(read_rows(path, self.names(path)))
         needed = set(self.needed())
         if rows and not any(isinstance(row, dict) and needed <= row.keys() for _, row in rows):
             raise DataError(self._another_file(path))

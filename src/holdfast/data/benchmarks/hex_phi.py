@@ -96,7 +96,7 @@ class HexPhi(PromptSet):
         """The SHA-256 that a file must have, if the study says one."""
         return self.sha256.get(path.name)
 
-    def names(self) -> Sequence[str]:
+    def names(self, path: Path) -> Sequence[str]:
         """One column."""
         return ("prompt",)
 
