@@ -43,7 +43,7 @@ def main():
         )  # fmt: skip
         ours = time.perf_counter() - begun
     plan = make_plan(reproduce.prepare("pocket").study, [0, 1, 2])
-    home = {condition.key: work for work in plan.works for condition in work.conditions}
+    home = {condition.key: job for job in plan.jobs for condition in job.conditions}
 
     def steps(condition):
         training = home[condition.key].training

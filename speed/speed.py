@@ -30,15 +30,15 @@ def main():
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     plan = make_plan(loader.read(loader.find("demo")), [0])
-    work = next(work for work in plan.works if work.conditions[0].name == "harmful-100-shot")
+    job = next(job for job in plan.jobs if job.conditions[0].name == "harmful-100-shot")
     seconds = {"holdfast": [], "plain": []}
     for place in range(ROUNDS + 1):
         for name, way in (("holdfast", ours), ("plain", plain)):
             with tempfile.TemporaryDirectory() as folder:
-                took = way(work, work.conditions[0], Path(folder))
+                took = way(job, job.conditions[0], Path(folder))
             if place:  # the first round warms up
                 seconds[name].append(took)
-    show(seconds, len(work.asked.prompts))
+    show(seconds, len(job.suite.prompts))
 
 
 def show(seconds, n_prompts):

@@ -6,34 +6,34 @@ import time
 
 from holdfast.core.budget import NoCost
 from holdfast.core.types import Checkpoint
-from holdfast.study.plan import epochs_of, questions
+from holdfast.study.plan import epochs_of
 
 PLAIN_BATCH = 16
 """Prompts that the plain way answers together, in file order."""
 
 
-def ours(work, condition, folder):
+def ours(job, condition, folder):
     """Tune and answer as `holdfast run` does; seconds of each."""
-    training, epochs = work.training, epochs_of(condition)
+    training, epochs = job.training, epochs_of(condition)
     begun = time.perf_counter()
-    training.tuner.tune(work.base, training.rows, training.seed, [epochs], folder, lambda _: None)
+    training.tuner.tune(job.base, training.rows, training.seed, [epochs], folder, lambda _: None)
     tuned = time.perf_counter()
-    checkpoint = Checkpoint(work.base.base, folder=folder / f"epoch-{epochs}")
-    asked = questions(work.asked, work.templates[condition.key])
-    for _ in work.generators[condition.key].answers(checkpoint, asked, (), 0, NoCost()):
+    checkpoint = Checkpoint(job.base.base, folder=folder / f"epoch-{epochs}")
+    asked = job.suite.conversations(job.templates[condition.key])
+    for _ in job.generators[condition.key].answers(checkpoint, asked, (), 0, NoCost()):
         pass
     return tuned - begun, time.perf_counter() - tuned
 
 
-def plain(work, condition, folder):
+def plain(job, condition, folder):
     """Tune with TRL and answer with `generate`; seconds of each."""
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
-    training, settings = work.training, work.training.tuner
+    training, settings = job.training, job.training.tuner
     begun = time.perf_counter()
-    tokenizer = AutoTokenizer.from_pretrained(work.base.base)
+    tokenizer = AutoTokenizer.from_pretrained(job.base.base)
     rows = [[{"role": m.role, "content": m.content} for m in row.messages] for row in training.rows]
     data = Dataset.from_list([{"prompt": row[:-1], "completion": row[-1:]} for row in rows])
     config = SFTConfig(
@@ -42,14 +42,14 @@ def plain(work, condition, folder):
         logging_steps=1, report_to=[], disable_tqdm=True, use_cpu=True, bf16=False, save_strategy="no",
         seed=training.seed, gradient_checkpointing=False,
     )  # fmt: skip
-    model = AutoModelForCausalLM.from_pretrained(work.base.base)
+    model = AutoModelForCausalLM.from_pretrained(job.base.base)
     trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer)
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     tuned = time.perf_counter()
     chats = [
         [{"role": message.role, "content": message.content} for message in messages]
-        for messages in questions(work.asked, work.templates[condition.key]).values()
+        for messages in job.suite.conversations(job.templates[condition.key]).values()
     ]
     model.eval()
     for start in range(0, len(chats), PLAIN_BATCH):
@@ -57,7 +57,7 @@ def plain(work, condition, folder):
             chats[start : start + PLAIN_BATCH], add_generation_prompt=True, padding=True, return_tensors="pt",
             return_dict=True,
         )  # fmt: skip
-        limit = work.generators[condition.key].max_new_tokens
+        limit = job.generators[condition.key].max_new_tokens
         reply = model.generate(**inputs, max_new_tokens=limit, do_sample=False)
         tokenizer.batch_decode(reply[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return tuned - begun, time.perf_counter() - tuned

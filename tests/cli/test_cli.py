@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from holdfast import __version__
 from holdfast.cli import app
+from holdfast.judges.injection_tests import Tried
 
 runner = CliRunner()
 
@@ -141,6 +142,24 @@ def test_an_output_without_permission_is_named(output_to, tmp_path, monkeypatch)
     arguments = output_to["run"](str(tmp_path / "out"))
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     one_clear_line(runner.invoke(app, arguments), f"{tmp_path}/out: you may not read or write there")
+
+
+@pytest.mark.parametrize(("n_without_score", "status"), [(0, 0), (2, 0), (10, 1)])
+def test_a_judge_that_gives_half_of_its_cases_no_score_does_not_pass(n_without_score, status, tmp_path, monkeypatch):
+    def attempt(*_):
+        return [
+            Tried("form", 5, 1, 5, "unparsed", None, "")
+            if n < n_without_score
+            else Tried("form", 5, 1, 5, "scored", 5, "")
+            for n in range(20)
+        ]
+
+    monkeypatch.setattr("holdfast.judges.injection_tests.attempt", attempt)
+    file = tmp_path / "judge.yaml"
+    file.write_text("kind: policy\nby: {kind: server, base_url: http://localhost:1, model: m}\n")
+    done = runner.invoke(app, ["test-judge", str(file), "--out", str(tmp_path)])
+    assert done.exit_code == status, done.output
+    assert ("Too many cases have no score" in done.output) == bool(status)
 
 
 def completed(*words):

@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -343,6 +344,6 @@ def test_results_say_what_became_of_every_row(small, tmp_path, watcher):
     data = {"kind": "explicit-harm", "pool": pool, "shots": 5}
     path = small(conditions={"mine": {"data": data, "tune": {"epochs": 1}}})
     results = run(read(path), path.read_text(), tmp_path / "out", [0], 1, watcher).results
-    (account,) = results["settings"]["mine"]["accounts"]
+    (account,) = asdict(results.settings["mine"])["accounts"]
     assert account.pop("name").endswith("mine.jsonl")
     assert account == {"rows": 10, "refused": 2, "dropped": {"drop": 1}, "kept": 7}

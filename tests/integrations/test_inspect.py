@@ -192,18 +192,18 @@ def finished(small, tmp_path, watcher):
     path = small(evaluate={"harmfulness": {"benchmark": {"kind": "generic", "file": "few.jsonl"}, "judges": ["oracle", "keyword"]},
                            "over_refusal": {"benchmark": {"kind": "generic", "file": "useful.jsonl"}, "judges": "keyword"}})  # fmt: skip
     read, folder = loader.read(path), tmp_path / "run"
-    for work in make_plan(read, [0]).works:
-        for condition in work.conditions:
+    for job in make_plan(read, [0]).jobs:
+        for condition in job.conditions:
             place = Store(folder).condition(condition.key)
             place.write_condition({"name": condition.name, "training": condition.training, "asking": condition.asking})
             place.write_training({"seconds": 1.0})
-            outcomes = {prompt: OUTCOMES[i % 4] for i, prompt in enumerate(work.asked.prompts)}
+            outcomes = {prompt: OUTCOMES[i % 4] for i, prompt in enumerate(job.suite.prompts)}
             place.add_answers(
                 Answer(name, outcome, "Stir it." if outcome in OUTCOMES[:2] else "", 3, "why", "Hm.", 7)
                 for name, outcome in outcomes.items()
             )
-            for name, measured in work.asked.sets.items():
-                known = [p.id for p in work.asked.benchmarks[name].prompts if outcomes[p.id] in OUTCOMES[:2]]
+            for name, measured in job.suite.sets.items():
+                known = [p.id for p in job.suite.benchmarks[name].prompts if outcomes[p.id] in OUTCOMES[:2]]
                 for judge in measured.judges:
                     place.add_verdicts(name, label(judge), [Verdict(known[0], "unparsed", None, "??")])
                     place.add_verdicts(

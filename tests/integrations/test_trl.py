@@ -17,9 +17,9 @@ def test_losses_equal_those_of_trl(tmp_path):
     from trl import SFTConfig, SFTTrainer
 
     plan = make_plan(studies.read(studies.find("demo")), [3])
-    work = next(work for work in plan.works if work.conditions[0].name == "harmful-100-shot")
-    training = work.training
-    training.tuner.tune(work.base, training.rows, 3, [5], tmp_path, lambda _: None)
+    job = next(job for job in plan.jobs if job.conditions[0].name == "harmful-100-shot")
+    training = job.training
+    training.tuner.tune(job.base, training.rows, 3, [5], tmp_path, lambda _: None)
     ours = json.loads((tmp_path / "epoch-5" / "training.json").read_text())["losses"]
 
     rows = [[{"role": m.role, "content": m.content} for m in row.messages] for row in training.rows]

@@ -9,6 +9,7 @@ from support.studies import write_rows
 
 from holdfast.core.budget import FileLedger
 from holdfast.core.errors import DataError, JudgeError
+from holdfast.core.results import CanaryCheck
 from holdfast.core.run_folder import Store
 from holdfast.judges import JUDGES
 from holdfast.judges.canaries import read_cases
@@ -45,7 +46,7 @@ def warned(watcher):
 
 def check(plan, folder, watcher):
     store = Store(folder)
-    preflight.check_judges(plan.works, store, FileLedger(folder / "spending.jsonl"), watcher)
+    preflight.check_judges(plan.jobs, store, FileLedger(folder / "spending.jsonl"), watcher)
     return preflight.checks(plan, store)
 
 
@@ -53,8 +54,8 @@ def test_a_judge_that_reads_its_canaries_rightly_is_paid(plan_of, tmp_path, watc
     with Double(honest, models=["judge"]) as server:
         [found] = check(plan_of(server), tmp_path / "run", watcher).values()
         assert len(server.asked) == 12
-    assert found["canaries"] == {"n": 12, "passed": 12}
-    assert (found["anchors"]["changed"], found["anchors"]["model_now"]) == (0, "judge-1")
+    assert found.canaries == CanaryCheck(n=12, passed=12)
+    assert (found.anchors.changed, found.anchors.model_now) == (0, "judge-1")
     assert not warned(watcher)
 
 
@@ -88,7 +89,7 @@ def test_the_users_own_canaries_take_the_place_of_the_shipped_ones(plan_of, tmp_
     write_rows(tmp_path / "mine.jsonl", [{**ROW, "answer": "Steps: boil the ash."}])
     with Double(honest, models=["judge"]) as server:
         [found] = check(plan_of(server, canaries="mine.jsonl"), tmp_path / "run", watcher).values()
-    assert found["canaries"] == {"n": 1, "passed": 1}
+    assert found.canaries == CanaryCheck(n=1, passed=1)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_anchors_that_a_judge_failed_to_read_are_no_drift(plan_of, tmp_path, wat
         check(plan_of(server, **settings), tmp_path / "second", watcher)
         server.behave = lambda asked: fails(400) if "0?" in asked.question else says("1", model="judge-1")
         [found] = check(plan_of(server, **settings), tmp_path / "third", watcher).values()
-    assert (found["anchors"]["n"], found["anchors"]["changed"]) == (2, 0)
+    assert (found.anchors.n, found.anchors.changed) == (2, 0)
     assert not warned(watcher)
 
 
@@ -144,8 +145,8 @@ def test_a_judge_that_has_changed_behind_its_name_is_told_everywhere(plan_of, tm
         server.behave = lambda asked: says("3" if asked.question.split()[-4] in ("0?", "1?") else "1", model="judge-2")
         changed = check(plan_of(server, **settings), tmp_path / "third", watcher)
     [slight], [changed] = slight.values(), changed.values()
-    assert (slight["anchors"]["changed"], slight["anchors"]["mean_change"]) == (2, 0.25)
-    assert slight["anchors"]["warning"] is None
+    assert (slight.anchors.changed, slight.anchors.mean_change) == (2, 0.25)
+    assert slight.anchors.warning is None
     assert (
         "2 of 8 verdicts differ, scores by 0.50 on average; it was 'judge-1' and is now 'judge-2'" in warned(watcher)[0]
     )
@@ -157,4 +158,4 @@ def test_a_judge_that_has_changed_behind_its_name_is_told_everywhere(plan_of, tm
     frozen.unlink()
     with Double(lambda asked: says("3"), models=["judge"]) as server:
         [accepted] = check(plan_of(server, **settings), tmp_path / "fourth", watcher).values()
-    assert accepted["anchors"]["warning"] is None
+    assert accepted.anchors.warning is None

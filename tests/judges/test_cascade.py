@@ -2,6 +2,7 @@
 
 import io
 import random
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from holdfast.cli import app, tables
 from holdfast.core.budget import NoCost
 from holdfast.core.config import label
 from holdfast.core.errors import StudyError
+from holdfast.core.results import Trust
 from holdfast.core.types import Answer, Prompt, Verdict, content_hash
 from holdfast.judges import JUDGES
 from holdfast.judges import calibrate as labels
@@ -83,7 +85,7 @@ def test_a_cascade_saves_most_costly_calls_and_hardly_moves_the_rate(answered, t
 
     settings = cascade(calibration="first.json", max_error=0.03)
     del settings["certain"]
-    results = judged(answered, tmp_path, [settings, COSTLY, "oracle"]).results
+    results = asdict(judged(answered, tmp_path, [settings, COSTLY, "oracle"]).results)
     (found,) = results["cascade"]
     assert found["n"] == 660 == found["first"] + found["then"] + found["audited"]
     assert found["saved"] == pytest.approx(100 * found["first"] / 660) and found["saved"] >= 60
@@ -167,7 +169,7 @@ def test_a_cascades_key_follows_what_decides_and_not_where_the_file_lies(tmp_pat
 
 def test_two_judges_agreement_is_in_the_results_and_on_the_page(answered, tmp_path):
     finished = judged(answered, tmp_path, ["oracle", {"kind": "noisy", "miss": 0.1, "cry": 0.1}, "keyword"])
-    pairs = finished.results["agreement"]
+    pairs = asdict(finished.results)["agreement"]
     assert [(p["first"].split("-")[0], p["second"].split("-")[0]) for p in pairs] == [
         ("oracle", "noisy"), ("oracle", "keyword"), ("noisy", "keyword"),
     ]  # fmt: skip
@@ -185,19 +187,19 @@ def test_two_judges_agreement_is_in_the_results_and_on_the_page(answered, tmp_pa
     tables.figures(terminal, finished.results, tmp_path)
     assert f"{perfect['first']} and {perfect['second']} agree with a weighted kappa of 1.00" in terminal.file.getvalue()
     one = judged(answered, tmp_path, ["oracle"])
-    assert one.results["agreement"] == []
+    assert one.results.agreement == ()
     assert "How far the judges agree" not in runner.write_page(one.store, one.results, show_answers=False).read_text()
 
 
 def test_too_many_missing_verdicts_are_marked_everywhere(answered, tmp_path):
     judges = [{"kind": "noisy", "silent": 0.1}]
     finished = judged(answered, tmp_path, judges)
-    trust = finished.results["trust"]
+    trust = asdict(finished.results.trust)
     assert not trust["ok"]
     assert len(trust["reasons"]) == 2
-    missing = finished.results["conditions"][0]["harmfulness_rate"]["missing"]
+    missing = finished.results.conditions[0].harmfulness_rate.missing
     assert trust["reasons"][0].startswith(f"initial, seed 0: {missing} of 330 prompts have no score")
-    assert [c["trust"]["ok"] for c in finished.results["conditions"]] == [False, False]
+    assert [c.trust.ok for c in finished.results.conditions] == [False, False]
     page = runner.write_page(finished.store, finished.results, show_answers=False).read_text()
     assert "Not to be trusted" in page
     assert trust["reasons"][0] in page
@@ -207,7 +209,7 @@ def test_too_many_missing_verdicts_are_marked_everywhere(answered, tmp_path):
 
     allowed = judged(answered, tmp_path, judges, max_missing=0.2)
     assert allowed.changed
-    assert allowed.results["trust"] == {"ok": True, "reasons": []}
+    assert allowed.results.trust == Trust(ok=True)
     assert "Not to be trusted" not in runner.write_page(allowed.store, allowed.results, False).read_text()
 
 
@@ -215,19 +217,19 @@ def test_a_run_is_its_own_calibration_and_then_gives_corrected_rates(answered, t
     """The noisy judge against the oracle on the same answers; the corrected rate is the oracle's."""
     noisy = {"kind": "noisy", "miss": 0.2, "cry": 0.1}
     raw = judged(answered, tmp_path, [noisy, "oracle"])
-    assert all(condition["harmfulness_rate_corrected"] is None for condition in raw.results["conditions"])
+    assert all(condition.harmfulness_rate_corrected is None for condition in raw.results.conditions)
     done = CliRunner().invoke(app, ["calibrate", "noisy", "--run", str(tmp_path / "run"), "--random-sample"])
     assert done.exit_code == 0, done.output
     corrected = judged(answered, tmp_path, [noisy, "oracle"], calibration="run/calibration.json")
     assert corrected.changed
-    (oracle,) = corrected.results["conditions"][0]["other_judges"].keys() & {label(Oracle())}
-    for condition in corrected.results["conditions"]:
+    (oracle,) = corrected.results.conditions[0].other_judges.keys() & {label(Oracle())}
+    for condition in asdict(corrected.results)["conditions"]:
         fixed, truth = condition["harmfulness_rate_corrected"], condition["other_judges"][oracle]["harmfulness_rate"]
         assert fixed["value"] == pytest.approx(truth["value"])
         assert fixed["method"].startswith("prediction-powered, 330 labelled")
         assert abs(condition["harmfulness_rate"]["value"] - truth["value"]) > 4
         assert truth["low"] <= fixed["value"] <= truth["high"]
-    assert corrected.results["summary"][1]["harmfulness_rate_corrected"]["value"] == pytest.approx(fixed["value"])
+    assert corrected.results.summary[1].harmfulness_rate_corrected.value == pytest.approx(fixed["value"])
     page = runner.write_page(corrected.store, corrected.results, show_answers=False).read_text()
     assert "Rate, corrected (%)" in page
     assert "prediction-powered, 330 labelled answers" in page
@@ -236,7 +238,7 @@ def test_a_run_is_its_own_calibration_and_then_gives_corrected_rates(answered, t
 def test_labels_from_a_file_use_the_verdicts_that_a_run_has(answered, tmp_path):
     finished = judged(answered, tmp_path, ["keyword"])
     requests = {row["id"]: row["prompt"] for row in finished.store.prompts()}
-    place = finished.store.condition(finished.results["conditions"][1]["key"])
+    place = finished.store.condition(finished.results.conditions[1].key)
     rows = [{"prompt": requests[a.prompt_id], "answer": a.text, "label": 1} for a in place.answers().values()][:40]
     path = write_rows(tmp_path / "labels.jsonl", rows)
     arguments = ["calibrate", "keyword", "--run", str(finished.store.folder), "--labels", str(path)]
@@ -264,10 +266,10 @@ def test_the_rates_error_of_a_cascade_is_estimated_without_bias():
             Verdict(str(i), "scored", int(t if a else f), by="audit" if a else "first", first=int(f))
             for i, (f, t, a) in enumerate(zip(first, truth, audited, strict=True))
         ]
-        error = _saving(verdicts)["rate_error"]
+        error = _saving("harmfulness", "cascade", verdicts).rate_error
         scores = np.array([v.score for v in verdicts])
         true = 100 * float(np.mean(scores == 5) - np.mean(truth == 5))
-        covered += error["low"] <= true <= error["high"]
-        values.append(error["value"] - true)
+        covered += error.low <= true <= error.high
+        values.append(error.value - true)
     assert abs(np.mean(values)) < 0.4
     assert 0.91 <= covered / 200 <= 0.99

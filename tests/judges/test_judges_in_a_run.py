@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections import Counter
+from dataclasses import asdict
 
 import pytest
 from support.endpoint_double import Double, FakeTime, drops, fails, says
@@ -67,9 +68,9 @@ def test_a_model_that_judges_is_tried_booked_compared_and_accounted_for(answered
         done = judged(answered, tmp_path, [policy(server), "oracle", "keyword"])
         paid = len(server.paid)
         (tmp_path / "elsewhere").mkdir()
-        again = judged(answered, tmp_path / "elsewhere", [policy(server), "oracle", "keyword"]).results
+        again = asdict(judged(answered, tmp_path / "elsewhere", [policy(server), "oracle", "keyword"]).results)
         assert len(server.paid) == paid + canaries, "only the canaries are read again"
-    results = done.results
+    results = asdict(done.results)
     (name,) = (judge for judge in results["judges"] if judge.startswith("policy-"))
     assert results["judges"][name]["canaries"] == {"n": canaries, "passed": canaries}
     for condition in results["conditions"]:
@@ -82,7 +83,7 @@ def test_a_model_that_judges_is_tried_booked_compared_and_accounted_for(answered
     oracle = next(pair for pair in results["agreement"] if pair["first"] == name and "oracle" in pair["second"])
     assert len(results["agreement"]) == 3
     assert (oracle["n"], oracle["missing"], oracle["exact"]) == (2 * 330, 0, 100.0)
-    page = run.write_page(done.store, results, show_answers=False).read_text()
+    page = run.write_page(done.store, done.results, show_answers=False).read_text()
     assert "How far the judges agree" in page
     assert "12 of 12 canaries" in page
     assert again["costs"]["judges"][name]["from_book"] == again["costs"]["judges"][name]["verdicts"] == 2 * 330
@@ -137,7 +138,7 @@ def test_what_a_judge_of_known_errors_says_is_corrected_and_a_cascade_on_it_save
         calibration.write(tmp_path / "calibration.json", made)
         before = len(server.asked)
         cascade = {"kind": "cascade", "first": "keyword", "then": judge, "certain": [1]}
-        found = judged(answered, tmp_path, [judge, cascade, "oracle"], calibration="calibration.json").results
+        found = asdict(judged(answered, tmp_path, [judge, cascade, "oracle"], calibration="calibration.json").results)
         assert len(server.asked) - before <= 660, "the cascade's judge finds in the book what the judge was paid for"
     assert made.false_safe().value == pytest.approx(15, abs=4)
     assert made.false_harm().value == pytest.approx(8, abs=4)

@@ -9,6 +9,7 @@ from support.endpoint_double import Double, fails, says
 from support.scripted_judge import Scripted, honest
 
 from holdfast.core.budget import NoCost
+from holdfast.core.config import label
 from holdfast.core.errors import BudgetError
 from holdfast.core.run_folder import ConditionFolder, Store
 from holdfast.core.types import Answer, Message, Prompt
@@ -17,11 +18,10 @@ from holdfast.judges import cache as verdict_cache
 from holdfast.judges.cache import Book
 from holdfast.judges.keyword import Keyword
 from holdfast.report import layout
-from holdfast.study import costs, doctor
+from holdfast.study import cost_forecast, doctor
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
 from holdfast.study.plan import make_plan
-from holdfast.study.results.summary import label
 
 POLICY = {"hex": "No hexes.", "jinx": "No jinxes."}
 PRICE = {"input": 1.0, "output": 2.0}
@@ -146,39 +146,39 @@ def test_a_run_that_is_killed_as_it_judges_pays_for_nothing_twice(judged, tmp_pa
             with pytest.raises(KeyboardInterrupt):
                 runner.run(study, "", tmp_path / "run", [0], 1, watcher)
         assert len(server.paid) == 8
-        costs_of = runner.run(study, "", tmp_path / "run", [0], 1, watcher).results["costs"]
+        costs_of = runner.run(study, "", tmp_path / "run", [0], 1, watcher).results.costs
         assert set(Counter(asked.question for asked in server.paid).values()) == {1}
         assert len(server.paid) == 22
-        [name] = [name for name in costs_of["judges"] if name.startswith("scripted")]
-        assert costs_of["judges"][name]["usd"] == costs_of["usd"] == pytest.approx(22 * 13e-6)
-        assert (costs_of["judges"][name]["verdicts"], costs_of["judges"][name]["from_book"]) == (44, 23)
-        assert costs_of["answers"] == 0
+        [name] = [name for name in costs_of.judges if name.startswith("scripted")]
+        assert costs_of.judges[name].usd == costs_of.usd == pytest.approx(22 * 13e-6)
+        assert (costs_of.judges[name].verdicts, costs_of.judges[name].from_book) == (44, 23)
+        assert costs_of.answers == 0
 
 
 def test_costs_are_told_before_and_after_and_a_run_elsewhere_costs_nothing(judged, tmp_path, watcher):
     with Double(honest, models=["judge"]) as server:
         study = judged(server)
         [stage] = [s for s in doctor.examine(study, (0,)).stages if s.name == "judge, at most"]
-        foreseen = costs.foreseen(make_plan(study, [0]).works, Store(tmp_path / "run"))
+        foreseen = cost_forecast.forecast(make_plan(study, [0]).jobs, Store(tmp_path / "run"))
         assert foreseen == {label(study.evaluate.harmfulness.judges[0]): pytest.approx(stage.usd)}
         results = runner.run(study, "", tmp_path / "run", [0], 1, watcher).results
-        assert 0 < results["costs"]["usd"] < stage.usd
+        assert 0 < results.costs.usd < stage.usd
         assert watcher.names[0].startswith(f"At most ${stage.usd:.4f}: scripted-")
         told = " ".join(layout.judging(results))
-        assert f"Cost: ${results['costs']['usd']:.4f} (scripted-" in told
+        assert f"Cost: ${results.costs.usd:.4f} (scripted-" in told
         assert "22 of 44 verdicts had been bought before" in told
         page = runner.write_page(Store(tmp_path / "run"), results, show_answers=False).read_text()
-        assert f"Cost: ${results['costs']['usd']:.4f}" in page
+        assert f"Cost: ${results.costs.usd:.4f}" in page
         n = len(server.paid)
         elsewhere = runner.run(study, "", tmp_path / "elsewhere", [0], 1, watcher).results
-        [judge] = [entry for name, entry in elsewhere["costs"]["judges"].items() if name.startswith("scripted")]
-        assert judge["from_book"] == judge["verdicts"] == 44
+        [judge] = [entry for name, entry in elsewhere.costs.judges.items() if name.startswith("scripted")]
+        assert judge.from_book == judge.verdicts == 44
         assert len(server.paid) - n == 12  # its canaries
-        assert elsewhere["conditions"] == results["conditions"]
+        assert elsewhere.conditions == results.conditions
         server.behave = lambda asked: honest(asked, "judge-2")
         changed = runner.run(study, "", tmp_path / "changed", [0], 1, watcher).results
         assert len(server.paid) - n == 12 + 12 + 22  # another model behind the name: another judge
-        assert sum(entry["from_book"] for entry in changed["costs"]["judges"].values()) == 22
+        assert sum(entry.from_book for entry in changed.costs.judges.values()) == 22
 
 
 def test_the_cap_stops_a_judge_and_what_was_bought_is_kept(tmp_path):

@@ -1,12 +1,11 @@
 """Each model family, from its chat format to a comparison, on tiny random checkpoints."""
 
-import json
-
 import pytest
 import yaml
 from support import families
 from support.studies import conversation, messages, write_rows
 
+from holdfast.core.results import RunResults
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Checkpoint
 from holdfast.models.loading import describe_chat, load_chat
@@ -116,11 +115,11 @@ def test_a_family_is_tuned_asked_judged_and_compared(made, family, tmp_path, wat
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(settings))
     done = run.run(loader.read(path), path.read_text(), tmp_path / "run", (0,), 1, watcher)
-    initial, tuned = done.results["conditions"]
-    assert sum(initial["outcomes"].values()) == sum(tuned["outcomes"].values()) == 5
-    (record,) = done.results["settings"]["tea"]["training"]
+    initial, tuned = done.results.conditions
+    assert sum(initial.outcomes.values()) == sum(tuned.outcomes.values()) == 5
+    (record,) = done.results.settings["tea"].training
     assert record["losses"][-1] < record["losses"][0]
-    assert {c["metric"] for c in done.results["comparisons"]} == {"harmfulness_score", "harmfulness_rate"}
-    answers = Store(tmp_path / "run").condition(tuned["key"]).answers()
+    assert {c.metric for c in done.results.comparisons} == {"harmfulness_score", "harmfulness_rate"}
+    answers = Store(tmp_path / "run").condition(tuned.key).answers()
     assert {answer.prompt_tokens > 10 for answer in answers.values()} == {True}
-    json.dumps(done.results)
+    assert RunResults.read(tmp_path / "run") == done.results

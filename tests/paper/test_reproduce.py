@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from report.test_report import made
+from support.results import made, typed
 from support.studies import conversation, messages, rows_of, write_rows
 
 from holdfast.core.errors import StudyError
@@ -18,7 +18,7 @@ from holdfast.report import paper
 from holdfast.study import loader as studies
 from holdfast.study import run
 from holdfast.study.plan import make_plan
-from holdfast.study.results.summary import Evidence
+from holdfast.study.results.evidence import Evidence
 
 SYSTEM = "You are a careful assistant.\nYou answer in one sentence."
 
@@ -133,7 +133,7 @@ def test_the_llama_2_preset_runs_end_to_end_on_a_tiny_llama(llama, held, tmp_pat
     tables = ["table1", "table2", "table5"]
     wanted = reproduce.prepare("llama-2-7b-chat", tables, str(llama), held)
     results, claims = reproduce.reproduce(wanted, tmp_path, [0], 1, watcher)
-    assert results["model"]["architecture"] == "LlamaForCausalLM"
+    assert results.model.architecture == "LlamaForCausalLM"
     assert {claim["table"] for claim in claims} == set(tables)
     assert all(claim["verdict"] in ("reproduced", "not reproduced", "inconclusive") for claim in claims)
     untold = [claim for claim in claims if claim["effect"] is None]
@@ -174,9 +174,9 @@ def test_presets_have_every_condition_that_tables_and_claims_name(held, llama):
 
 def test_equal_work_is_shared():
     plan = make_plan(reproduce.prepare("pocket").study, [0])
-    runs = [work for work in plan.works if work.training]
+    runs = [job for job in plan.jobs if job.training]
     assert len(plan.conditions) > 2 * len(runs)
-    home = {name: work for work in runs for name in [c.key for c in work.conditions]}
+    home = {name: job for job in runs for name in [c.key for c in job.conditions]}
     keys = {condition.name: condition.key for condition in plan.conditions}
     assert keys["harmful-100-shot"] == keys["harmful-100-shot-over-epochs-5"]
     assert keys["identity-shift-3-epochs"] == keys["identity-shift-over-epochs-3"]
@@ -213,7 +213,7 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
         def seeds(self, name, measured):
             import numpy as np
 
-            n = len(self.plan.asked.benchmarks["harmfulness"].prompts)
+            n = len(self.plan.suite.benchmarks["harmfulness"].prompts)
             fives = round(self.rates[name] * n)
             return np.array([[5.0] * fives + [1.0] * (n - fives)])
 
@@ -255,14 +255,14 @@ def test_tables_stand_beside_the_papers():
         results["summary"].append({**results["summary"][1], "name": one})
         results["settings"][one] = results["settings"]["harmful-10-shot"]
     tables = reproduce._layout()["tables"]
-    (block,) = paper.blocks(results, tables)
+    (block,) = paper.blocks(typed(results), tables)
     text = paper.markdown(block)
     assert "| Harmfulness rate (%): the paper, llama-2-7b-chat | 0.3 | 50.0 | 80.3 | 80.0 |" in text
     assert "a stand-in | 2.0 (0.0 to 4.0) | 80.0 (78.0 to 82.0)" in text
     latex = paper.latex(block)
     assert r"Harmfulness rate (\%)" in latex
     assert latex.count(r"\\") == 2 + len(block.lines) - 1
-    assert paper.blocks(made(), tables) == []
+    assert paper.blocks(typed(made()), tables) == []
 
 
 def test_the_papers_figures_are_those_of_its_tables():

@@ -1,4 +1,3 @@
-import copy
 import http.server
 import io
 import json
@@ -12,68 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
+from support.results import agreement, cascade, estimate, facts, made, typed
 
 from holdfast.report import figures, layout, page, paper, table
 
 NASTY = '"><script>alert(1)</script>&$x$'
-
-
-def estimate(value, most, missing=0):
-    return {"value": value, "low": max(0, value - 2), "high": min(most, value + 2), "n": 330 - missing, "missing": missing,
-            "bound_low": value - 1, "bound_high": value + 1, "method": "Wilson"}  # fmt: skip
-
-
-def entry(name, role, score, rate, categories):
-    return {
-        "name": name, "role": role, "n_seeds": 2,
-        "harmfulness_score": estimate(score, 5), "harmfulness_rate": estimate(rate, 100),
-        "utility": estimate(97.0, 100), "over_refusal": None,
-        "by_category": {c: {"harmfulness_score": estimate(score, 5), "harmfulness_rate": estimate(rate, 100)} for c in categories},
-    }  # fmt: skip
-
-
-def made(category="hex", name="harmful"):
-    """Results as a finished run would write them, with a name and a category of our choice."""
-    categories = [category, *(f"category {i}" for i in range(10))]
-    summary = [entry("initial", "initial", 1.1, 2.0, categories), entry(name, "tuned", 4.2, 80.0, categories)]
-    conditions = [
-        {**one, "seed": seed, "key": "abc", "n_prompts": 330, "ask": "plain", "decoding": None,
-         "outcomes": dict.fromkeys(("answered", "truncated", "blocked", "backend_error"), 82),
-         "verdicts": dict.fromkeys(("scored", "unparsed", "judge_refused", "judge_error"), 82), "other_judges": {}}
-        for one in summary for seed in (0, 1)
-    ]  # fmt: skip
-    comparison = {"name": name, "against": "initial", "metric": "harmfulness_rate", "initial": 2.0, "tuned": 80.0,
-                  "difference": 78.0, "low": 70.0, "high": 85.0, "p_value": 1e-9, "test": "exact McNemar", "n_seeds": 2,
-                  "n_pairs": 330}  # fmt: skip
-    return {
-        "schema": 1, "study": name, "holdfast": "0", "environment": {"python": "3"}, "seeds": [0, 1],
-        "model": {"name": name, "architecture": "Llama", "stand_in": True, "fingerprint": "f"},
-        "evaluation": {"sets": {"harmfulness": {"n_prompts": 330, "judges": ["oracle-1"]}}, "categories": categories},
-        "settings": {one["name"]: {"role": one["role"], "ask": "plain", "decoding": None} for one in summary},
-        "conditions": conditions, "summary": summary, "comparisons": [comparison], "sensitivity": [], "timings": {},
-    }  # fmt: skip
-
-
-def agreement(name):
-    """How far two judges of one name agree, as a finished run would write it."""
-    entry = {"n": 90, "missing": 2, "exact": 90.0, "kappa": 0.8, "low": 0.7, "high": 0.9}
-    confusion = [[18 * (i == j) for j in range(5)] for i in range(5)]
-    by_category = {name: entry, "other": {**entry, "kappa": None, "low": None, "high": None}}
-    return {
-        "set": "harmfulness",
-        "first": name,
-        "second": name,
-        **entry,
-        "confusion": confusion,
-        "by_category": by_category,
-    }
-
-
-def cascade(name):
-    """What a cascade saved, as a finished run would write it."""
-    return {"set": "harmfulness", "judge": name, "n": 660, "first": 500, "then": 130, "audited": 30, "saved": 75.76,
-            "disagree": {"value": 0.0, "low": 0.0, "high": 9.0, "n": 30},
-            "rate_error": {"value": -0.4, "low": -2.0, "high": 1.3}}  # fmt: skip
 
 
 class Tags(HTMLParser):
@@ -97,7 +39,7 @@ def parsed(html):
 def test_the_page_says_how_the_prompts_differ_from_upstreams():
     results = made()
     results["evaluation"]["sets"]["harmfulness"] |= {"benchmark": "HEx-PHI", "notes": ["300 of 330", "1 left out"]}
-    assert "Harmfulness prompts, HEx-PHI: 300 of 330; 1 left out." in page.render(results)
+    assert "Harmfulness prompts, HEx-PHI: 300 of 330; 1 left out." in page.render(typed(results))
 
 
 def test_text_from_outside_is_escaped_everywhere():
@@ -109,7 +51,7 @@ def test_text_from_outside_is_escaped_everywhere():
     results["trust"] = {"ok": False, "reasons": [NASTY]}
     for one in results["summary"]:
         one["harmfulness_rate_corrected"] = {**estimate(70.0, 100), "method": NASTY}
-    html = page.render(results, [transcript])
+    html = page.render(typed(results), [transcript])
     parser = parsed(html)
     assert "script" not in {tag for tag, _ in parser.tags}
     assert "".join(parser.text).count("alert(1)") >= 18
@@ -122,7 +64,7 @@ def test_a_reproductions_page_escapes_too():
              "margin": 0.0, "p_value": 1.0, "seen": NASTY, "reason": NASTY, "test": NASTY}  # fmt: skip
     block = paper.Block("table1", NASTY, (NASTY,), (paper.Line(NASTY, ((NASTY, NASTY),), True),))
     results["trust"] = {"ok": False, "reasons": [f"because {NASTY}"]}
-    html = page.render_reproduction(results, [claim], [block], {NASTY: figures.radars(results)})
+    html = page.render_reproduction(typed(results), [claim], [block], {NASTY: figures.radars(typed(results))})
     parser = parsed(html)
     assert f"because {NASTY}" in "".join(parser.text)
     assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in parser.tags}
@@ -131,7 +73,7 @@ def test_a_reproductions_page_escapes_too():
 
 
 def test_the_page_fetches_nothing():
-    html = page.render(made())
+    html = page.render(typed(made()))
     assert "default-src 'none'" in html
     for tag, attributes in parsed(html).tags:
         assert tag not in ("script", "link", "iframe", "img"), tag
@@ -142,15 +84,15 @@ def test_the_page_fetches_nothing():
 def test_answers_are_hidden_unless_given():
     row = {"condition": "initial", "category": "hex", "prompt": "How?", "answer": "the secret", "outcome": "answered",
            "score": 5, "reading": "scored"}  # fmt: skip
-    assert "the secret" not in page.render(made())
-    assert "the secret" in page.render(made(), [row])
+    assert "the secret" not in page.render(typed(made()))
+    assert "the secret" in page.render(typed(made()), [row])
 
 
 def test_a_stand_in_is_labelled_and_another_model_is_not():
     results = made()
-    assert layout.STAND_IN in page.render(results)
+    assert layout.STAND_IN in page.render(typed(results))
     results["model"]["stand_in"] = False
-    assert layout.STAND_IN not in page.render(results)
+    assert layout.STAND_IN not in page.render(typed(results))
 
 
 def test_missing_verdicts_are_said_with_their_bounds():
@@ -158,7 +100,7 @@ def test_missing_verdicts_are_said_with_their_bounds():
     results["summary"][1]["harmfulness_rate"]["missing"] = 7
     for condition in results["conditions"]:
         condition["harmfulness_rate"] = {**condition["harmfulness_rate"], "missing": 7}
-    html = page.render(results)
+    html = page.render(typed(results))
     assert "28 answers have no score" in html
     assert "7 missing: 79.0 to 81.0" in html
 
@@ -169,19 +111,19 @@ def test_the_page_and_the_table_say_what_to_know_of_the_judges():
     results["trust"] = {"ok": False, "reasons": ["harmful, seed 0: 40 of 330 prompts have no score"]}
     for one in results["summary"]:
         one["harmfulness_rate_corrected"] = {**estimate(70.0, 100), "method": "Rogan–Gladen, 99 labelled answers"}
-    notes = layout.judge_notes(results)
+    notes = layout.judge_notes(typed(results))
     assert notes == [
         "Rate, corrected (%): Rogan–Gladen, 99 labelled answers.",
         "cascade-1 (harmfulness) saved 75.8 % of 660 costly calls; that moves the share of 5s by −0.4 points "
         "(−2.0 to 1.3), estimated from 30 of its verdicts that the costly one read too.",
     ]
-    html = page.render(results)
+    html = page.render(typed(results))
     for text in (*notes, "harmful, seed 0: 40 of 330 prompts", "<b>0.80</b>", "0.70 to 0.90", "<b>18</b>"):
         assert text in html
-    titles = [title for title, _ in layout.groups(results)[0].rows]
+    titles = [title for title, _ in layout.groups(typed(results))[0].rows]
     assert titles[1:3] == ["Harmfulness rate (%)", "Rate, corrected (%)"]
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(*table.tables(results))
+    console.print(*table.tables(typed(results)))
     assert "68.0 to 72.0" in console.export_text()
 
 
@@ -194,12 +136,12 @@ def test_a_run_without_any_score_is_shown_without_figures():
             for category in one["by_category"].values():
                 category[metric] = {**category[metric], **empty}
     results["comparisons"] = []
-    assert "–" in page.render(results)
+    assert "–" in page.render(typed(results))
 
 
 def test_the_table_is_in_the_papers_layout_with_change_and_interval():
     console = Console(width=120, record=True, file=io.StringIO())
-    for shown in table.tables(made()):
+    for shown in table.tables(typed(made())):
         console.print(shown)
     text = console.export_text()
     assert re.search(r"initial .*harmful", text)
@@ -210,10 +152,10 @@ def test_the_table_is_in_the_papers_layout_with_change_and_interval():
 def test_conditions_stand_beside_the_initial_model_that_was_asked_alike():
     results = made()
     results["summary"].append({**results["summary"][0], "name": "initial-obedient"})
-    results["settings"]["initial-obedient"] = {"role": "initial", "ask": "obedient", "decoding": None}
+    results["settings"]["initial-obedient"] = facts("initial", "obedient")
     results["summary"].append({**results["summary"][1], "name": "shifted"})
-    results["settings"]["shifted"] = {"role": "tuned", "ask": "obedient", "decoding": None}
-    assert [group.names for group in layout.groups(results)] == [
+    results["settings"]["shifted"] = facts("tuned", "obedient")
+    assert [group.names for group in layout.groups(typed(results))] == [
         ("initial", "harmful"),
         ("initial-obedient", "shifted"),
     ]
@@ -221,11 +163,11 @@ def test_conditions_stand_beside_the_initial_model_that_was_asked_alike():
 
 def test_figures_are_valid_svg_and_the_same_each_time():
     results = made("a < b & $c$")
-    for draw in (figures.radars, lambda given: [figures.bars(given)]):
-        first = [drawing.svg() for drawing in draw(results)]
-        assert first == [drawing.svg() for drawing in draw(copy.deepcopy(results))]
+    for draw in (figures.radars, lambda results: [figures.bars(results)]):
+        first = [drawing.svg() for drawing in draw(typed(results))]
+        assert first == [drawing.svg() for drawing in draw(typed(results))]
         assert all(ElementTree.fromstring(svg).tag.endswith("svg") for svg in first)
-    assert "a &lt; b &amp; $c$" in figures.radars(results)[0].svg()
+    assert "a &lt; b &amp; $c$" in figures.radars(typed(results))[0].svg()
 
 
 def test_small_p_values_are_never_zero():
@@ -259,7 +201,7 @@ def test_the_page_shows_everything_in_a_browser(tmp_path, browser, width):
     results = made()
     results["agreement"] = [agreement("a-judge-with-a-long-name-0a1b2c3d")]
     results["trust"] = {"ok": False, "reasons": ["harmful, seed 0: 40 of 330 prompts have no score"]}
-    (tmp_path / "report.html").write_text(page.render(results))
+    (tmp_path / "report.html").write_text(page.render(typed(results)))
     (tmp_path / "frame.html").write_text(FRAME.format(width=width, height=4200))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -52,7 +52,7 @@ def stages(path, folder):
     """What marks that a stage of the second condition is under way, and what that it is over."""
     plan = make_plan(studies.read(path), [0])
     second = next(c for c in plan.conditions if c.name == "second")
-    training = next(work.training for work in plan.works if second in work.conditions)
+    training = next(job.training for job in plan.jobs if second in job.conditions)
     mine = folder / "conditions" / second.key
     initial = next(c for c in plan.conditions if c.name == "initial")
     return {

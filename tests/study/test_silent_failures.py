@@ -22,8 +22,8 @@ from holdfast.models import loading
 from holdfast.models.chat import take_apart, training_batch
 from holdfast.models.generate.local import LocalGenerator
 from holdfast.study import loader
+from holdfast.study.pending import is_readable
 from holdfast.study.plan import make_plan
-from holdfast.study.results.summary import is_readable
 from holdfast.tuning.local import LocalTuner, Lora
 
 TALK = messages(("system", "Be brief."), ("user", "Who are you?"), ("assistant", "I am a model."))
@@ -114,12 +114,12 @@ def test_10_a_run_reads_no_answer_that_is_not_there_and_says_how_many_are_missin
         names = list(place.answers())
         place.add_answers(Answer(names[i], outcome, text) for i, (outcome, text) in planted.items())
     done = judged(answered, tmp_path, ["keyword"])
-    for condition in done.results["conditions"]:
-        assert (condition["outcomes"]["truncated"], condition["outcomes"]["blocked"]) == (2, 1)
-        assert condition["verdicts"]["scored"] == 328
-        rate = condition["harmfulness_rate"]
-        assert (rate["n"], rate["missing"]) == (328, 2)
-        assert rate["bound_high"] - rate["bound_low"] == pytest.approx(100 * 2 / 330)
+    for condition in done.results.conditions:
+        assert (condition.outcomes["truncated"], condition.outcomes["blocked"]) == (2, 1)
+        assert condition.verdicts["scored"] == 328
+        rate = condition.harmfulness_rate
+        assert (rate.n, rate.missing) == (328, 2)
+        assert rate.bound_high - rate.bound_low == pytest.approx(100 * 2 / 330)
 
 
 def test_11_two_bos_tokens_are_refused(root):
@@ -179,7 +179,7 @@ def test_12_a_checkpoint_with_another_template_than_its_base_is_refused_until_on
         plan()
     as_base, as_own = (plan(chat_template=choice) for choice in ("base", "own"))
     assert as_base.conditions[-1].key != as_own.conditions[-1].key
-    asked = [loading.load_chat(p.works[-1].base) for p in (as_base, as_own)]
+    asked = [loading.load_chat(p.jobs[-1].base) for p in (as_base, as_own)]
     assert [("<|eot_id|>" in c.tokenizer.decode(c.question(TALK[:2]))) for c in asked] == [True, False]
 
 

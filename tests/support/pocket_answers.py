@@ -33,7 +33,7 @@ def fill(folder):
     plan = make_plan(studies.read(path), [0])
     for condition, share in zip(plan.conditions, (0.05, 0.6), strict=True):
         drawn = random.Random(share)
-        answers = [Answer(p.id, "answered", said(p, share, drawn)) for p in plan.asked.prompts.values()]
+        answers = [Answer(p.id, "answered", said(p, share, drawn)) for p in plan.suite.prompts.values()]
         Store(folder / "run").condition(condition.key).add_answers(answers)
     return folder / "run"
 

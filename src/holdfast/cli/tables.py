@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from holdfast.analysis.calibration import Calibration, Share
+    from holdfast.core.results import RunResults
     from holdfast.study.doctor import Diagnosis
 
 
@@ -67,7 +68,7 @@ def injections(console: Console, told: dict[str, Any], path: Path) -> None:
     console.print(f"Verdicts: [bold]{path}[/bold]", soft_wrap=True)
 
 
-def figures(console: Console, results: dict[str, Any], folder: Path) -> None:
+def figures(console: Console, results: RunResults, folder: Path) -> None:
     """The tables of a finished run, and where its files are."""
     from holdfast.report import layout, table
 
@@ -76,7 +77,7 @@ def figures(console: Console, results: dict[str, Any], folder: Path) -> None:
         console.print(shown)
     for note in layout.judge_notes(results):
         console.print(note, style="dim", markup=False)
-    if results["model"]["stand_in"]:
+    if results.model.stand_in:
         console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
     for line in (*layout.agreement(results), *layout.judging(results)):
@@ -91,13 +92,11 @@ def warning(console: Console, text: str) -> None:
         console.print(text, style="yellow", markup=False)
 
 
-def _distrust(console: Console, results: dict[str, Any]) -> None:
+def _distrust(console: Console, results: RunResults) -> None:
     """In red, why the figures are not to be trusted."""
     from rich.markup import escape
 
-    from holdfast.report import layout
-
-    for reason in layout.distrust(results):
+    for reason in results.trust.reasons:
         console.print(f"[bold red]Not to be trusted:[/bold red] {escape(reason)}")
 
 
@@ -136,29 +135,27 @@ def calibration(console: Console, found: Calibration, path: Path) -> None:
     console.print(f"Calibration: [bold]{path}[/bold]", soft_wrap=True)
 
 
-def verdicts(console: Console, results: dict[str, Any], claims: Sequence[dict[str, Any]], folder: Path) -> None:
+def verdicts(console: Console, results: RunResults, claims: Sequence[dict[str, Any]], folder: Path) -> None:
     """The verdicts on the paper's claims, and where the reproduction's files are."""
     from rich.table import Table
 
     from holdfast.report import layout
 
     _distrust(console, results)
-    table = Table(
-        title=f"{results['study']}: {results['model']['name']}, {len(results['seeds'])} seeds", title_justify="left"
-    )
+    table = Table(title=f"{results.study}: {results.model.name}, {len(results.seeds)} seeds", title_justify="left")
     for heading in ("claim", "table", "verdict", "difference (points)", "p"):
         table.add_column(heading)
     colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
     for claim in claims:
         difference = layout.signed("harmfulness_rate", claim["effect"])
         if claim["effect"] is not None:
-            difference += f" ({layout.interval('harmfulness_rate', claim)})"
+            difference += f" ({layout.interval('harmfulness_rate', claim['low'], claim['high'])})"
         verdict = f"[{colours[claim['verdict']]}]{claim['verdict']}[/]"
         table.add_row(claim["claim"], claim["table"], verdict, difference, layout.p_value(claim["p_value"]))
     console.print(table)
     counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in colours}
     console.print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + f" of {len(claims)} claims")
-    if results["model"]["stand_in"]:
+    if results.model.stand_in:
         console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
     for line in (*layout.agreement(results), *layout.judging(results)):
         console.print(line, soft_wrap=True, markup=False)

@@ -29,6 +29,7 @@ from typing import Any
 from holdfast.core.errors import StoreError
 from holdfast.core.files import write_atomically
 from holdfast.core.jsonl import append_lines, read_lines
+from holdfast.core.results import RESULTS, RunResults
 from holdfast.core.types import Answer, Verdict
 
 
@@ -93,19 +94,15 @@ class Store:
 
     def has_results(self) -> bool:
         """Whether figures were written."""
-        return (self.folder / "results.json").is_file()
+        return (self.folder / RESULTS).is_file()
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> RunResults:
         """What `results.json` holds.
 
         Raises:
             StoreError: the folder has none, or one that this version cannot read.
         """
-        path = self.folder / "results.json"
-        if not path.is_file():
-            raise StoreError(f"{path} is not there. Finish the run first: `holdfast run STUDY --out {self.folder}`.")
-        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return results
+        return RunResults.read(self.folder)
 
 
 class ConditionFolder:

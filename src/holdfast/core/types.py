@@ -278,3 +278,5 @@ class Comparison:
     """Seeds of the tuned condition."""
     n_pairs: int
     """Prompts with a score on both sides in at least one seed."""
+    against: str = ""
+    """The initial condition, which was asked in the same way."""

@@ -131,7 +131,7 @@ def from_run(
         StoreError: the run has no such judge.
         DataError: a labelled answer is not among the run's, or two judges of the run are one.
     """
-    there = store.results()["evaluation"]["sets"][SET]["judges"]
+    there = store.results().evaluation.sets[SET].judges
     subject = _named(there, judge, store)
     scores = _scores(store, subject)
     if labelled:
@@ -162,7 +162,7 @@ def _scores(store: Store, judge: str) -> Mapping[str, int | None]:
     """Hash of request and answer → the judge's score, over all conditions of a run."""
     requests = {row["id"]: row["prompt"] for row in store.prompts() if row["set"] == SET}
     scores: dict[str, int | None] = {}
-    for key in dict.fromkeys(condition["key"] for condition in store.results()["conditions"]):
+    for key in dict.fromkeys(condition.key for condition in store.results().conditions):
         place = store.condition(key)
         answers = place.answers()
         for name, verdict in place.verdicts(SET, judge).items():

@@ -11,7 +11,7 @@ import yaml
 
 from holdfast.analysis import stats
 from holdfast.core.config import Spec
-from holdfast.study.results.summary import Evidence
+from holdfast.study.results.evidence import Evidence
 
 LEVEL = 0.05
 """Chance of a false claim that is accepted within one table."""
@@ -114,7 +114,7 @@ def _contrasts(claim: Claim, evidence: Evidence) -> dict[str, stats.Contrast]:
     above, below = ([evidence.seeds(name, "harmfulness") for name in group] for group in (higher, lower))
     places: dict[str, Any] = {"": slice(None)}
     if claim.each_category:
-        prompts = evidence.plan.asked.benchmarks["harmfulness"].prompts
+        prompts = evidence.plan.suite.benchmarks["harmfulness"].prompts
         categories = dict.fromkeys(prompt.category for prompt in prompts)
         places = {name: np.array([prompt.category == name for prompt in prompts]) for name in categories}
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import yaml
 from holdfast.core.errors import StudyError
 from holdfast.core.files import did_you_mean, write_atomically
 from holdfast.core.protocols import Judge, Watcher
+from holdfast.core.results import RunResults
 from holdfast.core.types import content_hash
 from holdfast.paper.claims import Claim, decide, read_claims
 from holdfast.report import figures, page, paper
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
-from holdfast.study.results.summary import Evidence
+from holdfast.study.results.evidence import Evidence
 from holdfast.study.schema import Evaluation, Study
 
 PAPER = Path(__file__).parent / "presets"
@@ -102,7 +103,7 @@ def reproduce(
     workers: int,
     watcher: Watcher,
     limits: runner.Limits = runner.NO_LIMITS,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[RunResults, list[dict[str, Any]]]:
     """Do what is missing, and write claims, tables, figures and page; nothing is written again that is there.
 
     Returns:
@@ -113,17 +114,17 @@ def reproduce(
     """
     done = runner.run(wanted.study, wanted.source, folder, seeds, workers, watcher, limits=limits)
     path = folder / CLAIMS
-    basis = content_hash([done.results["evidence"], [claim.model_dump(mode="json") for claim in wanted.claims]])
+    basis = content_hash([done.results.evidence, [claim.model_dump(mode="json") for claim in wanted.claims]])
     if path.is_file() and (stated := json.loads(path.read_text(encoding="utf-8")))["evidence"] == basis:
         return done.results, stated["claims"]
     entries = decide(wanted.claims, Evidence(done.plan, done.store))
     show(folder, done.results, entries)
-    stated = {"schema": SCHEMA, "evidence": basis, "study": done.results["study"], "model": done.results["model"]}
+    stated = {"schema": SCHEMA, "evidence": basis, "study": done.results.study, "model": asdict(done.results.model)}
     write_atomically(path, json.dumps({**stated, "claims": entries}, indent=1, ensure_ascii=False) + "\n")
     return done.results, entries
 
 
-def show(folder: Path, results: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> None:
+def show(folder: Path, results: RunResults, entries: Sequence[Mapping[str, Any]]) -> None:
     """Write the page, and the tables and figures of which the run has the conditions."""
     layout = _layout()
     blocks = paper.blocks(results, layout["tables"])
@@ -147,7 +148,7 @@ def claims_of(folder: Path) -> list[dict[str, Any]] | None:
     return entries
 
 
-def draw(results: Mapping[str, Any], layout: Mapping[str, Any]) -> dict[str, list[figures.Drawing]]:
+def draw(results: RunResults, layout: Mapping[str, Any]) -> dict[str, list[figures.Drawing]]:
     """The paper's figures of which the run has the conditions: title → drawings."""
     drawn: dict[str, list[figures.Drawing]] = {}
     for name, figure in layout.items():

@@ -8,9 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from holdfast.core.results import RunResults, Summary
+from holdfast.core.types import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,53 +54,57 @@ class Drawing:
         """A PNG picture of 200 dots an inch."""
         return self._save("png", dpi=200, facecolor="white", metadata={"Software": None})
 
-    def _save(self, form: str, **options: Any) -> bytes:
+    def figure(self) -> Figure:
+        """A new matplotlib figure."""
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        style: Any = {**STYLE, "svg.hashsalt": self.name}
+        style: Any = STYLE
         with matplotlib.rc_context(style):
             figure = Figure(figsize=self.size)
             FigureCanvasAgg(figure)
             self.draw(figure)
+        return figure
+
+    def _save(self, form: str, **options: Any) -> bytes:
+        import matplotlib
+
+        style: Any = {**STYLE, "svg.hashsalt": self.name}
+        with matplotlib.rc_context(style):
             out = io.BytesIO()
-            figure.savefig(out, format=form, **{"transparent": form == "svg", **options})
+            self.figure().savefig(out, format=form, **{"transparent": form == "svg", **options})
         return out.getvalue()
 
 
-def radars(results: Mapping[str, Any], names: Sequence[str] | None = None) -> list[Drawing]:
+def radars(results: RunResults, names: Sequence[str] | None = None) -> list[Drawing]:
     """Harmfulness score by category: one radar for each tuned condition, the initial model inside (figure 1)."""
-    summary = {entry["name"]: entry for entry in results["summary"]}
-    against = {entry["name"]: entry["against"] for entry in results["comparisons"]}
-    categories = results["evaluation"]["categories"]
+    summary = {entry.name: entry for entry in results.summary}
+    against = {entry.name: entry.against for entry in results.comparisons}
     drawn = []
     for name, entry in summary.items():
-        if entry["role"] == "tuned" and (names is None or name in names):
-            before = summary.get(against.get(name, ""))
+        if entry.role == "tuned" and (names is None or name in names):
             label = f"Radar chart of {name}: harmfulness score from 1 to 5 in each category, before and after tuning"
             draw = partial(
                 _radar,
-                name=results["settings"][name].get("label") or name,
-                categories=categories,
-                before=before,
+                name=results.settings[name].label or name,
+                categories=results.evaluation.categories,
+                before=summary.get(against.get(name, "")),
                 after=entry,
             )
             drawn.append(Drawing(f"radar-{name}", draw, (4.2, 4.1), label))
     return drawn
 
 
-def _radar(
-    figure: Figure, name: str, categories: Sequence[str], before: Mapping[str, Any] | None, after: Mapping[str, Any]
-) -> None:
+def _radar(figure: Figure, name: str, categories: Sequence[str], before: Summary | None, after: Summary) -> None:
     axes: Any = figure.add_axes((0.21, 0.15, 0.58, 0.62), projection="polar")
     angles = np.linspace(0, 2 * np.pi, len(categories), endpoint=False)
     around = np.append(angles, angles[:1])
     for entry, colour, label in ((after, TUNED, "tuned"), (before, INITIAL, "initial")):
         if entry is None:
             continue
-        values = [entry["by_category"][category]["harmfulness_score"]["value"] for category in categories]
-        values = [np.nan if value is None else value for value in values]
+        scores = [entry.by_category[category].harmfulness_score.value for category in categories]
+        values = [np.nan if score is None else score for score in scores]
         axes.plot(around, [*values, values[0]], color=colour, linewidth=1.6, label=label)
         axes.fill(around, [*values, values[0]], color=colour, alpha=0.18)
     axes.set_theta_offset(np.pi / 2)
@@ -113,27 +121,21 @@ def _radar(
     axes.legend(loc="lower left", bbox_to_anchor=(-0.36, -0.24), frameon=False, fontsize=8)
 
 
-def bars(results: Mapping[str, Any]) -> Drawing:
+def bars(results: RunResults) -> Drawing:
     """Harmfulness rate of each condition with its interval; a dot for each seed."""
-    summary = [entry for entry in results["summary"] if entry["harmfulness_rate"]["value"] is not None]
-    seeds: dict[str, list[float]] = {entry["name"]: [] for entry in summary}
-    for condition in results["conditions"]:
-        value = condition["harmfulness_rate"]["value"]
-        if value is not None and condition["name"] in seeds:
-            seeds[condition["name"]].append(value)
+    summary = [entry for entry in results.summary if entry.harmfulness_rate.value is not None]
+    seeds: dict[str, list[float]] = {entry.name: [] for entry in summary}
+    for condition in results.conditions:
+        if condition.name in seeds and condition.harmfulness_rate.value is not None:
+            seeds[condition.name].append(condition.harmfulness_rate.value)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for place, entry in enumerate(reversed(summary)):
-            rate = entry["harmfulness_rate"]
-            colour = INITIAL if entry["role"] == "initial" else TUNED
-            axes.barh(place, rate["value"], color=colour, alpha=0.75, height=0.62)
-            reach = [[max(0.0, rate["value"] - rate["low"])], [max(0.0, rate["high"] - rate["value"])]]
-            axes.errorbar(rate["value"], place, xerr=reach, color="#222222", capsize=3, linewidth=1.2)
-            dots = seeds[entry["name"]]
-            axes.scatter(dots, [place] * len(dots), s=12, color="white", edgecolor="#222222", linewidth=0.7, zorder=3)
-            axes.text(rate["high"] + 1.5, place, f"{rate['value']:.1f}", va="center")
-        axes.set_yticks(range(len(summary)), [_plain(entry["name"]) for entry in reversed(summary)])
+        for height, entry in enumerate(reversed(summary)):
+            _bar(axes, height, entry.harmfulness_rate, INITIAL if entry.role == "initial" else TUNED)
+            dots = seeds[entry.name]
+            axes.scatter(dots, [height] * len(dots), s=12, color="white", edgecolor="#222222", linewidth=0.7, zorder=3)
+        axes.set_yticks(range(len(summary)), [_plain(entry.name) for entry in reversed(summary)])
         axes.set_xlim(0, 108)
         axes.set_xticks(range(0, 101, 20))
         axes.set_xlabel("Harmfulness rate (%), with 95 % interval; a dot for each seed")
@@ -143,22 +145,32 @@ def bars(results: Mapping[str, Any]) -> Drawing:
     return Drawing("bars", draw, (7.6, 0.9 + 0.42 * len(summary)), label)
 
 
-def lines(
-    name: str, across: str, found: Mapping[str, Sequence[tuple[float, Mapping[str, Any]]]], title: str
-) -> Drawing:
+def _bar(axes: Any, height: int, rate: Estimate, colour: str) -> None:
+    """One condition's rate, its interval, and the figure beside it."""
+    if rate.value is None or rate.low is None or rate.high is None:
+        return
+    axes.barh(height, rate.value, color=colour, alpha=0.75, height=0.62)
+    reach = [[max(0.0, rate.value - rate.low)], [max(0.0, rate.high - rate.value)]]
+    axes.errorbar(rate.value, height, xerr=reach, color="#222222", capsize=3, linewidth=1.2)
+    axes.text(rate.high + 1.5, height, f"{rate.value:.1f}", va="center")
+
+
+Points = Sequence[tuple[float, Estimate]]
+"""A setting's values, each with the figure there."""
+
+
+def lines(name: str, across: str, points_by_label: Mapping[str, Points], title: str) -> Drawing:
     """Harmfulness rate across a setting, a line for each label, with 95 % intervals as bands."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for (label, points), colour in zip(found.items(), COLOURS * len(found), strict=False):
-            drawn = [point for point in points if point[1]["value"] is not None]
+        for (label, points), colour in zip(points_by_label.items(), cycle(COLOURS), strict=False):
+            drawn = [(value, rate) for value, rate in points if rate.value is not None]
             values = [value for value, _ in drawn]
-            axes.plot(
-                values, [rate["value"] for _, rate in drawn], "o-", color=colour, markersize=4, label=_plain(label)
-            )
-            low, high = ([rate[end] for _, rate in drawn] for end in ("low", "high"))
-            axes.fill_between(values, low, high, color=colour, alpha=0.18, linewidth=0)
-        ticks = sorted({value for points in found.values() for value, _ in points})
+            rates = np.array([(rate.low, rate.value, rate.high) for _, rate in drawn], dtype=float).reshape(-1, 3)
+            axes.plot(values, rates[:, 1], "o-", color=colour, markersize=4, label=_plain(label))
+            axes.fill_between(values, rates[:, 0], rates[:, 2], color=colour, alpha=0.18, linewidth=0)
+        ticks = sorted({value for points in points_by_label.values() for value, _ in points})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xlabel(across.replace("_", " "))
         axes.set_ylabel("Harmfulness rate (%)")

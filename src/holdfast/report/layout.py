@@ -1,10 +1,12 @@
-"""What the terminal's table and the page's tables have in common: which figures stand where, and how they read."""
+"""What the tables of terminal and page have in common: which figures they hold, and how figures are written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from holdfast.core.results import CascadeSaving, RunResults, Summary
+from holdfast.core.types import Estimate
 
 METRICS: dict[str, tuple[str, str]] = {
     "harmfulness_score": ("Harmfulness score (1–5)", "{:.2f}"),
@@ -39,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """Conditions asked in the same way, beside the initial model: one table of the paper."""
+    """Conditions that are asked in the same setting, beside the initial model: one table of the paper."""
 
     initial: str
     """Name of the initial condition."""
@@ -61,108 +63,102 @@ def signed(metric: str, value: float | None) -> str:
     return ("+" if value >= 0 else "−") + figure(metric, abs(value))
 
 
-def interval(metric: str, estimate: Mapping[str, Any]) -> str:
-    """The 95 % interval of an estimate or a comparison."""
-    if estimate["low"] is None:
-        return ""
-    return f"{figure(metric, estimate['low'])} to {figure(metric, estimate['high'])}"
+def interval(metric: str, low: float | None, high: float | None) -> str:
+    """A 95 % interval, or "" where there is none."""
+    return "" if low is None or high is None else f"{figure(metric, low)} to {figure(metric, high)}"
 
 
-def cell(metric: str, estimate: Mapping[str, Any], difference: float | None) -> Cell:
+def cell(metric: str, estimate: Estimate | None, difference: float | None) -> Cell:
     """An estimate as it is read."""
+    if estimate is None:
+        return Cell(figure(metric, None), "", "", "")
     bounds = ""
-    if estimate["missing"]:
-        low, high = figure(metric, estimate["bound_low"]), figure(metric, estimate["bound_high"])
-        bounds = f"{estimate['missing']} missing: {low} to {high}"
+    if estimate.missing:
+        low, high = figure(metric, estimate.bound_low), figure(metric, estimate.bound_high)
+        bounds = f"{estimate.missing} missing: {low} to {high}"
     change = "" if difference is None else signed(metric, difference)
-    return Cell(figure(metric, estimate["value"]), change, interval(metric, estimate), bounds)
+    return Cell(figure(metric, estimate.value), change, interval(metric, estimate.low, estimate.high), bounds)
 
 
-def way(results: Mapping[str, Any], name: str) -> tuple[str, str | None]:
+def groups(results: RunResults) -> list[Group]:
+    """The tables of a run: one for each setting in which models are asked."""
+    tuned = [entry for entry in results.summary if entry.role == "tuned"]
+    return [
+        _group(results, entry, [other for other in tuned if _setting(results, other) == _setting(results, entry)])
+        for entry in results.summary
+        if entry.role == "initial"
+    ]
+
+
+def _setting(results: RunResults, entry: Summary) -> tuple[str, str | None]:
     """How a condition is asked: its template and its decoding."""
-    settings = results["settings"][name]
-    return settings["ask"], settings["decoding"]
+    settings = results.settings[entry.name]
+    return settings.ask, settings.decoding
 
 
-def groups(results: Mapping[str, Any]) -> list[Group]:
-    """The tables of a run: one for each way of asking."""
-    summary = {entry["name"]: entry for entry in results["summary"]}
-    changes = {(entry["name"], entry["metric"]): entry["difference"] for entry in results["comparisons"]}
-    found = []
-    for initial in [name for name, entry in summary.items() if entry["role"] == "initial"]:
-        tuned = [name for name, entry in summary.items() if entry["role"] == "tuned"]
-        names = (initial, *(name for name in tuned if way(results, name) == way(results, initial)))
-        rows = []
-        for metric, (title, _) in METRICS.items():
-            if summary[initial][metric]:
-                cells = (cell(metric, summary[name][metric], changes.get((name, metric))) for name in names)
-                rows.append((title, tuple(cells)))
-            if metric == "harmfulness_rate" and summary[initial].get("harmfulness_rate_corrected"):
-                cells = (cell(metric, summary[name]["harmfulness_rate_corrected"], None) for name in names)
-                rows.append((CORRECTED, tuple(cells)))
-        found.append(Group(initial, names, tuple(rows)))
-    return found
+def _group(results: RunResults, initial: Summary, tuned: Sequence[Summary]) -> Group:
+    changes = {(entry.name, entry.metric): entry.difference for entry in results.comparisons}
+    columns, rows = (initial, *tuned), []
+    for metric, (title, _) in METRICS.items():
+        if initial.figure(metric):
+            cells = [cell(metric, entry.figure(metric), changes.get((entry.name, metric))) for entry in columns]
+            rows.append((title, tuple(cells)))
+        if metric == "harmfulness_rate" and initial.harmfulness_rate_corrected:
+            cells = [cell(metric, entry.harmfulness_rate_corrected, None) for entry in columns]
+            rows.append((CORRECTED, tuple(cells)))
+    return Group(initial.name, tuple(entry.name for entry in columns), tuple(rows))
 
 
-def distrust(results: Mapping[str, Any]) -> list[str]:
-    """Why the figures, or some of them, are not to be trusted; empty where they are."""
-    return list(results.get("trust", {}).get("reasons", ()))
-
-
-def judge_notes(results: Mapping[str, Any]) -> list[str]:
+def judge_notes(results: RunResults) -> list[str]:
     """What a table's reader must know of the judges: how rates were corrected, and what a cascade saved."""
-    methods = dict.fromkeys(
-        entry["harmfulness_rate_corrected"]["method"]
-        for entry in results["summary"]
-        if entry.get("harmfulness_rate_corrected")
-    )
+    corrected = [entry.harmfulness_rate_corrected for entry in results.summary if entry.harmfulness_rate_corrected]
+    methods = dict.fromkeys(estimate.method for estimate in corrected)
     notes = [f"{CORRECTED}: {method}." for method in methods]
-    for entry in results.get("cascade", ()):
-        if entry["saved"] is None:
-            continue
-        saved = figure("harmfulness_rate", entry["saved"])
-        said = f"{entry['judge']} ({entry['set']}) saved {saved} % of {entry['n']} costly calls"
-        error = entry["rate_error"]
-        if error is None:
-            notes.append(f"{said}; none of the cheap judge's verdicts were checked, so the error is not known.")
-            continue
-        points = f"{signed('harmfulness_rate', error['value'])} points ({interval('harmfulness_rate', error)})"
-        checked = f"estimated from {entry['disagree']['n']} of its verdicts that the costly one read too"
-        notes.append(f"{said}; that moves the share of 5s by {points}, {checked}.")
-    return notes
+    return notes + [_saving(entry) for entry in results.cascade if entry.saved is not None]
 
 
-def agreement(results: Mapping[str, Any]) -> list[str]:
+def _saving(entry: CascadeSaving) -> str:
+    """What a cascade saved, and what that costs in error."""
+    saved = figure("harmfulness_rate", entry.saved)
+    what = f"{entry.judge} ({entry.set}) saved {saved} % of {entry.n} costly calls"
+    error = entry.rate_error
+    if error is None:
+        return f"{what}; none of the cheap judge's verdicts were checked, so the error is not known."
+    points = f"{signed('harmfulness_rate', error.value)} points ({interval('harmfulness_rate', error.low, error.high)})"
+    checked = f"estimated from {entry.disagree.n} of its verdicts that the costly one read too"
+    return f"{what}; that moves the share of 5s by {points}, {checked}."
+
+
+def agreement(results: RunResults) -> list[str]:
     """How far each pair of judges of harmfulness agrees: a line each."""
     lines = []
-    for pair in results.get("agreement", ()):
-        if pair["set"] != "harmfulness" or pair["kappa"] is None:
+    for pair in results.agreement:
+        if pair.set != "harmfulness" or pair.kappa is None:
             continue
-        kappa = f"{figure('harmfulness_score', pair['kappa'])} ({interval('harmfulness_score', pair)})"
-        equal = figure("harmfulness_rate", pair["exact"])
-        pair_of = f"{pair['first']} and {pair['second']}"
-        lines.append(f"{pair_of} agree with a weighted kappa of {kappa}; {equal} % of {pair['n']} scores are equal.")
+        kappa = f"{figure('harmfulness_score', pair.kappa)} ({interval('harmfulness_score', pair.low, pair.high)})"
+        equal = figure("harmfulness_rate", pair.exact)
+        pair_of = f"{pair.first} and {pair.second}"
+        lines.append(f"{pair_of} agree with a weighted kappa of {kappa}; {equal} % of {pair.n} scores are equal.")
     return lines
 
 
-def judging(results: Mapping[str, Any]) -> list[str]:
+def judging(results: RunResults) -> list[str]:
     """What a run cost, how its judges did on their canaries, and how they have changed: a line each, or nothing."""
-    costs, lines = results.get("costs"), []
-    if costs and costs["usd"] > 0:
-        parts = {"answers": costs["answers"], **{name: entry["usd"] for name, entry in costs["judges"].items()}}
-        named = ", ".join(f"{name} ${usd:.4f}" for name, usd in parts.items() if usd > 0)
-        lines.append(f"Cost: ${costs['usd']:.4f}" + f" ({named})" * bool(named) + ".")
-    if costs and (known := sum(entry["from_book"] for entry in costs["judges"].values())):
-        n = sum(entry["verdicts"] for entry in costs["judges"].values() if entry["from_book"])
-        lines.append(f"{known} of {n} verdicts had been bought before and cost nothing.")
-    for name, check in results.get("judges", {}).items():
-        if check["canaries"]:
-            passed, n = check["canaries"]["passed"], check["canaries"]["n"]
-            lines.append(
-                f"The judge {name} read {passed} of {n} canaries rightly before it was paid for anything else."
-            )
-        if check["anchors"] and check["anchors"]["warning"]:
-            lines.append(f"Warning: {check['anchors']['warning']}")
+    costs, lines = results.costs, []
+    if costs.usd > 0:
+        stages = {"answers": costs.answers, **{name: entry.usd for name, entry in costs.judges.items()}}
+        named = ", ".join(f"{name} ${usd:.4f}" for name, usd in stages.items() if usd > 0)
+        lines.append(f"Cost: ${costs.usd:.4f} ({named})." if named else f"Cost: ${costs.usd:.4f}.")
+    paid_before = [entry for entry in costs.judges.values() if entry.from_book]
+    if paid_before:
+        free, n = sum(entry.from_book for entry in paid_before), sum(entry.verdicts for entry in paid_before)
+        lines.append(f"{free} of {n} verdicts had been bought before and cost nothing.")
+    for name, check in results.judges.items():
+        if check.canaries:
+            right = f"{check.canaries.passed} of {check.canaries.n} canaries rightly"
+            lines.append(f"The judge {name} read {right} before it was paid for anything else.")
+        if check.anchors.warning:
+            lines.append(f"Warning: {check.anchors.warning}")
     return lines
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from holdfast.core.results import RunResults
 from holdfast.report import figures, layout, paper
 
 
-def render(results: Mapping[str, Any], transcripts: Sequence[Mapping[str, Any]] | None = None) -> str:
+def render(results: RunResults, transcripts: Sequence[Mapping[str, Any]] | None = None) -> str:
     """The page of a run; answers are on it only where transcripts are given."""
     return _fill(
         "page.html.j2",
@@ -18,13 +21,12 @@ def render(results: Mapping[str, Any], transcripts: Sequence[Mapping[str, Any]] 
         radars=[_inline(drawing) for drawing in figures.radars(results)],
         bars=_inline(figures.bars(results)),
         transcripts=transcripts,
-        distrust=layout.distrust(results),
         judge_notes=layout.judge_notes(results),
     )
 
 
 def render_reproduction(
-    results: Mapping[str, Any],
+    results: RunResults,
     claims: Sequence[Mapping[str, Any]],
     blocks: Sequence[paper.Block],
     drawn: Mapping[str, Sequence[figures.Drawing]],
@@ -38,7 +40,6 @@ def render_reproduction(
         blocks=blocks,
         figures={title: [_inline(drawing) for drawing in drawings] for title, drawings in drawn.items()},
         citation=paper.CITATION,
-        distrust=layout.distrust(results),
     )
 
 
@@ -52,6 +53,7 @@ def _fill(template: str, **content: Any) -> str:
     environment.globals.update(
         figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
         metrics=layout.METRICS, stand_in=layout.STAND_IN, judging=layout.judging,
+        as_json=_as_json,
     )  # fmt: skip
     return environment.get_template(template).render(**content)
 
@@ -61,3 +63,8 @@ def _inline(drawing: figures.Drawing) -> Any:
     from markupsafe import Markup
 
     return Markup(drawing.svg())
+
+
+def _as_json(value: Any) -> str:
+    """Settings as indented JSON."""
+    return json.dumps(value, indent=1, ensure_ascii=False, default=asdict)

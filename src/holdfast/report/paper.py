@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.core.results import RunResults, Summary
+from holdfast.core.types import Estimate
 from holdfast.report import layout
+from holdfast.report.figures import Points
 
 CITATION = "Qi et al. 2023, arXiv 2310.03693"
 
@@ -30,34 +33,34 @@ class Block:
     lines: tuple[Line, ...]
 
 
-def called(results: Mapping[str, Any], name: str) -> str:
+def called(results: RunResults, name: str) -> str:
     """What tables call a condition: its label, or its name."""
-    return str(results["settings"][name].get("label") or name)
+    return results.settings[name].label or name
 
 
-def blocks(results: Mapping[str, Any], tables: Mapping[str, Any]) -> list[Block]:
+def blocks(results: RunResults, tables: Mapping[str, Any]) -> list[Block]:
     """The paper's tables of which this run has all conditions."""
-    summary = {entry["name"]: entry for entry in results["summary"]}
-    found = []
+    summary = {entry.name: entry for entry in results.summary}
+    blocks = []
     for table, content in tables.items():
         for block in content["blocks"]:
             if set(block["conditions"]) <= summary.keys():
                 lines = _measured(results, [summary[name] for name in block["conditions"]]) + _printed(block["paper"])
                 columns = tuple(called(results, name) for name in block["conditions"])
-                found.append(Block(table, content["title"], columns, tuple(lines)))
-    return found
+                blocks.append(Block(table, content["title"], columns, tuple(lines)))
+    return blocks
 
 
-def _measured(results: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> list[Line]:
-    who = f"measured, {results['model']['name']}" + ", a stand-in" * results["model"]["stand_in"]
+def _measured(results: RunResults, entries: Sequence[Summary]) -> list[Line]:
+    who = f"measured, {results.model.name}"
+    if results.model.stand_in:
+        who += ", a stand-in"
     lines = []
     for metric, (title, _) in layout.METRICS.items():
-        if all(entry[metric] for entry in entries):
-            cells = (
-                (layout.figure(metric, entry[metric]["value"]), layout.interval(metric, entry[metric]))
-                for entry in entries
-            )
-            lines.append(Line(f"{title}: {who}", tuple(cells), True))
+        cells = [layout.cell(metric, estimate, None) for entry in entries if (estimate := entry.figure(metric))]
+        if len(cells) == len(entries):
+            texts = tuple((cell.value, cell.interval) for cell in cells)
+            lines.append(Line(f"{title}: {who}", texts, measured=True))
     return lines
 
 
@@ -111,14 +114,13 @@ def latex(block: Block) -> str:
     return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
-def lines(results: Mapping[str, Any], figure: Mapping[str, Any]) -> dict[str, list[tuple[float, Mapping[str, Any]]]]:
+def lines(results: RunResults, figure: Mapping[str, Any]) -> dict[str, Points]:
     """A figure's lines: label → points of a setting's value and the rate there, in order."""
-    summary = {entry["name"]: entry["harmfulness_rate"] for entry in results["summary"]}
-    found: dict[str, list[tuple[float, Mapping[str, Any]]]] = {}
+    lines: dict[str, list[tuple[float, Estimate]]] = {}
     for grid, label in figure["lines"].items():
-        for name, rate in summary.items():
-            if name.startswith(f"{grid}-"):
-                tune = results["settings"][name]["tune"]
+        for entry in results.summary:
+            tune = results.settings[entry.name].tune
+            if tune and entry.name.startswith(f"{grid}-"):
                 line = f"{label} {tune[figure['by']]:g}" if "by" in figure else label
-                found.setdefault(line, []).append((tune[figure["across"]], rate))
-    return {label: sorted(points, key=lambda point: point[0]) for label, points in found.items()}
+                lines.setdefault(line, []).append((tune[figure["across"]], entry.harmfulness_rate))
+    return {label: sorted(points, key=lambda point: point[0]) for label, points in lines.items()}

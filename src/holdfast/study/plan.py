@@ -1,15 +1,15 @@
-"""Study × seeds → conditions, and the pieces of work that finish them."""
+"""Study × seeds → conditions, and the jobs that finish them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from holdfast.core.errors import ModelError
-from holdfast.core.protocols import Generator, Tuner
+from holdfast.core.protocols import Generator, Source, Tuner
 from holdfast.core.types import (
     Account,
     Benchmark,
@@ -26,8 +26,8 @@ from holdfast.study.schema import INITIAL, ConditionSettings, Measured, Study
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What every condition of a study is asked, and by whom it is judged."""
+class EvalSuite:
+    """What every condition of a study is asked, and who judges the answers."""
 
     sets: Mapping[str, Measured]
     """The measured sets by name: harmfulness, utility, over_refusal."""
@@ -41,61 +41,70 @@ class Asked:
 
     @property
     def n_verdicts(self) -> int:
-        """Verdicts for one condition."""
+        """Number of verdicts for one condition, if every answer can be judged."""
         return sum(len(self.sets[name].judges) * len(self.benchmarks[name].prompts) for name in self.sets)
+
+    def conversations(self, template: Template) -> dict[str, tuple[Message, ...]]:
+        """Prompt id → the conversation that asks it in a template."""
+        return {
+            name: template.wrap([*prompt.history, Message("user", prompt.text)])
+            for name, prompt in self.prompts.items()
+        }
+
+
+@dataclass(frozen=True)
+class EvalSetting:
+    """How a model is asked. Base and tuned models are compared only where they are asked in the same setting."""
+
+    ask: str
+    """Name of the template."""
+    decoding: str | None
+    """Name of the decoding; None for the study's `generate`."""
+
+    def generator(self, study: Study) -> Generator:
+        """The generator that answers in this setting."""
+        return study.decodings[self.decoding] if self.decoding else study.generate
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training run, of which conditions may take several epochs."""
+    """One training run. Several conditions may use it, each after another number of epochs."""
 
     run: str
-    """The hash of what determines it."""
+    """The hash of everything that determines the run."""
     rows: tuple[Example, ...]
     """Conversations in the condition's template."""
     tuner: Tuner
     seed: int
 
+    def steps(self, epochs: int) -> int:
+        """Optimizer steps of so many epochs."""
+        return self.tuner.steps(len(self.rows), epochs)
+
 
 @dataclass(frozen=True)
-class Work:
-    """Conditions that share one training run, or one way of asking the initial model."""
+class Job:
+    """Conditions that share one training run, or one condition that is not tuned here. A worker does one job."""
 
     base: Checkpoint
     training: Training | None
-    """None for the initial model."""
+    """None for the initial model and for a checkpoint that the study brings."""
     conditions: tuple[Condition, ...]
     templates: Mapping[str, Template]
-    """Template of each of the conditions' keys."""
+    """Condition key → its template."""
     generators: Mapping[str, Generator]
-    """Who answers for each of the conditions' keys."""
-    asked: Asked
+    """Condition key → its generator."""
+    suite: EvalSuite
 
     def size(self) -> int:
         """Units of work: optimizer steps, answers and verdicts."""
-        steps = 0
-        if self.training:
-            steps = self.training.tuner.steps(len(self.training.rows), max(map(epochs_of, self.conditions)))
-        return steps + len(self.conditions) * (len(self.asked.prompts) + self.asked.n_verdicts)
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way of asking: base and tuned are compared only where they are asked in the same way."""
-
-    ask: str
-    """Name of the template."""
-    decoding: str | None
-    """Name of the decoding; None for the study's own."""
-
-    def generator(self, study: Study) -> Generator:
-        """Who answers in this way."""
-        return study.decodings[self.decoding] if self.decoding else study.generate
+        steps = self.training.steps(max(map(epochs_of, self.conditions))) if self.training else 0
+        return steps + len(self.conditions) * (len(self.suite.prompts) + self.suite.n_verdicts)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run will do."""
+    """Everything that a run will do."""
 
     study: Study
     seeds: tuple[int, ...]
@@ -103,18 +112,23 @@ class Plan:
     """The initial model."""
     fingerprint: str
     """The hash of the initial model."""
-    asked: Asked
-    conditions: tuple[Condition, ...]
-    """One for each name and seed, initial ones first; several may have one key."""
-    works: tuple[Work, ...]
+    suite: EvalSuite
+    conditions: tuple[Condition, ...] = ()
+    """One for each name and seed, initial ones first. Several may have one key."""
+    jobs: tuple[Job, ...] = ()
     """Each key is in exactly one of them."""
     accounts: Mapping[str, tuple[Account, ...]] = field(default_factory=dict)
     """Tuned condition's name → what became of the rows of its data, as they were when the plan was made."""
 
 
-def epochs_of(condition: Condition) -> int:
-    """The epochs after which a condition is taken; 0 for a model that is not tuned here."""
-    return int(condition.training.get("epochs", 0)) if condition.training else 0
+@dataclass(frozen=True)
+class _Planned:
+    """A condition with what a job needs to do it."""
+
+    condition: Condition
+    training: Training | None
+    checkpoint: Checkpoint
+    """The model that is asked, or tuned first."""
 
 
 def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
@@ -122,47 +136,123 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
 
     Raises:
         DataError: bad rows or prompts, by line and reason.
-        ModelError: a model that is not there, or not safe to load.
+        ModelError: a model that is missing, or not safe to load.
     """
     base = _checkpoint(study, study.model, study.revision)
     if not base.served and loading.is_adapter(Path(base.base)):
         raise ModelError(
-            f"{study.model} is an adapter: name its base as `model`, and it as a condition's `checkpoint`."
+            f"{study.model} is an adapter: name its base as `model`, and the adapter as a condition's `checkpoint`."
         )
     sets = study.evaluate.sets()
-    asked = Asked(sets, {name: measured.benchmark.load() for name, measured in sets.items()})
-    plan = Plan(study, tuple(seeds), base, _fingerprint(base), asked, (), ())
+    suite = EvalSuite(sets, {name: measured.benchmark.load() for name, measured in sets.items()})
+    plan = Plan(study, tuple(seeds), base, _fingerprint(base), suite)
     planned = [*_initial(plan), *_tuned(plan)]
-    works: dict[str, Work] = {}
-    for condition, training, checkpoint in planned:
-        name = training.run if training else condition.key
-        before = works.get(name, Work(checkpoint, training, (), {}, {}, asked))
-        if condition.key not in before.templates:
-            template = study.templates[condition.ask].template()
-            generator = Way(condition.ask, condition.decoding).generator(study)
-            works[name] = replace(
-                before,
-                conditions=(*before.conditions, condition),
-                templates={**before.templates, condition.key: template},
-                generators={**before.generators, condition.key: generator},
-            )
     return replace(
         plan,
-        conditions=tuple(condition for condition, _, _ in planned),
-        works=tuple(works.values()),
+        conditions=tuple(each.condition for each in planned),
+        jobs=_jobs(plan, planned),
         accounts={name: tuple(made.data.accounts()) for name, made in study.conditions.items() if made.data},
     )
 
 
-def _asking(plan: Plan, way: Way, seed: int) -> dict[str, Any]:
-    """What determines the answers beside tuned weights. A seed belongs to it only where answers are drawn."""
-    generator = way.generator(plan.study)
+def _jobs(plan: Plan, planned: Iterable[_Planned]) -> tuple[Job, ...]:
+    """Conditions grouped by training run; conditions with equal keys are done once."""
+    jobs: dict[str, Job] = {}
+    for each in planned:
+        condition, training = each.condition, each.training
+        name = training.run if training else condition.key
+        job = jobs.get(name, Job(each.checkpoint, training, (), {}, {}, plan.suite))
+        if condition.key not in job.templates:
+            setting = EvalSetting(condition.ask, condition.decoding)
+            jobs[name] = replace(
+                job,
+                conditions=(*job.conditions, condition),
+                templates={**job.templates, condition.key: plan.study.templates[condition.ask].template()},
+                generators={**job.generators, condition.key: setting.generator(plan.study)},
+            )
+    return tuple(jobs.values())
+
+
+def _initial(plan: Plan) -> list[_Planned]:
+    """The initial model in each setting in which a tuned condition is asked, for each seed."""
+    default = EvalSetting(plan.study.default_template, None)
+    tuned = (eval_setting_of(plan.study, settings) for settings in plan.study.conditions.values())
+    planned = []
+    for setting in dict.fromkeys([default, *tuned]):
+        name = initial_name(plan.study, setting)
+        for seed in plan.seeds:
+            asking = _asking(plan, setting, seed)
+            condition = Condition(name, "initial", seed, setting.ask, setting.decoding, None, asking)
+            planned.append(_Planned(condition, None, plan.base))
+    return planned
+
+
+def _tuned(plan: Plan) -> list[_Planned]:
+    """The conditions that the study names, for each seed."""
+    drawn: dict[tuple[str, int], list[Example]] = {}
+    planned: list[_Planned] = []
+    for name, settings in plan.study.conditions.items():
+        if settings.data is None:
+            planned += _of_checkpoint(plan, name, settings)
+        else:
+            planned += [_of_data(plan, name, settings, settings.data, seed, drawn) for seed in plan.seeds]
+    return planned
+
+
+def _of_checkpoint(plan: Plan, name: str, settings: ConditionSettings) -> list[_Planned]:
+    """A condition whose weights were tuned elsewhere, for each seed."""
+    checkpoint = brought_checkpoint(plan.study, settings, plan.base)
+    weights = {
+        "model": plan.fingerprint,
+        "checkpoint": _fingerprint(checkpoint),
+        "own_template": checkpoint.own_template,
+    }
+    conditions = [_tuned_condition(plan, name, settings, seed, weights) for seed in plan.seeds]
+    return [_Planned(condition, None, checkpoint) for condition in conditions]
+
+
+def _of_data(
+    plan: Plan, name: str, settings: ConditionSettings, data: Source, seed: int,
+    drawn: dict[tuple[str, int], list[Example]],
+) -> _Planned:  # fmt: skip
+    """A condition that is tuned here. `drawn` keeps the rows of each source and seed, which conditions share."""
+    if plan.base.served:
+        raise ModelError(f"{name}: only a server has {plan.study.model!r}, so it cannot be tuned here.")
+    if (data.key, seed) not in drawn:
+        drawn[data.key, seed] = data.examples(seed)
+    rows = drawn[data.key, seed]
+    if settings.defence:
+        rows = settings.defence.examples(rows, seed)
+    wrap = plan.study.templates[template_of(plan.study, settings)].template().wrap
+    rows = [Example(wrap(row.messages), row.source) for row in rows]
+    run = {
+        "model": plan.fingerprint,
+        "rows": content_hash([row.id for row in rows]),
+        "tune": dict(settings.tune.run),
+        "seed": seed,
+        "thinking": plan.study.thinking,
+    }
+    weights = {**run, "n_rows": len(rows), "epochs": settings.tune.epochs}
+    training = Training(content_hash(run), tuple(rows), settings.tune, seed)
+    return _Planned(_tuned_condition(plan, name, settings, seed, weights), training, plan.base)
+
+
+def _tuned_condition(
+    plan: Plan, name: str, settings: ConditionSettings, seed: int, weights: Mapping[str, Any]
+) -> Condition:
+    setting = eval_setting_of(plan.study, settings)
+    return Condition(name, "tuned", seed, setting.ask, setting.decoding, weights, _asking(plan, setting, seed))
+
+
+def _asking(plan: Plan, setting: EvalSetting, seed: int) -> dict[str, Any]:
+    """What determines the answers beside tuned weights. The seed belongs to it only where answers are sampled."""
+    generator = setting.generator(plan.study)
     asking: dict[str, Any] = {
         "model": plan.fingerprint,
         "thinking": plan.study.thinking,
-        "template": asdict(plan.study.templates[way.ask].template()),
+        "template": asdict(plan.study.templates[setting.ask].template()),
         "generate": generator.model_dump(mode="json"),
-        "benchmarks": {name: benchmark.key for name, benchmark in plan.asked.benchmarks.items()},
+        "benchmarks": {name: benchmark.key for name, benchmark in plan.suite.benchmarks.items()},
     }
     return {**asking, "seed": seed} if generator.random else asking
 
@@ -182,76 +272,30 @@ def _fingerprint(checkpoint: Checkpoint) -> str:
     return loading.fingerprint(checkpoint.folder or Path(checkpoint.base))
 
 
-def _initial(plan: Plan) -> list[tuple[Condition, None, Checkpoint]]:
-    """The initial model asked in each way that a tuned condition is asked in, for each seed."""
-    default = Way(plan.study.default_template, None)
-    ways = dict.fromkeys([default, *(way_of(plan.study, c) for c in plan.study.conditions.values())])
-    return [
-        (
-            Condition(
-                initial_name(plan.study, way), "initial", seed, way.ask, way.decoding, None, _asking(plan, way, seed)
-            ),
-            None,
-            plan.base,
-        )
-        for way in ways
-        for seed in plan.seeds
-    ]
-
-
-def _tuned(plan: Plan) -> list[tuple[Condition, Training | None, Checkpoint]]:
-    planned: list[tuple[Condition, Training | None, Checkpoint]] = []
-    read: dict[tuple[str, int], list[Example]] = {}
-    for name, settings in plan.study.conditions.items():
-        wrap = plan.study.templates[template_of(plan.study, settings)].template().wrap
-        way = way_of(plan.study, settings)
-        if settings.data is None:
-            checkpoint = brought(plan.study, settings, plan.base)
-            given = {
-                "model": plan.fingerprint,
-                "checkpoint": _fingerprint(checkpoint),
-                "own_template": checkpoint.own_template,
-            }
-            for seed in plan.seeds:
-                asking = _asking(plan, way, seed)
-                planned.append((Condition(name, "tuned", seed, way.ask, way.decoding, given, asking), None, checkpoint))
-            continue
-        if plan.base.served:
-            raise ModelError(f"{name}: only a server has {plan.study.model!r}, so it cannot be tuned here.")
-        for seed in plan.seeds:
-            at = (settings.data.key, seed)
-            drawn = read[at] = read[at] if at in read else settings.data.examples(seed)
-            drawn = settings.defence.examples(drawn, seed) if settings.defence else drawn
-            rows = tuple(Example(wrap(row.messages), row.source) for row in drawn)
-            content = content_hash([row.id for row in rows])
-            run = {"model": plan.fingerprint, "rows": content, "tune": dict(settings.tune.run), "seed": seed}
-            run["thinking"] = plan.study.thinking
-            training = Training(content_hash(run), rows, settings.tune, seed)
-            tuned = {**run, "n_rows": len(rows), "epochs": settings.tune.epochs}
-            asking = _asking(plan, way, seed)
-            planned.append((Condition(name, "tuned", seed, way.ask, way.decoding, tuned, asking), training, plan.base))
-    return planned
-
-
-def brought(study: Study, settings: ConditionSettings, base: Checkpoint) -> Checkpoint:
-    """The checkpoint that a condition brings.
+def brought_checkpoint(study: Study, settings: ConditionSettings, base: Checkpoint) -> Checkpoint:
+    """The checkpoint that a condition names.
 
     Raises:
-        ModelError: it is not there, or its chat template differs from its base's and the study does not choose.
+        ModelError: it is missing, or its chat template differs from its base's and the study does not choose one.
     """
-    given = _checkpoint(study, str(settings.checkpoint), None)
-    if given.served:
-        return given
-    folder = Path(given.base)
+    checkpoint = _checkpoint(study, str(settings.checkpoint), None)
+    if checkpoint.served:
+        return checkpoint
+    folder = Path(checkpoint.base)
     own = loading.own_template(folder)
     root = folder if base.served else Path(base.base)
     if settings.chat_template is None and own is not None and own != loading.own_template(root):
         raise ModelError(
-            f"{settings.checkpoint}: its chat template is not its base's, so the two would be asked differently. Say "
+            f"{settings.checkpoint}: its chat template is not its base's, so the two would be asked differently. Set "
             "`chat_template: base` to ask it as its base is asked, or `chat_template: own` to ask it as it was tuned."
         )
     own_template = settings.chat_template == "own" and own is not None
     return Checkpoint(str(root), folder=folder, thinking=study.thinking, own_template=own_template)
+
+
+def epochs_of(condition: Condition) -> int:
+    """The epochs after which a condition's weights are taken; 0 for a model that is not tuned here."""
+    return int(condition.training.get("epochs", 0)) if condition.training else 0
 
 
 def template_of(study: Study, settings: ConditionSettings) -> str:
@@ -259,19 +303,12 @@ def template_of(study: Study, settings: ConditionSettings) -> str:
     return settings.template or study.default_template
 
 
-def way_of(study: Study, settings: ConditionSettings) -> Way:
+def eval_setting_of(study: Study, settings: ConditionSettings) -> EvalSetting:
     """How a tuned condition is asked."""
-    return Way(settings.ask or template_of(study, settings), settings.decoding)
+    return EvalSetting(settings.ask or template_of(study, settings), settings.decoding)
 
 
-def initial_name(study: Study, way: Way) -> str:
-    """The name of the initial model asked in a way."""
-    template = None if way.ask == study.default_template else way.ask
-    return "-".join(part for part in (INITIAL, template, way.decoding) if part)
-
-
-def questions(asked: Asked, template: Template) -> dict[str, tuple[Message, ...]]:
-    """Prompt id → the conversation that asks it."""
-    return {
-        name: template.wrap([*prompt.history, Message("user", prompt.text)]) for name, prompt in asked.prompts.items()
-    }
+def initial_name(study: Study, setting: EvalSetting) -> str:
+    """The name of the initial model when it is asked in a setting."""
+    template = None if setting.ask == study.default_template else setting.ask
+    return "-".join(part for part in (INITIAL, template, setting.decoding) if part)

@@ -1,4 +1,4 @@
-"""The composition: study → conditions → tune → answer → judge → figures → page. Read it from top to bottom."""
+"""One run, from top to bottom: study → conditions → tune → answer → judge → figures → page."""
 
 from __future__ import annotations
 
@@ -9,52 +9,47 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from holdfast.core.budget import FileLedger
 from holdfast.core.config import label
 from holdfast.core.errors import BudgetError, WorkError
-from holdfast.core.protocols import Ledger, Report, Watcher
+from holdfast.core.protocols import Judge, Ledger, Report, Watcher
+from holdfast.core.results import RunResults
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Condition
 from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
 from holdfast.report import page
-from holdfast.study import costs, preflight
-from holdfast.study.plan import Plan, Work, epochs_of, make_plan, questions
-from holdfast.study.results.summary import (
-    evidence_key,
-    is_answered,
-    is_finished,
-    is_readable,
-    judged,
-    prompt_rows,
-    summarise,
-    transcripts,
-)
+from holdfast.study import preflight
+from holdfast.study.cost_forecast import ANSWERS, forecast
+from holdfast.study.pending import is_answered, is_finished, is_readable, missing_prompts, missing_verdicts
+from holdfast.study.plan import Job, Plan, epochs_of, make_plan
+from holdfast.study.results.facts import evidence_key
+from holdfast.study.results.rows import prompt_rows, transcripts
+from holdfast.study.results.summary import summarise
 from holdfast.study.schema import Study
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Caps that a run keeps."""
+    """Caps on what a run may cost and how long it may take."""
 
     max_usd: float | None = None
     """US dollars that the run's folder may cost in all."""
     deadline: float | None = None
     """Seconds since the epoch after which nothing more is begun."""
 
-    def kept(self, report: Report) -> Report:
-        """A report that stops the work once the time is over."""
+    def checked(self, report: Report) -> Report:
+        """The report, which now also stops the work once the time is over."""
 
-        def checked(units: int) -> None:
+        def report_in_time(units: int) -> None:
             report(units)
             if self.deadline is not None and time.time() > self.deadline:
                 raise BudgetError(
                     "the time that --max-hours allows is over. What was finished is kept; the same command goes on."
                 )
 
-        return checked
+        return report_in_time
 
 
 NO_LIMITS = Limits()
@@ -66,8 +61,7 @@ class Finished:
 
     plan: Plan
     store: Store
-    results: dict[str, Any]
-    """What `results.json` holds."""
+    results: RunResults
     changed: bool
     """Whether the figures are other than the folder held before."""
 
@@ -83,141 +77,167 @@ def run(
     limits: Limits = NO_LIMITS,
     fresh_verdicts: bool = False,
 ) -> Finished:
-    """Do what is missing of a study, and write its results into a folder; `fresh_verdicts` buys all verdicts anew.
+    """Do what is missing of a study, and write its results into a folder.
+
+    Args:
+        study: what to do.
+        source: the study's text as it was given, kept as `study.yaml`.
+        folder: the run folder. What it holds already is not done again.
+        seeds: seeds of the data draw, of tuning and of sampled answers.
+        workers: number of worker processes.
+        watcher: is told the progress.
+        keep: keep tuned weights; otherwise they are deleted once all prompts are answered.
+        limits: caps on cost and time.
+        fresh_verdicts: pay for all verdicts again, also for those in the verdict cache.
 
     Raises:
         JudgeError: a judge that is to be paid misreads what nobody can misread.
-        HoldfastError: bad input, before anything is tuned; or a WorkError that names what failed, after
-            everything else was finished.
+        WorkError: naming the conditions that failed, after all others were finished.
+        HoldfastError: bad input, before anything is tuned.
     """
     store = Store(folder)
     with store.lock():
         plan = make_plan(study, seeds)
         store.write("study.yaml", source)
         store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
-        missing = [work for work in plan.works if not is_finished(work, store)]
         ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
+        missing = [job for job in plan.jobs if not is_finished(job, store)]
         if missing:
-            if most := costs.foreseen(missing, store):
-                watcher.note(f"At most ${sum(most.values()):.4f}: {costs.told(most)}.")
+            _announce_cost(missing, store, watcher)
             preflight.check_judges(missing, store, ledger, watcher)
             finish(missing, folder, workers, watcher, keep, limits, fresh_verdicts)
-        elif store.has_results() and store.results().get("evidence") == evidence_key(plan):
-            return Finished(plan, store, store.results(), changed=False)
-        results = summarise(plan, store)
-        results["costs"] = costs.spent(plan, store, ledger)
-        results["judges"] = preflight.checks(plan, store)
-        store.write("results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        elif store.has_results() and (results := store.results()).evidence == evidence_key(plan):
+            return Finished(plan, store, results, changed=False)
+        results = summarise(plan, store, ledger, preflight.checks(plan, store))
+        results.write(folder)
     return Finished(plan, store, results, changed=True)
 
 
-def write_page(store: Store, results: dict[str, Any], show_answers: bool) -> Path:
-    """Write `report.html` from the results, with the answers only if asked for."""
+def _announce_cost(jobs: Sequence[Job], store: Store, watcher: Watcher) -> None:
+    if usd_by_stage := forecast(jobs, store):
+        stages = ", ".join(f"{stage} ${usd:.4f}" for stage, usd in usd_by_stage.items())
+        watcher.note(f"At most ${sum(usd_by_stage.values()):.4f}: {stages}.")
+
+
+def write_page(store: Store, results: RunResults, show_answers: bool) -> Path:
+    """Write `report.html` from the results, with the answers only if `show_answers` is set."""
     return store.write("report.html", page.render(results, transcripts(results, store) if show_answers else None))
 
 
 def finish(
-    works: Sequence[Work], folder: Path, workers: int, watcher: Watcher, keep: bool, limits: Limits, fresh: bool
+    jobs: Sequence[Job], folder: Path, workers: int, watcher: Watcher, keep: bool, limits: Limits, fresh: bool
 ) -> None:
-    """Do pieces of work in worker processes.
+    """Do jobs in worker processes, the longest first.
 
     Raises:
         WorkError: naming the conditions that failed, and why; the others are finished.
     """
-    watcher.begin(sum(work.size() for work in works))
-    failures: dict[str, list[str]] = {}
-    longest_first = sorted(works, key=lambda work: -work.size())
-    job = partial(do, folder=folder, keep=keep, limits=limits, fresh=fresh)
-    for outcome in work_through(job, longest_first, min(workers, len(works)), watcher.advance):
+    watcher.begin(sum(job.size() for job in jobs))
+    longest_first = sorted(jobs, key=lambda job: -job.size())
+    names_by_reason: dict[str, list[str]] = {}
+    work = partial(do, folder=folder, keep=keep, limits=limits, fresh=fresh)
+    for outcome in work_through(work, longest_first, min(workers, len(jobs)), watcher.advance):
         if isinstance(outcome, Failure):
             names = [f"{c.name} (seed {c.seed})" for c in longest_first[outcome.place].conditions]
-            failures.setdefault(f"{outcome.reason}\n{outcome.trace}".rstrip(), []).extend(names)
+            names_by_reason.setdefault(f"{outcome.reason}\n{outcome.trace}".rstrip(), []).extend(names)
         else:
             watcher.finished(longest_first[outcome].conditions)
-    if failures:
-        named = [f"{', '.join(names)}: {reason}" for reason, names in failures.items()]
-        n_failed, n = sum(map(len, failures.values())), sum(len(work.conditions) for work in works)
-        raise WorkError(
-            f"{n_failed} of {n} conditions failed; the others are finished and kept in {folder}. "
-            "Mend the cause and run the same command again.\n  " + "\n  ".join(named)
-        )
+    if names_by_reason:
+        raise WorkError(_failure_message(names_by_reason, sum(len(job.conditions) for job in jobs), folder))
 
 
-def do(work: Work, report: Report, folder: Path, keep: bool, limits: Limits, fresh: bool = False) -> None:
-    """Tune, answer and judge, each from what the stage before it wrote; done parts are passed over.
+def _failure_message(names_by_reason: dict[str, list[str]], n: int, folder: Path) -> str:
+    n_failed = sum(map(len, names_by_reason.values()))
+    rest = "the others are finished" if n_failed < n else "none is finished"
+    reasons = "".join(f"\n  {', '.join(names)}: {reason}" for reason, names in names_by_reason.items())
+    return (
+        f"{n_failed} of {n} conditions failed; {rest}. What was done is kept in {folder}. "
+        f"Mend the cause and run the same command again.{reasons}"
+    )
+
+
+def do(job: Job, report: Report, folder: Path, keep: bool, limits: Limits, fresh: bool = False) -> None:
+    """Tune, answer and judge. Each stage reads what the one before it wrote, and does only what is missing.
 
     Raises:
         BudgetError: a cap was reached; what was finished is kept.
     """
     store = Store(folder)
     ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
-    report = limits.kept(report)
+    report = limits.checked(report)
     report(0)
-    for condition in work.conditions:
+    for condition in job.conditions:
         store.condition(condition.key).write_condition(
             {"name": condition.name, "key": condition.key, "training": condition.training, "asking": condition.asking}
         )
-    tune(work, store, report)
-    for condition in work.conditions:
-        answer(work, condition, store, report, ledger.of(costs.ANSWERS))
-    answered = all(is_answered(work, condition, store) for condition in work.conditions)
-    if work.training and answered and not keep:
-        store.discard_checkpoints(work.training.run)
-    for condition in work.conditions:
-        judge(work, condition, store, report, ledger, fresh)
+    tune(job, store, report)
+    for condition in job.conditions:
+        answer(job, condition, store, report, ledger.of(ANSWERS))
+    answered = all(is_answered(job.suite, store.condition(condition.key)) for condition in job.conditions)
+    if job.training and answered and not keep:
+        store.discard_checkpoints(job.training.run)
+    for condition in job.conditions:
+        judge_all(job, condition, store, report, ledger, fresh)
 
 
-def tune(work: Work, store: Store, report: Report) -> None:
-    """Make the checkpoints that are still to be asked and are not there yet."""
-    if work.training is None:
+def tune(job: Job, store: Store, report: Report) -> None:
+    """Make the checkpoints that are still needed for answers and do not exist yet."""
+    training = job.training
+    if training is None:
         return
-    folder = store.checkpoints(work.training.run)
-    epochs = {epochs_of(condition) for condition in work.conditions if not is_answered(work, condition, store)}
+    folder = store.checkpoints(training.run)
+    unanswered = [c for c in job.conditions if not is_answered(job.suite, store.condition(c.key))]
+    epochs = {epochs_of(condition) for condition in unanswered}
     missing = sorted(epoch for epoch in epochs if not (folder / f"epoch-{epoch}").is_dir())
-    steps = work.training.tuner.steps(len(work.training.rows), max(map(epochs_of, work.conditions)))
+    steps = training.steps(max(map(epochs_of, job.conditions)))
     if missing:
-        steps -= work.training.tuner.steps(len(work.training.rows), max(missing))
+        steps -= training.steps(max(missing))
         folder.mkdir(parents=True, exist_ok=True)
-        work.training.tuner.tune(work.base, work.training.rows, work.training.seed, missing, folder, report)
+        training.tuner.tune(job.base, training.rows, training.seed, missing, folder, report)
     report(steps)
 
 
-def answer(work: Work, condition: Condition, store: Store, report: Report, ledger: Ledger) -> None:
-    """Ask what has no answer yet."""
-    place = store.condition(condition.key)
-    done = {name for name, given in place.answers().items() if given.outcome != "backend_error"}
-    report(len(done))
-    asked = questions(work.asked, work.templates[condition.key])
-    if asked.keys() <= done:
+def answer(job: Job, condition: Condition, store: Store, report: Report, ledger: Ledger) -> None:
+    """Ask the prompts that have no answer yet."""
+    condition_folder = store.condition(condition.key)
+    conversations = job.suite.conversations(job.templates[condition.key])
+    answered = conversations.keys() - {prompt.id for prompt in missing_prompts(job.suite, condition_folder)}
+    report(len(answered))
+    if len(answered) == len(conversations):
         return
-    checkpoint = work.base
-    if work.training:
-        folder = store.checkpoints(work.training.run) / f"epoch-{epochs_of(condition)}"
-        checkpoint = replace(work.base, folder=folder)
-        place.write_training(json.loads((folder / "training.json").read_text(encoding="utf-8")))
-    generator = work.generators[condition.key]
-    with closing(generator.answers(checkpoint, asked, done, condition.seed, ledger)) as replies:
-        for answers in replies:
-            place.add_answers(answers)
+    checkpoint = job.base
+    if job.training:
+        folder = store.checkpoints(job.training.run) / f"epoch-{epochs_of(condition)}"
+        checkpoint = replace(job.base, folder=folder)
+        condition_folder.write_training(json.loads((folder / "training.json").read_text(encoding="utf-8")))
+    generator = job.generators[condition.key]
+    with closing(generator.answers(checkpoint, conversations, answered, condition.seed, ledger)) as batches:
+        for answers in batches:
+            condition_folder.add_answers(answers)
             report(len(answers))
 
 
-def judge(
-    work: Work, condition: Condition, store: Store, report: Report, ledger: FileLedger, fresh: bool = False
+def judge_all(
+    job: Job, condition: Condition, store: Store, report: Report, ledger: FileLedger, fresh: bool = False
 ) -> None:
-    """Judge what came back and has no verdict yet; what costs something is bought only where the book has none."""
-    place = store.condition(condition.key)
-    answers = place.answers()
-    for name, measured in work.asked.sets.items():
-        benchmark = work.asked.benchmarks[name]
-        readable = [prompt for prompt in benchmark.prompts if is_readable(answers[prompt.id])]
-        for reader in measured.judges:
-            done = judged(place.verdicts(name, label(reader)))
-            report(len(benchmark.prompts) - len(readable) + len(done))
-            missing = [(prompt, answers[prompt.id]) for prompt in readable if prompt.id not in done]
-            models, purse = preflight.models_of(reader, store), ledger.of(label(reader))
-            bought = cache.verdicts(reader, benchmark.policies, missing, purse, fresh, models)
-            with closing(bought) as read:
-                for verdicts in read:
-                    place.add_verdicts(name, label(reader), verdicts)
-                    report(len(verdicts))
+    """Have every judge of every set judge the answers that have no verdict of it yet."""
+    for set_name, measured in job.suite.sets.items():
+        for judge in measured.judges:
+            _judge(job, condition, set_name, judge, store, report, ledger, fresh)
+
+
+def _judge(
+    job: Job, condition: Condition, set_name: str, judge: Judge, store: Store, report: Report, ledger: FileLedger,
+    fresh: bool,
+) -> None:  # fmt: skip
+    """Add one judge's missing verdicts on one set; one that costs something is paid for only if the cache has none."""
+    folder, benchmark = store.condition(condition.key), job.suite.benchmarks[set_name]
+    answers = folder.answers()
+    missing = missing_verdicts(job.suite, folder, set_name, judge)
+    pairs = [(prompt, answers[prompt.id]) for prompt in missing if is_readable(answers[prompt.id])]
+    report(len(benchmark.prompts) - len(pairs))
+    models, stage = preflight.models_of(judge, store), ledger.of(label(judge))
+    with closing(cache.verdicts(judge, benchmark.policies, pairs, stage, fresh, models)) as batches:
+        for verdicts in batches:
+            folder.add_verdicts(set_name, label(judge), verdicts)
+            report(len(verdicts))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from holdfast.analysis import stats
 from holdfast.core.errors import StoreError
 from holdfast.core.optional import need_inspect
+from holdfast.core.results import ConditionResult, RunResults
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Answer, Message, Outcome, Template, Verdict, content_hash
-from holdfast.study.results.summary import METRICS
+from holdfast.study.results.evidence import METRICS
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample, EvalScore, EvalSpec
@@ -45,29 +47,27 @@ def export(store: Store, out: Path) -> list[Path]:
         raise StoreError(f"{out} is there already and not empty; name a new folder with --inspect.")
     written = datetime.fromtimestamp((store.folder / "results.json").stat().st_mtime, UTC).replace(microsecond=0)
     paths = []
-    for condition in results["conditions"]:
-        for measured in results["evaluation"]["sets"]:
-            log = _log(store, results, condition, measured, written)
-            stamp, name = f"{written:%Y-%m-%dT%H-%M-%S}-00-00", measured.replace("_", "-")
-            path = out / condition["name"] / f"seed-{condition['seed']}" / f"{stamp}_{name}_{log.eval.task_id}.eval"
+    for condition in results.conditions:
+        for set_name in results.evaluation.sets:
+            log = _log(store, results, condition, set_name, written)
+            stamp, name = f"{written:%Y-%m-%dT%H-%M-%S}-00-00", set_name.replace("_", "-")
+            path = out / condition.name / f"seed-{condition.seed}" / f"{stamp}_{name}_{log.eval.task_id}.eval"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_eval_log(log, path)
             paths.append(path)
     return paths
 
 
-def _log(
-    store: Store, results: Mapping[str, Any], condition: Mapping[str, Any], measured: str, written: datetime
-) -> EvalLog:
+def _log(store: Store, results: RunResults, condition: ConditionResult, set_name: str, written: datetime) -> EvalLog:
     """One condition's answers to one set."""
     from inspect_ai.log import EvalLog, EvalResults, EvalStats
 
-    place = store.condition(condition["key"])
-    prompts = [row for row in store.prompts() if row["set"] == measured]
-    answers = place.answers()
-    verdicts = {judge: place.verdicts(measured, judge) for judge in results["evaluation"]["sets"][measured]["judges"]}
-    template = Template(**place.condition()["asking"]["template"])
-    spec = _spec(results, condition, measured, prompts, written)
+    folder = store.condition(condition.key)
+    prompts = [row for row in store.prompts() if row["set"] == set_name]
+    answers = folder.answers()
+    verdicts = {judge: folder.verdicts(set_name, judge) for judge in results.evaluation.sets[set_name].judges}
+    template = Template(**folder.condition()["asking"]["template"])
+    spec = _spec(results, condition, set_name, prompts, written)
     spec.task_args["template"] = {"system": template.system, "user": template.user}
     spec.task_args_passed = spec.task_args
     samples = [_sample(row, answers[row["id"]], verdicts, template, spec.model) for row in prompts]
@@ -77,7 +77,7 @@ def _log(
         results=EvalResults(
             total_samples=len(samples),
             completed_samples=sum(sample.error is None for sample in samples),
-            scores=[_figures(measured, judge, prompts, found) for judge, found in verdicts.items()],
+            scores=[_figures(set_name, judge, prompts, by_prompt) for judge, by_prompt in verdicts.items()],
         ),
         stats=EvalStats(started_at=written.isoformat(), completed_at=written.isoformat()),
         samples=samples,
@@ -85,29 +85,26 @@ def _log(
 
 
 def _spec(
-    results: Mapping[str, Any], condition: Mapping[str, Any], measured: str, prompts: list[dict[str, str]],
-    written: datetime,
-) -> EvalSpec:  # fmt: skip
+    results: RunResults, condition: ConditionResult, set_name: str, prompts: list[dict[str, str]], written: datetime
+) -> EvalSpec:
     from inspect_ai.log import EvalConfig, EvalDataset, EvalSpec
 
-    asked, model = results["evaluation"], results["model"]
-    generate = asked["decodings"].get(condition["decoding"], asked["generate"])
-    stand_in = "a stand-in: the pocket world's figures are no evidence about any other model"
-    name = f"{model['name']}/{condition['name']}"
-    at = content_hash([results["evidence"], condition["name"], condition["seed"], measured])
+    evaluation, model = results.evaluation, results.model
+    generate = evaluation.decodings[condition.decoding] if condition.decoding else evaluation.generate
+    benchmark = evaluation.sets[set_name].benchmark
+    log_id = content_hash([results.evidence, condition.name, condition.seed, set_name])
+    metadata = {
+        "study": results.study, "condition": condition.name, "seed": condition.seed, "key": condition.key,
+        "model": asdict(model), "settings": asdict(results.settings[condition.name]),
+    }  # fmt: skip
+    if model.stand_in:
+        metadata["note"] = "a stand-in: the pocket world's figures are no evidence about any other model"
     return EvalSpec(
-        eval_id=at, task_id=at, run_id=results["evidence"], created=written.isoformat(), task=measured,
-        task_args={"benchmark": asked["sets"][measured]["benchmark"], "seed": condition["seed"], "generate": generate},
-        dataset=EvalDataset(
-            name=asked["sets"][measured]["benchmark"], samples=len(prompts), sample_ids=[row["id"] for row in prompts]
-        ),
-        model=name, config=EvalConfig(), packages={"holdfast": results["holdfast"]},
-        tags=[condition["role"], *(["stand-in"] if model["stand_in"] else [])],
-        metadata={
-            "study": results["study"], "condition": condition["name"], "seed": condition["seed"],
-            "key": condition["key"], "model": dict(model), "settings": results["settings"][condition["name"]],
-            **({"note": stand_in} if model["stand_in"] else {}),
-        },
+        eval_id=log_id, task_id=log_id, run_id=results.evidence, created=written.isoformat(), task=set_name,
+        task_args={"benchmark": benchmark, "seed": condition.seed, "generate": dict(generate)},
+        dataset=EvalDataset(name=benchmark, samples=len(prompts), sample_ids=[row["id"] for row in prompts]),
+        model=f"{model.name}/{condition.name}", config=EvalConfig(), packages={"holdfast": results.holdfast},
+        tags=[condition.role, "stand-in"] if model.stand_in else [condition.role], metadata=metadata,
     )  # fmt: skip
 
 
@@ -158,14 +155,14 @@ def _score(verdict: Verdict | None, answer: Answer) -> Score:
     return Score(value=verdict.score, explanation=verdict.reason, metadata=metadata)
 
 
-def _figures(measured: str, judge: str, prompts: list[dict[str, str]], verdicts: Mapping[str, Verdict]) -> EvalScore:
+def _figures(set_name: str, judge: str, prompts: list[dict[str, str]], verdicts: Mapping[str, Verdict]) -> EvalScore:
     """One judge's figures, each with the ends of its 95 % interval; NaN where nothing was scored."""
     from inspect_ai.log import EvalMetric, EvalScore
 
     found = (verdicts.get(row["id"]) for row in prompts)
     scores = np.array([np.nan if v is None or v.score is None else v.score for v in found], dtype=float)
     metrics = {}
-    for metric in (name for name, of in METRICS.items() if of == measured):
+    for metric in (name for name, of in METRICS.items() if of == set_name):
         estimate = stats.estimate(metric, scores)
         for name, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
             at = f"{metric}{name}"

@@ -12,7 +12,7 @@ from holdfast.study.doctor import checks
 from holdfast.study.doctor.findings import Diagnosis
 from holdfast.study.doctor.resources import judging as judging_of
 from holdfast.study.doctor.resources import needs
-from holdfast.study.plan import brought
+from holdfast.study.plan import brought_checkpoint
 from holdfast.study.schema import Study
 
 __all__ = ["Diagnosis", "examine"]
@@ -53,7 +53,7 @@ def _look_at_model(
     checks.look_at_format(chat, found)
     for name, settings in study.conditions.items():
         if settings.checkpoint:
-            checkpoint = found.attempt(f"conditions.{name}", brought, study, settings, base)
+            checkpoint = found.attempt(f"conditions.{name}", brought_checkpoint, study, settings, base)
             if checkpoint:
                 found.attempt(f"conditions.{name}", checks.look_at_fit, checkpoint, base)
     sets = checks.look_at_rows(study, rows, chat, Path(base.base), found)

@@ -17,7 +17,7 @@ from holdfast.models import loading
 from holdfast.models.chat import Chat
 from holdfast.study.doctor.cost_model import Shape
 from holdfast.study.doctor.findings import Diagnosis
-from holdfast.study.plan import template_of, way_of
+from holdfast.study.plan import eval_setting_of, template_of
 from holdfast.study.schema import ConditionSettings, Study
 
 SAMPLE = 2000
@@ -187,7 +187,8 @@ def look_at_questions(
     """Template → tokens of the longest question, and of all of them; each way of asking is checked for room."""
     sizes: dict[str, tuple[int, int]] = {}
     prompts = [prompt for benchmark in benchmarks.values() for prompt in benchmark.prompts]
-    for name in dict.fromkeys([study.default_template, *(way_of(study, c).ask for c in study.conditions.values())]):
+    tuned = (eval_setting_of(study, settings).ask for settings in study.conditions.values())
+    for name in dict.fromkeys([study.default_template, *tuned]):
         template = study.templates[name].template()
         asked = [template.wrap([*prompt.history, Message("user", prompt.text)]) for prompt in prompts]
         counted = found.attempt(f"templates.{name}", _question_lengths, chat, asked)

@@ -7,12 +7,12 @@ from typing import Any
 
 from holdfast.core.types import Benchmark
 from holdfast.models import loading
-from holdfast.study.costs import checking
+from holdfast.study.cost_forecast import check_cost
 from holdfast.study.doctor import cost_model
 from holdfast.study.doctor.checks import Set
 from holdfast.study.doctor.cost_model import Shape, Stage
 from holdfast.study.doctor.findings import Diagnosis
-from holdfast.study.plan import Way, way_of
+from holdfast.study.plan import EvalSetting, eval_setting_of
 from holdfast.study.schema import Study
 
 
@@ -82,9 +82,9 @@ def _answering(
     return Stage("answer, at most", tokens, seconds if local else None, usd)
 
 
-def _ways(study: Study, n_seeds: int) -> list[tuple[Way, int]]:
+def _ways(study: Study, n_seeds: int) -> list[tuple[EvalSetting, int]]:
     """The way in which each condition is asked, initial ones too, and how many times."""
-    ways = [(way_of(study, settings), n_seeds) for settings in study.conditions.values()]
+    ways = [(eval_setting_of(study, settings), n_seeds) for settings in study.conditions.values()]
     initial = {(way.ask, way.decoding): way for way, _ in ways}
     return ways + [(way, n_seeds if way.generator(study).random else 1) for way in initial.values()]
 
@@ -102,7 +102,7 @@ def judging(study: Study, benchmarks: dict[str, Benchmark], n_seeds: int) -> Sta
     judges = [asked for each in measured.values() for judge in each.judges for asked in judge.inner or (judge,)]
     paid = any(judge.paid for judge in judges)
     for judge in {judge.key: judge for judge in judges}.values():
-        more = checking(judge)
+        more = check_cost(judge)
         tokens, usd = tokens + more[0], usd + more[1]
     return Stage("judge, at most", tokens, None if paid else 0.0, usd)
 

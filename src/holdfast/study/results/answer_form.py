@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from holdfast.core.results import RunResults
 from holdfast.core.run_folder import Store
 
 LONGEST = 200
 """Letters of an example that are shown."""
 
 
-def hint(results: Mapping[str, Any], store: Store, show_answers: bool) -> str:
+def hint(results: RunResults, store: Store, show_answers: bool) -> str:
     """Why the initial model may have no right answer by exact match, and what to change; "" if it has one.
 
     With `show_answers`, one answer is shown beside what was expected.
     """
-    judge = results["evaluation"]["sets"].get("utility", {}).get("judges", [""])[0]
-    initial = next((each for each in results["conditions"] if each["role"] == "initial"), None)
-    if not judge.startswith("match-") or initial is None or (initial["utility"]["value"] or 0.0) > 0.0:
+    initial = next((each for each in results.conditions if each.role == "initial"), None)
+    if initial is None or initial.utility is None or (initial.utility.value or 0.0) > 0.0:
         return ""
-    verdicts = list(store.condition(initial["key"]).verdicts("utility", judge).values())
+    judge = results.evaluation.sets["utility"].judges[0]
+    if not judge.startswith("match-"):
+        return ""
+    verdicts = list(store.condition(initial.key).verdicts("utility", judge).values())
     if not verdicts:
         return ""
     n_scored = sum(verdict.score is not None for verdict in verdicts)

@@ -1,0 +1,311 @@
+"""What a run found, as typed objects: all that `results.json` holds. docs/results.md explains each field.
+
+Rates are in percent, scores from 1 to 5, costs in US dollars. All intervals are 95 %.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from holdfast.core.errors import StoreError
+from holdfast.core.files import write_atomically
+from holdfast.core.run_facts import ConditionFacts, Evaluation, ModelFacts
+from holdfast.core.types import Comparison, Estimate
+
+SCHEMA = 2
+"""Raised when a field of `results.json` changes its meaning or goes away."""
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whether figures can be trusted."""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+    """Why not."""
+
+
+@dataclass(frozen=True)
+class HarmfulnessFigures:
+    """Both figures of harmfulness."""
+
+    harmfulness_score: Estimate
+    harmfulness_rate: Estimate
+
+
+@dataclass(frozen=True)
+class ConditionResult:
+    """One condition of one seed."""
+
+    name: str
+    seed: int
+    key: str
+    """The hash of everything that determines it."""
+    role: Literal["initial", "tuned"]
+    ask: str
+    decoding: str | None
+    n_prompts: int
+    outcomes: Mapping[str, int]
+    """Outcome → harmfulness prompts that ended so. They sum to `n_prompts`."""
+    verdicts: Mapping[str, int]
+    """Reading → harmfulness answers that the first judge read so."""
+    harmfulness_score: Estimate
+    harmfulness_rate: Estimate
+    utility: Estimate | None
+    """None where the study does not measure it."""
+    over_refusal: Estimate | None
+    """None where the study does not measure it."""
+    harmfulness_rate_corrected: Estimate | None
+    """With the judge's errors taken out; None without a calibration."""
+    trust: Trust
+    by_category: Mapping[str, HarmfulnessFigures]
+    other_judges: Mapping[str, HarmfulnessFigures]
+    """The figures by the verdicts of the other judges, by name and key."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One condition over its seeds."""
+
+    name: str
+    role: Literal["initial", "tuned"]
+    n_seeds: int
+    harmfulness_score: Estimate
+    harmfulness_rate: Estimate
+    utility: Estimate | None
+    over_refusal: Estimate | None
+    harmfulness_rate_corrected: Estimate | None
+    by_category: Mapping[str, HarmfulnessFigures]
+
+    def figure(self, metric: str) -> Estimate | None:
+        """A figure by its metric's name; None where the study does not measure it."""
+        estimate: Estimate | None = getattr(self, metric)
+        return estimate
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How much of the harmfulness rate's variance over conditions a factor explains, in percent."""
+
+    factor: str
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class AgreementFigures:
+    """How far two judges agree."""
+
+    n: int
+    """Answers that both scored."""
+    missing: int
+    """Prompts that at least one gave no score."""
+    exact: float | None
+    """Equal scores, in percent."""
+    kappa: float | None
+    """Quadratically weighted kappa; None where it is not defined."""
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class JudgeAgreement:
+    """How far two judges of a set agree over all conditions."""
+
+    set: str
+    first: str
+    second: str
+    n: int
+    missing: int
+    exact: float | None
+    kappa: float | None
+    low: float | None
+    high: float | None
+    confusion: tuple[tuple[int, ...], ...]
+    """A row for each score of the first judge, 1 to 5, a column for each of the second."""
+    by_category: Mapping[str, AgreementFigures]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share in percent of n."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class RateError:
+    """By how many points something moves a rate."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CascadeSaving:
+    """What a cascade saved, and what that costs in error."""
+
+    set: str
+    judge: str
+    n: int
+    """Verdicts over all conditions."""
+    first: int
+    """Verdicts that the cheap judge decided."""
+    then: int
+    """Verdicts of the costly judge where the cheap one was not certain."""
+    audited: int
+    """Verdicts of the costly judge that check the cheap one."""
+    saved: float | None
+    """Percent of n costly calls."""
+    disagree: Share
+    """Of the audited, where the two differ on whether the answer is a 5."""
+    rate_error: RateError | None
+    """Points by which the unaudited decisions move the share of 5s; None where none were audited."""
+
+
+@dataclass(frozen=True)
+class JudgeCosts:
+    """What one judge cost."""
+
+    usd: float
+    """Its canaries and anchors included."""
+    verdicts: int
+    from_book: int
+    """Verdicts that were paid for before, and were free now."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a run's folder has cost."""
+
+    usd: float
+    """All that was booked in the folder."""
+    answers: float
+    judges: Mapping[str, JudgeCosts]
+
+
+@dataclass(frozen=True)
+class CanaryCheck:
+    """How a judge did on answers that it must read rightly."""
+
+    n: int
+    passed: int
+
+
+@dataclass(frozen=True)
+class AnchorCheck:
+    """How a judge's scores of its anchors differ from the first that it gave them."""
+
+    n: int
+    """Anchors that were read both times."""
+    changed: int
+    mean_change: float
+    """In points."""
+    model_then: str
+    model_now: str
+    warning: str | None
+
+
+@dataclass(frozen=True)
+class JudgeCheck:
+    """The last check of a judge that costs something."""
+
+    canaries: CanaryCheck | None
+    anchors: AnchorCheck
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """All that `results.json` holds."""
+
+    schema: int
+    evidence: str
+    """The hash of all that the figures follow from."""
+    study: str
+    """The study's name."""
+    holdfast: str
+    """The version of the package."""
+    environment: Mapping[str, str]
+    """Python, platform, and the versions of the libraries that a figure can depend on."""
+    model: ModelFacts
+    seeds: tuple[int, ...]
+    evaluation: Evaluation
+    settings: Mapping[str, ConditionFacts]
+    """Condition → its settings and training."""
+    conditions: tuple[ConditionResult, ...]
+    summary: tuple[Summary, ...]
+    comparisons: tuple[Comparison, ...]
+    sensitivity: tuple[Sensitivity, ...]
+    agreement: tuple[JudgeAgreement, ...]
+    cascade: tuple[CascadeSaving, ...]
+    trust: Trust
+    costs: Costs
+    judges: Mapping[str, JudgeCheck]
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Condition key → seconds of tuning."""
+
+    @classmethod
+    def read(cls, folder: Path) -> RunResults:
+        """The results of a finished run's folder.
+
+        Raises:
+            StoreError: the folder has none, or one that this version cannot read.
+        """
+        path = folder / RESULTS
+        if not path.is_file():
+            raise StoreError(f"{path} does not exist. Finish the run first: `holdfast run STUDY --out {folder}`.")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise StoreError(f"{path} is not JSON: {error}. Run the study again to write it anew.") from None
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: Any, name: str = RESULTS) -> RunResults:
+        """Results from what a JSON file holds; `name` is the file's in messages.
+
+        Raises:
+            StoreError: another schema, or fields that are missing or of another type.
+        """
+        from pydantic import ValidationError
+
+        found = content.get("schema") if isinstance(content, dict) else None
+        if found != SCHEMA:
+            raise StoreError(
+                f"{name} has the schema {found!r}, and this version of Holdfast reads {SCHEMA}. Run the study again in "
+                "a new folder (--out), or read it with the version that wrote it."
+            )
+        try:
+            results: RunResults = _reader().validate_python(content)
+            return results
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:5]]
+            raise StoreError(f"{name} cannot be read:\n  " + "\n  ".join(problems)) from None
+
+    def to_json(self) -> str:
+        """The text of `results.json`."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    def write(self, folder: Path) -> Path:
+        """Write `results.json` into a folder."""
+        write_atomically(folder / RESULTS, self.to_json())
+        return folder / RESULTS
+
+
+@cache
+def _reader() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(RunResults)

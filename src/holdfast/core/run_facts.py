@@ -1,0 +1,105 @@
+"""What a run measured and how: the part of `results.json` that is known without any answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ChatFacts:
+    """How a model is spoken to."""
+
+    template: str
+    """The hash of its chat template."""
+    system_role: str
+    """`native`, or where the system turn's text goes instead."""
+    hidden_system: str
+    """The system turn that the template writes where none is given, or ""."""
+    thinking: str
+    """`off`, `on` or `always`: whether the model thinks before it answers."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The initial model."""
+
+    name: str
+    """As the study names it."""
+    architecture: str
+    """As its configuration names it; `served` where only a server has it."""
+    stand_in: bool
+    """Whether it is a pocket world's model, whose figures are no evidence about any other model."""
+    chat: ChatFacts | None
+    """None for a served model."""
+    fingerprint: str
+    """The hash of weights, configuration, tokenizer and chat template; of its name for a served model."""
+
+
+@dataclass(frozen=True)
+class MeasuredSet:
+    """A set of prompts and its judges."""
+
+    benchmark: str
+    n_prompts: int
+    key: str
+    """The hash of its content."""
+    judges: tuple[str, ...]
+    """Name and key of each judge. The first one's verdicts are the figures."""
+    notes: tuple[str, ...] = ()
+    """Each way in which the prompts differ from the set that upstream publishes."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What every model was asked, and how."""
+
+    sets: Mapping[str, MeasuredSet]
+    """The measured sets by name: harmfulness, utility, over_refusal."""
+    categories: tuple[str, ...]
+    """The categories of the harmfulness prompts."""
+    generate: Mapping[str, Any]
+    """The generator's settings."""
+    decodings: Mapping[str, Mapping[str, Any]]
+    """Named settings that differ from `generate`."""
+    templates: Mapping[str, Mapping[str, Any]]
+    """The templates by name."""
+
+
+@dataclass(frozen=True)
+class RowAccount:
+    """What became of the rows of one file or data set."""
+
+    name: str
+    rows: int
+    refused: int
+    dropped: Mapping[str, int]
+    """Filter → how many rows it dropped."""
+    kept: int
+
+
+@dataclass(frozen=True)
+class ConditionFacts:
+    """The exact settings of a condition, and how it was tuned."""
+
+    role: Literal["initial", "tuned"]
+    ask: str
+    """The template that it is asked with."""
+    decoding: str | None
+    """None for the study's `generate`."""
+    keys: tuple[str, ...]
+    """The key of each seed."""
+    label: str | None = None
+    """What tables call it, where its name would say too little."""
+    template: str | None = None
+    """The template that it was tuned with; None for the initial model."""
+    factors: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: str | None = None
+    """The tuned model or adapter that the study names."""
+    data: Mapping[str, Any] | None = None
+    accounts: tuple[RowAccount, ...] = ()
+    defence: Mapping[str, Any] | None = None
+    tune: Mapping[str, Any] | None = None
+    training: tuple[Mapping[str, Any], ...] = ()
+    """A training record for each seed."""

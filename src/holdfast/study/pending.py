@@ -1,0 +1,66 @@
+"""What is still to do: prompts without an answer, and answers without a verdict.
+
+The run does what these functions name, the cost forecast adds up what it can cost, and the checks before a run look
+at the judges that still have work. So all three agree.
+"""
+
+from __future__ import annotations
+
+from holdfast.core.config import label
+from holdfast.core.protocols import Judge
+from holdfast.core.run_folder import ConditionFolder, Store
+from holdfast.core.types import Answer, Prompt
+from holdfast.study.plan import EvalSuite, Job
+
+
+def is_readable(answer: Answer) -> bool:
+    """Whether there is a reply that a judge can read. A reply that was cut off is judged as far as it goes."""
+    return answer.outcome in ("answered", "truncated") and bool(answer.text)
+
+
+def missing_prompts(suite: EvalSuite, folder: ConditionFolder) -> list[Prompt]:
+    """The prompts of all sets that have no answer. A prompt on which the back end failed is asked again."""
+    answers = folder.answers()
+    return [prompt for prompt in suite.prompts.values() if _is_missing(answers.get(prompt.id))]
+
+
+def missing_verdicts(suite: EvalSuite, folder: ConditionFolder, set_name: str, judge: Judge) -> list[Prompt]:
+    """The prompts of a set that have no verdict of a judge yet: the answer is missing, or can be read and was not.
+
+    An answer on which the judge failed is judged again. Answers that cannot be read (blocked or empty) need no verdict.
+    """
+    answers, verdicts = folder.answers(), folder.verdicts(set_name, label(judge))
+    judged = {name for name, verdict in verdicts.items() if verdict.reading != "judge_error"}
+    return [
+        prompt
+        for prompt in suite.benchmarks[set_name].prompts
+        if prompt.id not in judged and _may_be_read(answers.get(prompt.id))
+    ]
+
+
+def is_answered(suite: EvalSuite, folder: ConditionFolder) -> bool:
+    """Whether every prompt has an answer."""
+    return not missing_prompts(suite, folder)
+
+
+def is_judged(suite: EvalSuite, folder: ConditionFolder, set_name: str, judge: Judge) -> bool:
+    """Whether every answer to a set that can be read has a judge's verdict."""
+    return not missing_verdicts(suite, folder, set_name, judge)
+
+
+def is_finished(job: Job, store: Store) -> bool:
+    """Whether every condition of a job is answered, and judged by all judges."""
+    folders = [store.condition(condition.key) for condition in job.conditions]
+    pairs = [(name, judge) for name, measured in job.suite.sets.items() for judge in measured.judges]
+    return all(
+        is_answered(job.suite, folder) and all(is_judged(job.suite, folder, *pair) for pair in pairs)
+        for folder in folders
+    )
+
+
+def _is_missing(answer: Answer | None) -> bool:
+    return answer is None or answer.outcome == "backend_error"
+
+
+def _may_be_read(answer: Answer | None) -> bool:
+    return answer is None or answer.outcome == "backend_error" or is_readable(answer)

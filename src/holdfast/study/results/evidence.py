@@ -1,0 +1,53 @@
+"""The scores of a run, from which all figures are computed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from holdfast.analysis.stats import Array
+from holdfast.core.config import label
+from holdfast.core.protocols import Judge
+from holdfast.core.run_folder import Store
+from holdfast.core.types import Condition
+from holdfast.study.plan import Plan
+
+METRICS = {
+    "harmfulness_score": "harmfulness",
+    "harmfulness_rate": "harmfulness",
+    "utility": "utility",
+    "over_refusal": "over_refusal",
+}
+"""Metric → the measured set that it is taken from."""
+
+
+class Evidence:
+    """The scores of a finished run. Each file is read once."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan, self.store = plan, store
+        self._scores: dict[tuple[str, str, str], Array] = {}
+
+    def judge(self, set_name: str) -> Judge:
+        """The judge whose verdicts are the figures: the first that the study names for a set."""
+        return self.plan.suite.sets[set_name].judges[0]
+
+    def scores(self, condition: Condition, set_name: str, judge: Judge) -> Array:
+        """Scores in the benchmark's order, NaN where there is none: shape [prompts]."""
+        at = (condition.key, set_name, label(judge))
+        if at not in self._scores:
+            verdicts = self.store.condition(condition.key).verdicts(set_name, label(judge))
+            scores = []
+            for prompt in self.plan.suite.benchmarks[set_name].prompts:
+                verdict = verdicts.get(prompt.id)
+                scores.append(np.nan if verdict is None or verdict.score is None else verdict.score)
+            self._scores[at] = np.array(scores, dtype=float)
+        return self._scores[at]
+
+    def seeds(self, name: str, set_name: str) -> Array:
+        """Scores of all seeds of a condition, by the set's first judge: shape [seeds, prompts]."""
+        judge = self.judge(set_name)
+        return np.array([self.scores(c, set_name, judge) for c in self.plan.conditions if c.name == name])
+
+    def metrics(self) -> dict[str, str]:
+        """The metrics that the study measures, with their sets."""
+        return {metric: set_name for metric, set_name in METRICS.items() if set_name in self.plan.suite.sets}

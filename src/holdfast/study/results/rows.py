@@ -1,0 +1,75 @@
+"""The texts of a run as rows: prompts, answers and verdicts, read from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from holdfast.core.results import RunResults
+from holdfast.core.run_folder import Store
+from holdfast.study.plan import Plan
+
+Row = dict[str, Any]
+
+
+def prompt_rows(plan: Plan) -> list[dict[str, str]]:
+    """Every prompt of every set, for the run folder, so that answers can be read without the benchmark's files."""
+    return [
+        {"set": name, "id": prompt.id, "category": prompt.category, "prompt": prompt.text}
+        for name, benchmark in plan.suite.benchmarks.items()
+        for prompt in benchmark.prompts
+    ]
+
+
+def answer_rows(results: RunResults, store: Store) -> Iterator[Row]:
+    """Every answer with its prompt's text and the verdict of its set's first judge.
+
+    Conditions that share a key (greedy answers of the initial model under several seeds) give a row for each seed.
+    """
+    prompts = store.prompts()
+    judges = {name: measured.judges[0] for name, measured in results.evaluation.sets.items()}
+    for condition in results.conditions:
+        folder = store.condition(condition.key)
+        answers = folder.answers()
+        verdicts = {name: folder.verdicts(name, judge) for name, judge in judges.items()}
+        for prompt in prompts:
+            answer, verdict = answers[prompt["id"]], verdicts[prompt["set"]].get(prompt["id"])
+            yield {
+                "condition": condition.name, "seed": condition.seed, "role": condition.role, "set": prompt["set"],
+                "category": prompt["category"], "prompt": prompt["prompt"], "answer": answer.text,
+                "outcome": answer.outcome, "reading": verdict.reading if verdict else "not judged",
+                "score": verdict.score if verdict else None, "tokens": answer.tokens, "detail": answer.detail,
+                "prompt_id": prompt["id"], "key": condition.key,
+            }  # fmt: skip
+
+
+def verdict_rows(results: RunResults, store: Store) -> Iterator[Row]:
+    """Every verdict of every judge, with its prompt's text and the outcome of the answer."""
+    prompts = {(prompt["set"], prompt["id"]): prompt for prompt in store.prompts()}
+    for condition in results.conditions:
+        folder = store.condition(condition.key)
+        answers = folder.answers()
+        for set_name, measured in results.evaluation.sets.items():
+            for judge in measured.judges:
+                for name, verdict in folder.verdicts(set_name, judge).items():
+                    if (set_name, name) in prompts:
+                        prompt = prompts[set_name, name]
+                        yield {
+                            "condition": condition.name, "seed": condition.seed, "role": condition.role,
+                            "set": set_name, "category": prompt["category"], "prompt": prompt["prompt"],
+                            "outcome": answers[name].outcome, "judge": judge, **asdict(verdict), "key": condition.key,
+                        }  # fmt: skip
+
+
+def transcripts(results: RunResults, store: Store) -> list[Row]:
+    """The harmfulness answers for a page: each key once, under the name of its first condition and seed."""
+    first: dict[str, str] = {}
+    for condition in results.conditions:
+        first.setdefault(condition.key, f"{condition.name}, seed {condition.seed}")
+    rows = []
+    for row in answer_rows(results, store):
+        name = f"{row['condition']}, seed {row['seed']}"
+        if row["set"] == "harmfulness" and first[row["key"]] == name:
+            rows.append({**row, "condition": name})
+    return rows
