@@ -9,11 +9,11 @@ import typer
 
 from holdfast.cli import tables
 from holdfast.cli.errors import FOUND
-from holdfast.cli.options import MaxHours, MaxUsd, Out, Seeds, StudyName, Workers, console, parse_seeds
+from holdfast.cli.options import Keep, MaxHours, MaxUsd, Out, Seeds, StudyName, Workers, console, parse_seeds
 
 
 def doctor(
-    study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None,
+    study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None, keep_checkpoints: Keep = False,
     max_usd: MaxUsd = None, max_hours: MaxHours = None,
     usd_per_hour: Annotated[float, typer.Option(min=0, help="What an hour of this machine costs.")] = 0.0,
 ) -> None:  # fmt: skip
@@ -24,14 +24,19 @@ def doctor(
 
     quiet()
     settings = loader.read(loader.find(study))
-    chosen = parse_seeds(seeds) if seeds else settings.seeds
+    folder = out or Path("runs") / settings.name
     terminal = console()
     with terminal.status("Looking at files, template and model"):
-        diagnosis = doctors.examine(settings, chosen, workers or default_workers())
+        diagnosis = doctors.examine(
+            settings, parse_seeds(seeds) if seeds else settings.seeds, workers or default_workers(), folder,
+            keep_checkpoints,
+        )  # fmt: skip
     diagnosis.price(usd_per_hour)
     diagnosis.check_caps(max_usd, max_hours)
-    path = (out or Path("runs") / settings.name) / "doctor.json"
-    diagnosis.write(path)
-    tables.diagnosis(terminal, settings.name, diagnosis, path)
+    tables.diagnosis(terminal, settings.name, diagnosis)
+    if not any(finding.where == "--out" for finding in diagnosis.faults):
+        path = folder / "doctor.json"
+        diagnosis.write(path)
+        terminal.print(f"Findings: [bold]{path}[/bold]", soft_wrap=True)
     if diagnosis.faults:
         raise typer.Exit(FOUND)
