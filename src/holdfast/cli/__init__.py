@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from holdfast import __version__
-from holdfast.cli import catalogue, doctor, judges, pocket, reproduce, run
+from holdfast.cli import catalogue, doctor, init, judges, pocket, reproduce, run
 from holdfast.cli.errors import EXIT_CODES, user_errors
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ def _add(group: typer.Typer, name: str, command: Callable[..., Any]) -> None:
     group.command(name)(user_errors()(command))
 
 
+_add(app, "init", init.init)
 _add(app, "doctor", doctor.doctor)
 _add(app, "run", run.run)
 _add(app, "reproduce", reproduce.reproduce)

@@ -48,10 +48,10 @@ def complete_judge(incomplete: str) -> Iterator[str]:
 
 
 def complete_benchmark(incomplete: str) -> list[str]:
-    """Benchmarks whose name begins with what was typed."""
-    from holdfast.data.benchmarks import BENCHMARKS
+    """Benchmarks of harmfulness whose name begins with what was typed."""
+    from holdfast.study.starter import FILES
 
-    return [name for name in BENCHMARKS if name.startswith(incomplete)]
+    return [name for name in FILES if name.startswith(incomplete)]
 
 
 def complete_preset(incomplete: str) -> list[str]:
