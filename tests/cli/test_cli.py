@@ -66,6 +66,31 @@ def test_what_a_user_can_mend_is_a_message_and_not_a_traceback(arguments, said):
     assert "Traceback" not in done.output
 
 
+@pytest.mark.parametrize("command", ["run", "doctor", "test-judge"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("# für mich\nname: x\n".encode("latin-1"), "mine.yaml, line 1: not UTF-8: byte 0xFC, which is 'ü'"),
+        ("name: x\n".encode("utf-16"), "mine.yaml is encoded in UTF-16, not UTF-8"),
+        (b"", "a study must be a mapping with name, model, evaluate and conditions"),
+        (b"name: [x\n", "not YAML"),
+    ],
+)
+def test_a_study_that_cannot_be_read_is_named(command, content, said, tmp_path):
+    (tmp_path / "mine.yaml").write_bytes(content)
+    done = runner.invoke(app, [command, str(tmp_path / "mine.yaml")])
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_a_study_may_begin_with_a_byte_order_mark(small):
+    from holdfast.study import loader
+
+    path = small()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert loader.read(path).name == "small"
+
+
 def test_an_unexpected_error_shows_its_traceback_and_where_to_report_it(monkeypatch):
     monkeypatch.setattr("holdfast.study.loader.find", lambda _: 1 / 0)
     done = runner.invoke(app, ["run", "demo"])

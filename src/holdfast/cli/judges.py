@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,11 @@ from holdfast.cli.errors import FOUND
 from holdfast.cli.options import MaxUsd, Out, complete_judge, complete_study, console
 from holdfast.cli.progress import Watch
 from holdfast.core.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from holdfast.analysis.calibration import Calibration
+    from holdfast.core.budget import FileLedger
+    from holdfast.core.protocols import Judge
 
 MOST_WITHOUT_SCORE = 0.1
 """Share of the cases of `test-judge` that may have no score; above it, nothing can be said about the judge."""
@@ -42,28 +47,35 @@ def calibrate(
 ) -> None:
     """Measure a judge against labels: agreement, and how often it errs to either side."""
     from holdfast.analysis import calibration
+
+    beside = run or (labels.parent if labels else None)
+    if beside is None:
+        raise HoldfastError("say what is right: --labels FILE, --run DIR, or both.")
+    path = out or beside / "calibration.json"
+    measured = _measure(judge, labels, run, labels_from, random_sample, path, max_usd)
+    calibration.write(path, measured)
+    tables.calibration(console(), measured, path)
+
+
+def _measure(
+    judge: str, labels: Path | None, run: Path | None, labels_from: str, random_sample: bool, path: Path,
+    max_usd: float | None,
+) -> Calibration:  # fmt: skip
+    """The judge's verdicts beside the labels: those that a run has, or new ones."""
     from holdfast.core.budget import FileLedger
     from holdfast.core.run_folder import Store
     from holdfast.judges import calibrate as labelling
     from holdfast.study import loader
 
-    beside = run or (labels.parent if labels else None)
-    if beside is None or (labels is not None and not labels.is_file()):
-        raise HoldfastError(
-            f"there is no file {labels}." if labels else "say what is right: --labels FILE, --run DIR, or both."
-        )
-    rows = labelling.read(labels) if labels else []
-    path = out or beside / "calibration.json"
-    name = labels.name if labels else ""
+    if labels and not labels.is_file():
+        raise HoldfastError(f"there is no file {labels}. --labels takes a file of labelled answers.")
+    rows, name = (labelling.read(labels), labels.name) if labels else ([], "")
     if run:
-        measured = labelling.from_run(Store(run), judge, labels_from, rows, name, random_sample)
-    else:
-        ledger = FileLedger(path.with_suffix(".spending.jsonl"), max_usd)
-        with Watch(console()) as watch:
-            watch.begin(len(rows))
-            measured = labelling.by_judging(loader.judge(judge), rows, name, random_sample, ledger, watch.advance)
-    calibration.write(path, measured)
-    tables.calibration(console(), measured, path)
+        return labelling.from_run(Store(run), judge, labels_from, rows, name, random_sample)
+    ledger = FileLedger(path.with_suffix(".spending.jsonl"), max_usd)
+    with Watch(console()) as watch:
+        watch.begin(len(rows))
+        return labelling.by_judging(loader.judge(judge), rows, name, random_sample, ledger, watch.advance)
 
 
 def judge_test(
@@ -80,27 +92,33 @@ def judge_test(
     Exits with 1 if one of them moved a verdict, or if more than a tenth of the cases got no score.
     """
     from holdfast.core.budget import FileLedger
-    from holdfast.core.files import write_atomically
-    from holdfast.judges import injection_tests
     from holdfast.judges.reader import Reader
     from holdfast.study import loader
 
-    name, every = loader.read_judges(loader.find(study))
-    judges = [judge for judge in every if not isinstance(judge, Reader)]
-    if not judges:
+    name, judges = loader.read_judges(loader.find(study))
+    tested = [judge for judge in judges if not isinstance(judge, Reader)]
+    if not tested:
         raise HoldfastError(f"{study} has no judge that the words of an answer could influence: nothing to test.")
-    folder, terminal, failed = out or Path("runs") / name, console(), False
+    folder = out or Path("runs") / name
     ledger = FileLedger(folder / "spending.jsonl", max_usd)
-    for judge in judges:
-        with Watch(terminal) as watch:
-            watch.begin(2 * (len(injection_tests.FORMS) + 1))
-            outcome = injection_tests.account(judge, injection_tests.attempt(judge, ledger, watch.advance))
-        path = folder / f"injections-{judge.kind}-{judge.key[:8]}.json"
-        write_atomically(path, json.dumps(outcome, indent=1) + "\n")
-        tables.injections(terminal, outcome, path)
-        untested = outcome["without_score"] > MOST_WITHOUT_SCORE * outcome["answers"]
-        if untested:
-            terminal.print("[red]Too many cases have no score, so this says nothing about the judge.[/red]")
-        failed = failed or untested or outcome["moved"] > 0
-    if failed:
+    passed = [_passes(judge, folder, ledger) for judge in tested]
+    if not all(passed):
         raise typer.Exit(FOUND)
+
+
+def _passes(judge: Judge, folder: Path, ledger: FileLedger) -> bool:
+    """Test one judge, and write and print how it did; whether no verdict was moved and enough have a score."""
+    from holdfast.core.files import write_atomically
+    from holdfast.judges import injection_tests
+
+    terminal = console()
+    with Watch(terminal) as watch:
+        watch.begin(2 * (len(injection_tests.FORMS) + 1))
+        outcome = injection_tests.account(judge, injection_tests.attempt(judge, ledger, watch.advance))
+    path = folder / f"injections-{judge.kind}-{judge.key[:8]}.json"
+    write_atomically(path, json.dumps(outcome, indent=1) + "\n")
+    tables.injections(terminal, outcome, path)
+    has_scores: bool = outcome["without_score"] <= MOST_WITHOUT_SCORE * outcome["answers"]
+    if not has_scores:
+        terminal.print("[red]Too many cases have no score, so this says nothing about the judge.[/red]")
+    return has_scores and not outcome["moved"]

@@ -20,36 +20,33 @@ from holdfast.cli.options import (
 )
 from holdfast.cli.progress import Watch
 
+Parts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[TABLE]...", help="table1 … table5, figure1, figure2, figure4a, figure4b. Default: all of them.",
+        autocompletion=complete_part,
+    ),
+]  # fmt: skip
+Preset = Annotated[
+    str, typer.Option(help="A preset: pocket, llama-2-7b-chat or hosted.", autocompletion=complete_preset)
+]
+Base = Annotated[str | None, typer.Option(help="Another model for the preset's settings: a folder or a Hub id.")]
+NumberOfSeeds = Annotated[int | None, typer.Option(min=1, help="How many seeds. Default: the preset's own.")]
+PaperOut = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/reproduce-<model>.")]
+Data = Annotated[Path, typer.Option(help="Folder of the files that a preset names; `pocket` needs none.")]
+DecidingJudge = Annotated[
+    str | None,
+    typer.Option(
+        help="A judge that decides, beside the preset's: its name, its settings as YAML, or a file of them.",
+        autocompletion=complete_judge,
+    ),
+]
+
 
 def reproduce(
-    parts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[TABLE]...", help="table1 … table5, figure1, figure2, figure4a, figure4b. Default: all of them.",
-            autocompletion=complete_part,
-        ),
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="A preset: pocket, llama-2-7b-chat or hosted.", autocompletion=complete_preset)
-    ] = "pocket",
-    base: Annotated[
-        str | None, typer.Option(help="Another model for the preset's settings: a folder or a Hub id.")
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds. Default: the preset's own.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/reproduce-<model>.")] = None,
-    data: Annotated[Path, typer.Option(help="Folder of the files that a preset names; `pocket` needs none.")] = Path(
-        "data"
-    ),
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            help="A judge that decides, beside the preset's: its name, its settings as YAML, or a file of them.",
-            autocompletion=complete_judge,
-        ),
-    ] = None,
-    workers: Workers = None,
-    max_usd: MaxUsd = None,
-    max_hours: MaxHours = None,
+    parts: Parts = None, model: Preset = "pocket", base: Base = None, seeds: NumberOfSeeds = None,
+    out: PaperOut = None, data: Data = Path("data"), judge: DecidingJudge = None, workers: Workers = None,
+    max_usd: MaxUsd = None, max_hours: MaxHours = None,
 ) -> None:  # fmt: skip
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
     from holdfast.core.workers import default_workers

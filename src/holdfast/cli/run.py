@@ -33,6 +33,7 @@ def run(
     max_usd: MaxUsd = None, max_hours: MaxHours = None, fresh_verdicts: Fresh = False,
 ) -> None:  # fmt: skip
     """Tune, generate answers, judge and compare: everything that a study asks for and that is not done yet."""
+    from holdfast.core.files import read_text
     from holdfast.core.workers import default_workers
     from holdfast.study import loader
     from holdfast.study import run as runner
@@ -44,7 +45,7 @@ def run(
     terminal = console()
     with Watch(terminal) as watch:
         done = runner.run(
-            settings, path.read_text(encoding="utf-8"), folder, parse_seeds(seeds) if seeds else settings.seeds,
+            settings, read_text(path), folder, parse_seeds(seeds) if seeds else settings.seeds,
             workers or default_workers(), watch, keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts,
         )  # fmt: skip
     runner.write_page(done.store, done.results, show_answers)

@@ -143,15 +143,22 @@ def calibration(console: Console, found: Calibration, path: Path) -> None:
     share("false-harm: others that it scores 5, %", found.false_harm())
     row("without a score", "{:.0f}", agreement.missing, None, None, agreement.n + agreement.missing)
     console.print(table)
+    _confusion(console, found)
+    if found.fault():
+        console.print(f"[red]No rate can be corrected with it:[/red] {escape(found.fault())}")
+    console.print(f"Calibration: [bold]{path}[/bold]", soft_wrap=True)
+
+
+def _confusion(console: Console, found: Calibration) -> None:
+    """How often each label got each score."""
+    from rich.table import Table
+
     grid = Table(title="Labels (rows) and the judge's scores (columns)", title_justify="left")
     for heading in ("", "1", "2", "3", "4", "5", "none"):
         grid.add_column(heading, justify="right")
     for place, (counts, missing) in enumerate(zip(found.confusion, found.missing, strict=True), 1):
         grid.add_row(str(place), *map(str, counts), str(missing))
     console.print(grid)
-    if found.fault():
-        console.print(f"[red]No rate can be corrected with it:[/red] {escape(found.fault())}")
-    console.print(f"Calibration: [bold]{path}[/bold]", soft_wrap=True)
 
 
 def verdicts(console: Console, results: RunResults, claims: Sequence[dict[str, Any]], folder: Path) -> None:

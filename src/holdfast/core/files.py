@@ -9,6 +9,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from holdfast.core.errors import DataError
+from holdfast.core.file_faults import another_kind, not_utf8
+
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "worlds" / "pocket" / "shipped"
 """The pocket world's files and models."""
@@ -54,6 +57,20 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest allowed name, or nothing."""
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of the user, which may begin with a byte-order mark.
+
+    Raises:
+        DataError: it is not UTF-8, with the line that shows it.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        kind = another_kind(content[:4096], "")
+        raise DataError(f"{path} is {kind}" if kind else not_utf8(path, lambda each: each.open("rb"))) from error
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from holdfast.core.config import one_of
 from holdfast.core.errors import StudyError
-from holdfast.core.files import did_you_mean
+from holdfast.core.files import did_you_mean, read_text
 from holdfast.core.protocols import Judge
 from holdfast.judges import JUDGES
 from holdfast.study.schema import Study
@@ -50,7 +50,7 @@ def shipped_studies() -> list[Path]:
 
 def title(path: Path) -> str:
     """What a study is about: the first line of its header."""
-    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+    return read_text(path).splitlines()[0].removeprefix("#").strip()
 
 
 def read(path: Path, folder: Path | None = None, model: str | None = None) -> Study:
@@ -61,7 +61,7 @@ def read(path: Path, folder: Path | None = None, model: str | None = None) -> St
     Raises:
         StudyError: every mistake in the file, each with its line and its remedy.
     """
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -122,7 +122,7 @@ def judge(text: str) -> Judge:
     """
     named = os.path.isfile(text)  # noqa: PTH113 - settings can be too long for a path, which this allows
     try:
-        settings = yaml.safe_load(Path(text).read_text(encoding="utf-8") if named else text)
+        settings = yaml.safe_load(read_text(Path(text)) if named else text)
         folder = Path(text).parent if named else Path()
         found: Judge = TypeAdapter(one_of(JUDGES)).validate_python(settings, context={"folder": folder})
     except yaml.YAMLError as error:
@@ -140,7 +140,7 @@ def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
         StudyError: the file is neither.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.safe_load(read_text(path))
     except yaml.YAMLError:
         raw = None
     if isinstance(raw, dict) and "kind" in raw:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from holdfast.core.config import File, Spec, load
 from holdfast.core.errors import DataError
-from holdfast.core.files import did_you_mean
+from holdfast.core.files import did_you_mean, read_text
 from holdfast.core.rows import Row, read_rows, refuse_rows
 from holdfast.core.types import Benchmark, Prompt
 from holdfast.data.benchmarks import BENCHMARKS
@@ -285,8 +285,8 @@ def read_policies(path: Path) -> dict[str, str]:
         DataError: it is not a mapping of texts.
     """
     try:
-        policies = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        policies = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
         raise DataError(f"{path} is neither YAML nor JSON: {error}") from error
     if not isinstance(policies, dict) or not all(isinstance(text, str) and text.strip() for text in policies.values()):
         raise DataError(f"{path} must be a mapping, category: policy text; each policy must be text.")
