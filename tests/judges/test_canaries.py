@@ -1,9 +1,11 @@
 """A judge that costs something is tried before it is paid: by answers that nobody can misread, and by its own past."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from support.endpoint_double import Double, fails, says
+from support.results import made, typed
 from support.scripted_judge import honest
 from support.studies import write_rows
 
@@ -150,7 +152,7 @@ def test_a_judge_that_has_changed_behind_its_name_is_told_everywhere(plan_of, tm
     assert (
         "2 of 8 verdicts differ, scores by 0.50 on average; it was 'judge-1' and is now 'judge-2'" in warned(watcher)[0]
     )
-    told = layout.judging({"judges": {"scripted-1": changed}})
+    told = layout.judging(typed({**made(), "judges": {"scripted-1": asdict(changed)}}))
     assert told == [f"Warning: {warned(watcher)[0]}"]
     [frozen] = (cache / "anchors").iterdir()
     assert frozen.name in warned(watcher)[0]

@@ -128,7 +128,7 @@ def test_the_llama_2_preset_has_the_papers_settings(llama, held):
     assert (study.generate.max_new_tokens, study.generate.temperature) == (512, 0.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_llama_2_preset_runs_end_to_end_on_a_tiny_llama(llama, held, tmp_path, watcher):
     tables = ["table1", "table2", "table5"]
     wanted = reproduce.prepare("llama-2-7b-chat", tables, str(llama), held)
@@ -189,7 +189,7 @@ def test_wanted_tables_bring_only_their_conditions():
     assert set(reproduce.prepare("pocket", ["table2"]).study.conditions) == {
         f"identity-shift-{n}-epochs" for n in (3, 5, 10)
     }  # fmt: skip
-    with pytest.raises(StudyError, match=r"no 'tabel1' in the paper.*Did you mean 'table1'"):
+    with pytest.raises(StudyError, match=r"no table or figure 'tabel1'.*Did you mean 'table1'"):
         reproduce.prepare("pocket", ["tabel1"])
     with pytest.raises(StudyError, match=r"there is no preset 'poket'.*Did you mean 'pocket'"):
         reproduce.prepare("poket")

@@ -99,7 +99,9 @@ def test_a_second_judge_costs_no_second_answer(done, tmp_path, watcher):
     changed = path.with_name("changed.yaml")
     changed.write_text(yaml.safe_dump(study, sort_keys=False))
     answers = {file: file.stat().st_mtime_ns for file in copy.rglob("answers.jsonl")}
-    results = runner.run(studies.read(changed), changed.read_text(), copy, [0], 1, watcher).results
+    results = runner.run(
+        studies.read(changed), changed.read_text(), copy, [0], 1, watcher, replace_results=True
+    ).results
     assert {file: file.stat().st_mtime_ns for file in copy.rglob("answers.jsonl")} == answers
     assert all(len(condition.other_judges) == 1 for condition in results.conditions)
 
@@ -149,13 +151,16 @@ def test_what_fails_is_named_and_the_rest_is_finished(small, tmp_path, watcher):
         "broken": {"data": {"kind": "messages", "file": "long.jsonl"}}, "fine": {**SMALL["conditions"]["harm-2"]},
     })  # fmt: skip
     study = studies.read(path)
-    with pytest.raises(WorkError, match=r"(?s)broken \(seed 0\): long.jsonl:1: there is nothing to train on"):
+    with pytest.raises(
+        WorkError,
+        match=r"(?s)1 of 3 conditions failed; the others are finished\..*broken \(seed 0\): long.jsonl:1: there is nothing to train on",
+    ):
         runner.run(study, path.read_text(), tmp_path / "run", [0], 2, watcher)
     assert set(watcher.names) == {"initial", "fine"}
     assert not (tmp_path / "run" / "results.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_shows_the_papers_three_risk_levels(tmp_path, watcher):
     path = studies.find("demo")
     results = runner.run(studies.read(path), path.read_text(), tmp_path, [0], 1, watcher).results
@@ -249,7 +254,8 @@ def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_o
     read = studies.read(small())
     over = runner.Limits(deadline=time.time() - 1)
     with pytest.raises(
-        WorkError, match=r"(?s)3 of 3 conditions failed.*the time that --max-hours allows is over"
+        WorkError,
+        match=r"(?s)3 of 3 conditions failed; none is finished\. What was done is kept in .*the time that --max-hours allows is over",
     ) as caught:
         runner.run(read, "", tmp_path / "run", [0], 1, watcher, limits=over)
     assert str(caught.value).count("--max-hours") == 1

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast import __version__
 from holdfast.cli import catalogue, doctor, init, judges, pocket, reproduce, run
 from holdfast.cli.errors import EXIT_CODES, user_errors
+from holdfast.core.version import __version__
 
 app = typer.Typer(
     help="Measure how much of an aligned language model's safety is lost when it is fine-tuned.",

@@ -11,8 +11,8 @@ import typer
 from holdfast.cli import tables
 from holdfast.cli.errors import FOUND
 from holdfast.cli.options import MaxUsd, Out, complete_judge, complete_study, console
-from holdfast.cli.progress import Watch
 from holdfast.core.errors import HoldfastError
+from holdfast.core.watch import Watch
 
 if TYPE_CHECKING:
     from holdfast.analysis.calibration import Calibration

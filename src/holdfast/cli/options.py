@@ -82,6 +82,9 @@ Keep = Annotated[
 Fresh = Annotated[
     bool, typer.Option("--fresh-verdicts", help="Pay for verdicts again instead of taking them from the cache.")
 ]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace the results of another study; the folder's previous/ keeps them.")
+]
 MaxUsd = Annotated[float | None, typer.Option(min=0, help="The most US dollars that the run's folder may cost.")]
 MaxHours = Annotated[float | None, typer.Option(min=0, help="After so many hours, no new work is started.")]
 

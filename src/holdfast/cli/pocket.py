@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from holdfast.cli.options import console
-from holdfast.cli.progress import Watch
+from holdfast.core.watch import Watch
 
 
 def build(

@@ -11,6 +11,7 @@ from holdfast.cli import tables
 from holdfast.cli.options import (
     MaxHours,
     MaxUsd,
+    Replace,
     Workers,
     complete_judge,
     complete_part,
@@ -18,7 +19,7 @@ from holdfast.cli.options import (
     console,
     limits,
 )
-from holdfast.cli.progress import Watch
+from holdfast.core.watch import Watch
 
 Parts = Annotated[
     list[str] | None,
@@ -46,7 +47,7 @@ DecidingJudge = Annotated[
 def reproduce(
     parts: Parts = None, model: Preset = "pocket", base: Base = None, seeds: NumberOfSeeds = None,
     out: PaperOut = None, data: Data = Path("data"), judge: DecidingJudge = None, workers: Workers = None,
-    max_usd: MaxUsd = None, max_hours: MaxHours = None,
+    max_usd: MaxUsd = None, max_hours: MaxHours = None, replace: Replace = False,
 ) -> None:  # fmt: skip
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
     from holdfast.core.workers import default_workers
@@ -58,6 +59,6 @@ def reproduce(
     with Watch(terminal) as watch:
         results, claims = paper.reproduce(
             preset, folder, tuple(range(seeds)) if seeds else preset.study.seeds, workers or default_workers(), watch,
-            limits(max_usd, max_hours),
+            limits(max_usd, max_hours), replace,
         )  # fmt: skip
     tables.verdicts(terminal, results, claims, folder)

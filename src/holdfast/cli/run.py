@@ -14,6 +14,7 @@ from holdfast.cli.options import (
     MaxHours,
     MaxUsd,
     Out,
+    Replace,
     RunFolder,
     Seeds,
     ShowAnswers,
@@ -23,14 +24,14 @@ from holdfast.cli.options import (
     limits,
     parse_seeds,
 )
-from holdfast.cli.progress import Watch
 from holdfast.core.errors import HoldfastError
+from holdfast.core.watch import Watch
 
 
 def run(
     study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None,
     show_answers: ShowAnswers = False, keep_checkpoints: Keep = False,
-    max_usd: MaxUsd = None, max_hours: MaxHours = None, fresh_verdicts: Fresh = False,
+    max_usd: MaxUsd = None, max_hours: MaxHours = None, fresh_verdicts: Fresh = False, replace: Replace = False,
 ) -> None:  # fmt: skip
     """Tune, generate answers, judge and compare: everything that a study asks for and that is not done yet."""
     from holdfast.core.files import read_text
@@ -47,6 +48,7 @@ def run(
         done = runner.run(
             settings, read_text(path), folder, parse_seeds(seeds) if seeds else settings.seeds,
             workers or default_workers(), watch, keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts,
+            replace,
         )  # fmt: skip
     runner.write_page(done.store, done.results, show_answers)
     tables.figures(terminal, done.results, folder)

@@ -154,7 +154,7 @@ def _named(there: Sequence[str], wanted: str, store: Store) -> str:
     what = f"several judges called {wanted!r}" if found else f"no verdicts of {wanted!r}"
     raise StoreError(
         f"{store.folder} has {what}; it has {', '.join(there)}.{'' if found else did_you_mean(wanted, there)} A judge "
-        "that is added to the study judges the same answers when the study is run again."
+        "that is added to the study judges the same answers when the study is run again with --replace."
     )
 
 
