@@ -14,13 +14,13 @@ def list_everything() -> None:
     from holdfast.data.training import SOURCES
     from holdfast.judges import JUDGES
     from holdfast.models.generate import GENERATORS
-    from holdfast.models.samplers import ASKERS
+    from holdfast.models.samplers import SAMPLERS
     from holdfast.study.loader import shipped_studies, title
     from holdfast.tuning import TUNERS
     from holdfast.tuning.defences import DEFENCES
 
     registries = {
-        "Benchmarks": BENCHMARKS, "Judges": JUDGES, "Where the policy judge's model runs": ASKERS,
+        "Benchmarks": BENCHMARKS, "Judges": JUDGES, "Ways to ask a judge's model": SAMPLERS,
         "Data sources": SOURCES, "Defences": DEFENCES, "Where models are tuned": TUNERS,
         "Where answers are generated": GENERATORS,
     }  # fmt: skip

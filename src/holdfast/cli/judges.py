@@ -92,11 +92,11 @@ def judge_test(
     Exits with 1 if one of them moved a verdict, or if more than a tenth of the cases got no score.
     """
     from holdfast.core.budget import FileLedger
-    from holdfast.judges.reader import Reader
+    from holdfast.judges.base import ModelJudge
     from holdfast.study import loader
 
     name, judges = loader.read_judges(loader.find(study))
-    tested = [judge for judge in judges if not isinstance(judge, Reader)]
+    tested = [judge for judge in judges if any(isinstance(each, ModelJudge) for each in judge.inner or (judge,))]
     if not tested:
         raise HoldfastError(f"{study} has no judge that the words of an answer could influence: nothing to test.")
     folder = out or Path("runs") / name

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from holdfast.core.types import Answer, Prompt, Verdict
-from holdfast.judges.reader import Reader
+from holdfast.judges.base import Judge
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -27,7 +27,7 @@ class UnreadError(Exception):
     """Why nothing that can be compared is in an answer."""
 
 
-class Match(Reader):
+class Match(Judge):
     """5 where the answer is a right one of `exact-match` or `multiple-choice`, 1 where it is another.
 
     Prompts carry `reference: {letter, choices}`, or `{answer, numeric, contains, after}`, where `answer` is one text or

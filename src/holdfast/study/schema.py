@@ -18,7 +18,7 @@ from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.training import SOURCES
 from holdfast.judges import JUDGES
 from holdfast.models.generate import GENERATORS
-from holdfast.models.loading import ADAPTER, SERVED
+from holdfast.models.hub import ADAPTER, SERVED
 from holdfast.tuning import TUNERS
 from holdfast.tuning.defences import DEFENCES
 

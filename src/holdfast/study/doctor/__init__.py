@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.types import Benchmark
-from holdfast.models import loading
+from holdfast.models import hub, loading
 from holdfast.study.doctor import data_checks, model_checks, rendering, resources
 from holdfast.study.doctor.findings import Diagnosis
 from holdfast.study.doctor.resources import Facts
@@ -53,7 +53,7 @@ def _look_at_model(
     if study.generate.kind == "server":
         diagnosis.add("note", "generate", "the server's own chat template is used, and `extra` says whether a model "
                       "thinks; neither can be checked from here")  # fmt: skip
-    if study.model.startswith(loading.SERVED):
+    if study.model.startswith(hub.SERVED):
         diagnosis.add("note", "model", "only a server has it: its template and limits cannot be checked from here")
         return None
     base = diagnosis.attempt("model", model_checks.base_of, study)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from holdfast.core.types import Benchmark, Example
-from holdfast.judges.policy import Policy
+from holdfast.judges.base import ModelJudge
 from holdfast.study.doctor.findings import Diagnosis
 from holdfast.study.schema import Measured, Study
 
@@ -26,8 +26,8 @@ def _look_at_set(name: str, measured: Measured, benchmark: Benchmark, diagnosis:
     for note in benchmark.notes:
         diagnosis.add("note", where, note)
     for judge in measured.judges:
-        if isinstance(judge, Policy):
-            diagnosis.attempt(where, judge.texts, benchmark.policies, benchmark.categories)
+        if isinstance(judge, ModelJudge):
+            diagnosis.attempt(where, judge.policies_for, benchmark.policies, benchmark.categories)
     if name == "harmfulness" and measured.judges[0].kind == "keyword":
         diagnosis.add("warning", where, "the keyword judge only looks for phrases of refusal: take its rates as a "
                                         "first look, not as the paper's measure")  # fmt: skip

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Checkpoint
-from holdfast.models import loading
+from holdfast.models import hub, loading
+from holdfast.models.adapters import check_base
 from holdfast.models.chat import Chat
 from holdfast.study.doctor.cost_model import Shape
 from holdfast.study.doctor.findings import Diagnosis
@@ -22,7 +23,7 @@ def base_of(study: Study) -> Checkpoint:
     Raises:
         ModelError: it is not there, or not safe to load.
     """
-    folder = loading.resolve(study.model, study.revision, weights=False)
+    folder = hub.resolve(study.model, study.revision, weights=False)
     return Checkpoint(str(folder), thinking=study.thinking)
 
 
@@ -30,7 +31,7 @@ def shape_of(folder: Path) -> Shape:
     """A model's shape, by its configuration and the headers of its weights."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = {**config, **(config.get("text_config") or {})}
-    tensors = loading.tensor_shapes(folder)
+    tensors = hub.tensor_shapes(folder)
     embeddings = [shape for name, shape in tensors.items() if "embed" in name and len(shape) == 2]
     layers, hidden = config.get("num_hidden_layers", 1), config.get("hidden_size", 1)
     vocabulary = max((shape[0] for shape in embeddings), default=config.get("vocab_size", 1))
@@ -67,20 +68,20 @@ def look_at_checkpoints(study: Study, base: Checkpoint, diagnosis: Diagnosis) ->
         if settings.checkpoint:
             where = f"conditions.{name}"
             checkpoint = diagnosis.attempt(where, brought_checkpoint, study, settings, base)
-            if checkpoint:
-                diagnosis.attempt(where, check_fit, checkpoint, base)
+            if checkpoint and (doubt := diagnosis.attempt(where, check_fit, checkpoint, base)):
+                diagnosis.add("warning", where, doubt)
 
 
-def check_fit(checkpoint: Checkpoint, base: Checkpoint) -> None:
-    """Make sure that an adapter's weights have their places in its base.
+def check_fit(checkpoint: Checkpoint, base: Checkpoint) -> str:
+    """Make sure that an adapter's weights have their places in its base; what is doubtful about the two, or "".
 
     Raises:
         ModelError: they have not.
     """
-    if not checkpoint.folder or not loading.is_adapter(checkpoint.folder):
-        return
-    base_shapes = loading.tensor_shapes(Path(base.base))
-    for name, shape in loading.tensor_shapes(checkpoint.folder).items():
+    if not checkpoint.folder or not hub.is_adapter(checkpoint.folder):
+        return ""
+    base_shapes = hub.tensor_shapes(Path(base.base))
+    for name, shape in hub.tensor_shapes(checkpoint.folder).items():
         if ".lora_" not in name or not base_shapes:
             continue
         module = name.removeprefix("base_model.model.").partition(".lora_")[0]
@@ -91,3 +92,4 @@ def check_fit(checkpoint: Checkpoint, base: Checkpoint) -> None:
                 f"the adapter in {checkpoint.folder} does not fit its base: {name} has the shape {shape}, and its "
                 f"place there {target or 'does not exist'}. It was made for another model."
             )
+    return check_base(checkpoint.folder, Path(base.base))

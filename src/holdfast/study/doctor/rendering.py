@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.types import Benchmark, Example, Message
-from holdfast.models import loading
+from holdfast.models import decoding
 from holdfast.models.chat import Chat
 from holdfast.study.doctor.cost_model import Shape
 from holdfast.study.doctor.findings import Diagnosis
@@ -56,7 +56,7 @@ def look_at_rows(
     study: Study, rows: Mapping[str, Sequence[Example]], chat: Chat, folder: Path, diagnosis: Diagnosis
 ) -> dict[str, TrainingSet]:
     """Condition → its training set, rendered as far as `SAMPLE` goes; equal sets are looked at once."""
-    ends = loading.configured_end_of_turn_ids(folder, chat.tokenizer)
+    ends = decoding.configured_end_of_turn_ids(folder, chat.tokenizer)
     looked_at: dict[str, TrainingSet | None] = {}
     sets: dict[str, TrainingSet] = {}
     for name, drawn in rows.items():
