@@ -44,8 +44,9 @@ def read_rows(
             continue
         where = f"conditions.{name}.data"
         drawn = diagnosis.attempt(where, settings.data.examples, seed)
-        if drawn is not None and settings.defence:
-            drawn = diagnosis.attempt(f"conditions.{name}.defence", settings.defence.examples, drawn, seed)
+        for defence in settings.defence:
+            if drawn is not None:
+                drawn = diagnosis.attempt(f"conditions.{name}.defence", defence.rows, drawn, seed)
         if drawn is None:
             continue
         rows[name] = drawn

@@ -75,9 +75,9 @@ def look_at_rows(
 def _key_of(study: Study, settings: ConditionSettings) -> str:
     """What the lengths of a condition's rows depend on."""
     tuner: Any = settings.tune
-    defence = settings.defence.key if settings.defence else None
+    defences = [defence.key for defence in settings.defence]
     data = settings.data.key if settings.data else None
-    return str([data, defence, template_of(study, settings), tuner.turns, tuner.max_length])
+    return str([data, defences, template_of(study, settings), tuner.turns, tuner.max_length])
 
 
 def _look_at_set(

@@ -80,8 +80,8 @@ def _run_of(study: Study, name: str, condition: ConditionSettings) -> str:
     """What a condition's training run depends on; the condition's name where nothing is tuned here."""
     if condition.data is None:
         return name
-    defence = condition.defence.key if condition.defence else None
-    return str([condition.data.key, defence, template_of(study, condition), dict(condition.tune.run)])
+    defences = [defence.key for defence in condition.defence]
+    return str([condition.data.key, defences, template_of(study, condition), dict(condition.tune.run)])
 
 
 def _tuning(facts: Facts, name: str, condition: ConditionSettings, epochs: int) -> Tuning:
