@@ -54,7 +54,7 @@ SIGNATURES = {
     "load_results": "folder",
     "reproduce": "tables *preset *model *data *judge *out *seeds *workers *replace *max_usd *max_hours *progress",
     "calibrate": "judge labels *run *labels_from *random_sample *out *max_usd *progress",
-    "doctor": "study *model *folder *seeds *workers *max_usd *max_hours *usd_per_hour",
+    "doctor": "study *model *folder *out *seeds *workers *max_usd *max_hours *usd_per_hour",
 }
 """Each function's parameters, those that must be named with a star."""
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from holdfast.core.errors import HoldfastError
+from holdfast.core.files import why_file_failed
 from holdfast.core.progress import Activity, Progress
 from holdfast.core.protocols import Watcher
 
@@ -113,6 +114,8 @@ def _do(piece_of_work: Callable[[], None]) -> tuple[str, str] | None:
     except HoldfastError as error:
         return str(error), ""
     except Exception as error:  # one piece's failure must not lose the others' work
+        if reason := why_file_failed(error):
+            return reason, ""
         return f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
     return None
 
