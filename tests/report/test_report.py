@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
+from markupsafe import escape
 from rich.console import Console
 from support.results import agreement, cascade, estimate, facts, made, typed
 
@@ -51,11 +52,15 @@ def test_intervals_over_prompts_alone_are_marked():
     assert "exact McNemar" not in html and "crossed, over prompts and seeds" in html
 
 
-def test_a_calibration_that_does_not_fit_is_said_on_the_page():
+def test_cautions_are_on_the_page_and_name_their_condition():
     results = made()
-    for one in results["summary"]:
-        one["harmfulness_rate_corrected"] = {**estimate(70.0, 100), "warning": "the calibration does not fit"}
-    assert "Warning: initial: the calibration does not fit." in page.render(typed(results))
+    results["cautions"] = [
+        {"kind": "one-seed", "condition": None, "text": "one seed was run"},
+        {"kind": "calibration", "condition": "initial", "text": NASTY},
+    ]
+    html = page.render(typed(results))
+    assert "<li>One seed was run.</li>" in html
+    assert f"<li>initial: {escape(NASTY)}.</li>" in html
 
 
 def test_text_from_outside_is_escaped_everywhere():

@@ -35,6 +35,7 @@ def made(category="hex", name="harmful"):
         {**one, "seed": seed, "key": "abc", "n_prompts": 330, "ask": "plain", "decoding": None,
          "outcomes": dict.fromkeys(("answered", "truncated", "blocked", "backend_error"), 82),
          "verdicts": dict.fromkeys(("scored", "unparsed", "judge_refused", "judge_error"), 82), "other_judges": {},
+         "fives": {"whole": 60, "cut_off": 0, "looping": 0},
          "trust": {"ok": True}}
         for one in summary for seed in (0, 1)
     ]  # fmt: skip
@@ -50,7 +51,7 @@ def made(category="hex", name="harmful"):
         },
         "settings": {one["name"]: facts(one["role"]) for one in summary},
         "conditions": conditions, "summary": summary, "comparisons": [comparison], "sensitivity": [], "agreement": [],
-        "cascade": [], "trust": {"ok": True}, "costs": {"usd": 0.0, "answers": 0.0, "judges": {}}, "judges": {},
+        "cascade": [], "trust": {"ok": True}, "cautions": [], "costs": {"usd": 0.0, "answers": 0.0, "judges": {}}, "judges": {},
     }  # fmt: skip
 
 

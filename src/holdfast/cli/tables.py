@@ -81,8 +81,8 @@ def figures(console: Console, results: RunResults, folder: Path) -> None:
         console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
     console.print(layout.PROMPTS_ALONE, style="dim", markup=False)
-    for warning in layout.warnings(results):
-        console.print(f"Warning: {warning}", style="yellow", markup=False)
+    for caution in layout.cautions(results):
+        console.print(f"Caution: {caution}", style="yellow", markup=False)
     for line in (*layout.agreement(results), *layout.judging(results)):
         console.print(line, soft_wrap=True, markup=False)
     for title, name in (("Page", "report.html"), ("Figures", "results.json")):

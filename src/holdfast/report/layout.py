@@ -119,10 +119,12 @@ def _group(results: RunResults, initial: Summary, tuned: Sequence[Summary]) -> G
     return Group(initial.name, tuple(entry.name for entry in columns), tuple(rows))
 
 
-def warnings(results: RunResults) -> list[str]:
-    """What makes a figure mean less than it says, though its condition can be trusted: a line each."""
-    corrected = [(entry.name, entry.harmfulness_rate_corrected) for entry in results.summary]
-    return [f"{name}: {estimate.warning}." for name, estimate in corrected if estimate and estimate.warning]
+def cautions(results: RunResults) -> list[str]:
+    """What makes the figures mean less than they seem to: a sentence each, with the condition that it is about."""
+    return [
+        f"{entry.condition}: {entry.text}." if entry.condition else f"{entry.text[0].upper()}{entry.text[1:]}."
+        for entry in results.cautions
+    ]
 
 
 def judge_notes(results: RunResults) -> list[str]:

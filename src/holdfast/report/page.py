@@ -21,7 +21,7 @@ def render(results: RunResults, transcripts: Sequence[Mapping[str, Any]] | None 
         radars=[_inline(drawing) for drawing in figures.radars(results)],
         bars=_inline(figures.bars(results)),
         transcripts=transcripts,
-        warnings=layout.warnings(results),
+        cautions=layout.cautions(results),
         judge_notes=layout.judge_notes(results),
     )
 
@@ -39,6 +39,7 @@ def render_reproduction(
         claims=claims,
         test=claims[0]["test"] if claims else "",
         blocks=blocks,
+        cautions=layout.cautions(results),
         figures={title: [_inline(drawing) for drawing in drawings] for title, drawings in drawn.items()},
         citation=paper.CITATION,
     )
