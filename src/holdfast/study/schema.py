@@ -71,6 +71,10 @@ def _some(value: Any) -> Any:
     return [value] if isinstance(value, str | dict) else value
 
 
+def _several(value: Any) -> Any:
+    return () if value is None else _some(value)
+
+
 class TemplateSettings(Spec):
     """How a request is put to the model, in training and when asking."""
 
@@ -151,7 +155,8 @@ class ConditionSettings(Spec):
     """A model or adapter that is tuned already, in place of `data`: a folder, a Hub id, or `served:NAME`."""
     chat_template: Literal["base", "own"] | None = None
     """Which chat template such a checkpoint is asked with, where its own differs from its base's."""
-    defence: Defence | None = None
+    defence: Annotated[tuple[Defence, ...], BeforeValidator(_several)] = ()
+    """What keeps safety: one defence, or several, which act in this order."""
     template: str | None = None
     """Name of the template that it is tuned with; the study's first if not given."""
     ask: str | None = None
@@ -168,7 +173,7 @@ class ConditionSettings(Spec):
         if (self.data is None) == (self.checkpoint is None):
             raise explained("say where its weights come from: `data` to tune on, or a tuned `checkpoint`")
         if self.checkpoint is not None:
-            idle = sorted({"tune", "defence"} & self.model_fields_set)
+            idle = [name for name in ("defence", "tune") if name in self.model_fields_set and getattr(self, name)]
             if idle:
                 raise explained(f"a `checkpoint` is tuned already, so {' and '.join(map(repr, idle))} would do nothing")
         elif self.chat_template is not None:
