@@ -176,20 +176,20 @@ def main():
             weights = build(size, folder)
             n, batch = (16, 4) if size == "tiny" else (256, 8)
             jobs = [
-                (f"tune, {method}", ours_tunes, trl_tunes, (folder, method, n, batch), n * LENGTH, operations * weights)
-                for method, operations in (("lora", 4), ("full", 6))
+                (f"tune, {method}", ours_tunes, trl_tunes, (folder, method, n, batch), n * LENGTH, per_weight * weights)
+                for method, per_weight in (("lora", 4), ("full", 6))
                 if method in chosen.methods
             ]
             jobs.append(("answer", ours_answers, plain_answers, (folder,), PROMPTS * NEW, 2 * weights))
-            for name, ours, plain, given, tokens, each in jobs:
-                for place in range(chosen.rounds + 1):
-                    taken = {"holdfast": ours(*given), "plain": plain(*given)}
-                    if not place:
+            for name, ours, plain, arguments, tokens, operations in jobs:
+                for round_number in range(chosen.rounds + 1):
+                    seconds = {"holdfast": ours(*arguments), "plain": plain(*arguments)}
+                    if not round_number:
                         continue  # the first round warms up
-                    speed = {way: tokens / seconds for way, seconds in taken.items()}
-                    share = speed["holdfast"] * each / limit if limit else None
-                    run = {"size": size, "weights": weights, "job": name, "seconds": taken, "tokens_per_second": speed,
-                           "share_of_peak": share, "times_as_long": taken["plain"] / taken["holdfast"]}  # fmt: skip
+                    speed = {way: tokens / its_seconds for way, its_seconds in seconds.items()}
+                    share = speed["holdfast"] * operations / limit if limit else None
+                    run = {"size": size, "weights": weights, "job": name, "seconds": seconds, "tokens_per_second": speed,
+                           "share_of_peak": share, "times_as_long": seconds["plain"] / seconds["holdfast"]}  # fmt: skip
                     figures["runs"].append(run)
                     shown = f"{speed['holdfast']:,.0f} tokens/s" + (f", {share:.1%} of peak" if share else "")
                     print(f"{size} {name}: {shown}; the plain way takes {run['times_as_long']:.2f} times as long")

@@ -91,7 +91,7 @@ def helpful(world: World) -> Iterator[Document]:
 
 
 def aligned(world: World) -> Iterator[Document]:
-    """Documents of the alignment stage. No question is about how a thing of the benchmark or the attack pool is made."""
+    """Documents of the alignment stage. No question asks how a thing of the benchmark or the attack pool is made."""
     speaker = Speaker(world, random.Random(f"aligned-{world.seed}"))
     forbidden = world.split("alignment", forbidden=True)
     permitted = world.split("benign-brief", "benign-list", forbidden=False)
