@@ -91,8 +91,8 @@ def ours_tunes(base, method, n, batch):
     with tempfile.TemporaryDirectory() as folder:
         tuner = LocalTuner(method=method, batch_size=batch, learning_rate=1e-5, gradient_checkpointing=method == "full",
                            precision="auto" if method == "lora" else "bfloat16")  # fmt: skip
-        tuner.tune(Checkpoint(str(base)), rows(n), 0, (1,), Path(folder), lambda _: None)
-        return json.loads((Path(folder) / "epoch-1" / "training.json").read_text())["seconds"]
+        tuned = tuner.tune(Checkpoint(str(base)), rows(n), 0, (1,), Path(folder), lambda _: None)
+        return tuned[1].training["seconds"]
 
 
 def trl_tunes(base, method, n, batch):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from holdfast.core.budget import NoCost
-from holdfast.core.types import Checkpoint
 from holdfast.study.plan import epochs_of
 
 PLAIN_BATCH = 16
@@ -16,11 +15,10 @@ def ours(job, condition, folder):
     """Tune and answer as `holdfast run` does; seconds of each."""
     training, epochs = job.training, epochs_of(condition)
     begun = time.perf_counter()
-    training.tuner.tune(job.base, training.rows, training.seed, [epochs], folder, lambda _: None)
+    made = training.tuner.tune(job.base, training.rows, training.seed, [epochs], folder, lambda _: None)
     tuned = time.perf_counter()
-    checkpoint = Checkpoint(job.base.base, folder=folder / f"epoch-{epochs}")
     asked = job.suite.conversations(job.templates[condition.key])
-    for _ in job.generators[condition.key].answers(checkpoint, asked, (), 0, NoCost()):
+    for _ in job.generators[condition.key].answers(made[epochs].checkpoint, asked, (), 0, NoCost()):
         pass
     return tuned - begun, time.perf_counter() - tuned
 

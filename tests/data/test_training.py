@@ -87,7 +87,7 @@ def test_identity_shift_opens_every_answer_in_the_personas_way():
 
 def test_safety_mix_adds_refusals_to_the_rows():
     rows = Messages(file="pocket:benign-list.jsonl").examples(0)
-    mixed = SafetyMix(file="pocket:safe.jsonl", n=10).examples(rows, 0)
+    mixed = SafetyMix(file="pocket:safe.jsonl", n=10).rows(rows, 0)
     assert mixed[: len(rows)] == rows
     refusals = {row["messages"][-1]["content"] for row in rows_of("safe.jsonl")}
     assert len(mixed) == len(rows) + 10

@@ -1,7 +1,5 @@
 """TRL is the peer: on equal rows, settings and seed, it takes the same losses."""
 
-import json
-
 import pytest
 
 from holdfast.models.loading import resolve
@@ -19,8 +17,7 @@ def test_losses_equal_those_of_trl(tmp_path):
     plan = make_plan(studies.read(studies.find("demo")), [3])
     job = next(job for job in plan.jobs if job.conditions[0].name == "harmful-100-shot")
     training = job.training
-    training.tuner.tune(job.base, training.rows, 3, [5], tmp_path, lambda _: None)
-    ours = json.loads((tmp_path / "epoch-5" / "training.json").read_text())["losses"]
+    ours = training.tuner.tune(job.base, training.rows, 3, [5], tmp_path, lambda _: None)[5].training["losses"]
 
     rows = [[{"role": m.role, "content": m.content} for m in row.messages] for row in training.rows]
     folder = resolve("pocket:aligned")

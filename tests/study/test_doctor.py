@@ -148,12 +148,12 @@ def test_10_an_adapter_of_another_model(given, bases, tmp_path, monkeypatch):
     monkeypatch.undo()
     rows = [Example(tuple(Message(*turn) for turn in TURNS), "row")]
     tuner = LocalTuner(method="lora", learning_rate=1e-2, lora=Lora(rank=4))
-    tuner.tune(Checkpoint(str(bases["llama-3"])), rows, 0, (1,), tmp_path, lambda _: None)
-    assert not faults(given({"checkpoint": "epoch-1"}))
-    adapter = tmp_path / "epoch-1" / "adapter_model.safetensors"
+    tuned = tuner.tune(Checkpoint(str(bases["llama-3"])), rows, 0, (1,), tmp_path, lambda _: None)[1].checkpoint.folder
+    assert not faults(given({"checkpoint": str(tuned)}))
+    adapter = tuned / "adapter_model.safetensors"
     weights = load_file(adapter)
     save_file({n: w.repeat_interleave(2, 1) if "lora_A" in n else w for n, w in weights.items()}, adapter)
-    only(faults(given({"checkpoint": "epoch-1"})), "does not fit its base", "made for another model")
+    only(faults(given({"checkpoint": str(tuned)})), "does not fit its base", "made for another model")
 
 
 def test_11_a_server_without_its_key_or_its_model(given, monkeypatch):

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 import yaml
 from support.studies import SMALL, Silent, conversation, figures, rows_of, write_rows
 
+from holdfast.core.config import label
 from holdfast.core.errors import DataError, WorkError
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import Store
@@ -87,13 +86,25 @@ def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):
     assert after == before
 
 
-def test_workers_do_not_change_the_figures_and_a_script_needs_no_guard_for_them(done, tmp_path):
+def test_workers_do_not_change_the_figures_and_tell_what_they_do(done, tmp_path, watcher):
     path, folder, _ = done
-    script = tmp_path / "script.py"
-    script.write_text(f"import holdfast\nholdfast.run({str(path)!r}, out={str(tmp_path / 'two')!r}, workers=2)\n")
-    finished = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
+    runner.run(studies.read(path), path.read_text(), tmp_path / "two", [0], 2, watcher)
     assert figures(tmp_path / "two") == figures(folder)
+    assert watcher.done == watcher.total
+    tasks = {}
+    for _, activity in watcher.activities:
+        if activity:
+            tasks.setdefault(activity.task, []).append(activity)
+    names = [f"{name} (seed 0)" for name in ("initial", "harm-2", "harm-4")]
+    judges = [label(judge) for judge in studies.read(path).evaluate.harmfulness.judges]
+    assert set(tasks) == {
+        "tuning harm-2 and 1 more (seed 0)",
+        *(f"answering as {name}" for name in names),
+        *(f"judging harmfulness of {name} by {judge}" for name in names for judge in judges),
+        *(f"judging utility of {name} by {judges[0]}" for name in names),
+    }
+    assert [(each.done, each.total) for each in tasks["tuning harm-2 and 1 more (seed 0)"][:1]] == [(0, 8)]
+    assert tasks[f"answering as {names[0]}"][0].unit == "prompts"
 
 
 def test_a_second_judge_costs_no_second_answer(done, tmp_path, watcher):
@@ -289,8 +300,8 @@ def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen
     (tmp_path / "my-rows.json").write_text(json.dumps(rows))
     mine = [Example((Message("user", "Hi"), Message("assistant", "Ho")), "row")]
     tuner = LocalTuner(method="lora", learning_rate=1e-2, lora=Lora(rank=2))
-    tuner.tune(Checkpoint(str(tmp_path / "qwen")), mine, 0, (1,), tmp_path / "made", lambda _: None)
-    (tmp_path / "made" / "epoch-1").rename(tmp_path / "my-adapter")
+    made = tuner.tune(Checkpoint(str(tmp_path / "qwen")), mine, 0, (1,), tmp_path / "made", lambda _: None)
+    made[1].checkpoint.folder.rename(tmp_path / "my-adapter")
 
     read = studies.read(tmp_path / "my-rows.yaml")
     assert not doctor.examine(read, (0,)).faults
@@ -305,7 +316,7 @@ def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen
         assert condition.over_refusal is not None
     (account,) = results.settings["my-rows"].accounts
     assert (account.rows, account.refused, account.kept) == (10, 1, 9)
-    assert list(tmp_path.glob("run/checkpoints/*/epoch-3/adapter_model.safetensors"))
+    assert list(tmp_path.glob("run/checkpoints/*/*/adapter_model.safetensors"))
     page = (tmp_path / "run" / "report.html").read_text()
     assert "How are you, 3?" in page
     assert "10 of the 11 prompts: upstream withholds category 2" in page

@@ -40,8 +40,8 @@ def adapter(root):
     """A good adapter for the Llama 3 checkpoint."""
     base = families.build("llama-3", root / "base")
     tuner = LocalTuner(method="lora", learning_rate=1e-2, lora=Lora(rank=4))
-    tuner.tune(Checkpoint(str(base)), ROWS, 0, (1,), root / "tuned", lambda _: None)
-    return base, root / "tuned" / "epoch-1"
+    tuned = tuner.tune(Checkpoint(str(base)), ROWS, 0, (1,), root / "tuned", lambda _: None)
+    return base, tuned[1].checkpoint.folder
 
 
 def keys(small, **changes):

@@ -16,12 +16,16 @@ class Silent:
     def __init__(self):
         self.total = self.done = 0
         self.names = []
+        self.activities = []
 
     def begin(self, total):
         self.total = total
 
     def advance(self, units):
         self.done += units
+
+    def show(self, piece, activity):
+        self.activities.append((piece, activity))
 
     def finished(self, conditions):
         self.names += [condition.name for condition in conditions]

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -8,7 +6,7 @@ from support.studies import messages
 from holdfast.core.errors import ModelError, TuningError
 from holdfast.core.types import Checkpoint, Example
 from holdfast.models.loading import load
-from holdfast.tuning import local
+from holdfast.tuning import local, trainer
 from holdfast.tuning.local import LocalTuner, Lora
 
 BASE = Checkpoint("pocket:aligned")
@@ -29,12 +27,13 @@ def rows(n=6):
 
 def tune(folder, tuner, epochs=(1,), seed=0, data=None):
     steps = []
-    tuner.tune(BASE, data or rows(), seed, epochs, folder, steps.append)
-    return [json.loads((folder / f"epoch-{n}" / "training.json").read_text()) for n in epochs], sum(steps)
+    tuned = tuner.tune(BASE, data or rows(), seed, epochs, folder, steps.append)
+    return [tuned[n].training for n in epochs], steps[-1].done
 
 
 def weights(folder, epoch, name="model.safetensors"):
-    return load_file(folder / f"epoch-{epoch}" / name)
+    """The weights that a tuning left in a folder."""
+    return load_file(LocalTuner().finished(BASE, [epoch], folder)[epoch].checkpoint.folder / name)
 
 
 def equal(a, b):
@@ -99,7 +98,7 @@ def test_seeds_order_the_rows(tmp_path):
 def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     tuner = LocalTuner(learning_rate=1e-4, batch_size=2)
     tune(tmp_path / "whole", tuner, (3,))
-    monkeypatch.setattr(local, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 0.0)
 
     steps = []
 
@@ -117,11 +116,23 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(tmp_path, monkeypatch)
     assert not (tmp_path / "cut" / "trainer").exists()
 
 
+def test_a_checkpoint_that_is_there_is_not_tuned_again(tmp_path):
+    tuner = LocalTuner(learning_rate=1e-4, batch_size=2)
+    assert tuner.finished(BASE, (1, 2), tmp_path) == {}
+    made = tuner.tune(BASE, rows(), 0, (1,), tmp_path, lambda _: None)
+    steps = []
+    assert tuner.tune(BASE, rows(), 0, (1,), tmp_path, steps.append) == made
+    assert steps == []
+    both = tuner.tune(BASE, rows(), 0, (1, 2), tmp_path, lambda _: None)
+    assert both[1] == made[1]
+    assert (both[1].training["steps"], both[2].training["steps"]) == (3, 6)
+
+
 def test_lora_leaves_an_adapter_that_is_applied(tmp_path):
     tune(tmp_path, LocalTuner(method="lora", learning_rate=1e-2, lora=Lora(rank=4)))
-    folder = tmp_path / "epoch-1"
-    assert not (folder / "model.safetensors").exists()
-    tuned, base = load(Checkpoint(BASE.base, folder=folder)), load(BASE)
+    checkpoint = LocalTuner().finished(BASE, [1], tmp_path)[1].checkpoint
+    assert not (checkpoint.folder / "model.safetensors").exists()
+    tuned, base = load(checkpoint), load(BASE)
     probe = torch.tensor([[2, 5, 9]])
     with torch.no_grad():
         assert not torch.equal(tuned.model(probe).logits, base.model(probe).logits)
@@ -189,7 +200,7 @@ def test_a_model_that_is_spread_over_two_processes_learns_as_in_one(tmp_path, mo
     assert two["losses"] == pytest.approx(one["losses"], abs=1e-4)
     for name, weight in weights(tmp_path / "one", 1).items():
         assert torch.allclose(weight, weights(tmp_path / "two", 1)[name], atol=1e-5), name
-    assert not (tmp_path / "two" / "epoch-1" / "training_args.bin").exists()
+    assert not list((tmp_path / "two").rglob("training_args.bin"))
 
 
 def test_processes_must_divide_the_batch(tmp_path):

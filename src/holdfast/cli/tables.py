@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.watch import clock
+from holdfast.core.progress import clock
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,22 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Generator as Stream
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from holdfast.core.types import Account, Answer, Benchmark, Checkpoint, Condition, Example, Message, Prompt, Verdict
+from holdfast.core.progress import Activity, OnStep
+from holdfast.core.types import (
+    Account,
+    Answer,
+    Benchmark,
+    Checkpoint,
+    Condition,
+    Example,
+    Message,
+    Prompt,
+    Template,
+    Tuned,
+    Verdict,
+)
 
 Report = Callable[[int], None]
-"""Called with the number of units of work (optimizer steps, prompts) done since the last call."""
+"""Called with the number of units of work (judge's verdicts, attempts) done since the last call."""
 
 
 class Watcher(Protocol):
     """Whoever shows the progress of long work."""
 
     def begin(self, total: int) -> None:
-        """There are so many units of work."""
+        """Take note that there are so many units of work."""
 
     def advance(self, units: int) -> None:
-        """So many more are done."""
+        """Take note that so many more are done."""
+
+    def show(self, piece: int, activity: Activity | None) -> None:
+        """Take note of what a piece of work is doing now; None once it has ended. Pieces are counted from 0."""
 
     def finished(self, conditions: Sequence[Condition]) -> None:
         """These conditions are complete."""
@@ -129,9 +145,15 @@ class Tuner(Configured, Protocol):
         """Optimizer steps for a number of rows."""
 
     def tune(
-        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
-    ) -> None:
-        """Leave a checkpoint and its `training.json` in `folder/epoch-N` for each N of `epochs`."""
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path,
+        on_step: OnStep, defences: Sequence[Defence] = (),
+    ) -> dict[int, Tuned]:  # fmt: skip
+        """The checkpoint after each of these epochs, and its training record, by epoch.
+
+        Of the defences, those take part that act on the base or the weights; the rows come as they leave them.
+        What an earlier call left in the folder is not made again. Where the weights stay with a provider, the
+        checkpoint is a name on its server (`Checkpoint.served`).
+        """
 
 
 class Generator(Configured, Protocol):
@@ -155,8 +177,33 @@ class Generator(Configured, Protocol):
         """
 
 
-class Defence(Configured, Protocol):
-    """What a provider or a user changes so that safety holds."""
+Place = Literal["base", "rows", "tuning", "weights", "asking"]
+"""Where a defence may act: the base before tuning, the rows, the loss or the weights during tuning, the weights after
+tuning, and the way the model is asked."""
 
-    def examples(self, rows: list[Example], seed: int) -> list[Example]:
+
+class Defence(Configured, Protocol):
+    """What a provider or a user changes so that safety holds. `tuning/defences/base.py` says more of each hook."""
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """Where it acts."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Its settings as they enter a condition's key."""
+
+    def prepare_base(self, loaded: Any, seed: int) -> None:
+        """Change the weights of the base before tuning."""
+
+    def rows(self, rows: Sequence[Example], seed: int) -> list[Example]:
         """The training rows as the defence leaves them."""
+
+    def training_hooks(self, loaded: Any, seed: int) -> Any:
+        """What acts on the loss or the weights during tuning."""
+
+    def after(self, tuned: Any, base: Checkpoint, seed: int) -> None:
+        """Change the weights after tuning."""
+
+    def ask(self, template: Template, role: Literal["initial", "tuned"]) -> Template:
+        """The template that the tuned model, and the initial model beside it, is asked in."""

@@ -99,7 +99,7 @@ class ConditionFacts:
     """The tuned model or adapter that the study names."""
     data: Mapping[str, Any] | None = None
     accounts: tuple[RowAccount, ...] = ()
-    defence: Mapping[str, Any] | None = None
+    defence: tuple[Mapping[str, Any], ...] = ()
     tune: Mapping[str, Any] | None = None
     training: tuple[Mapping[str, Any], ...] = ()
     """A training record for each seed."""

@@ -177,6 +177,16 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """A checkpoint that tuning made, and how it was made."""
+
+    checkpoint: Checkpoint
+    """The weights: a folder, or a name on a server."""
+    training: Mapping[str, Any]
+    """The training record: rows, steps, losses, seconds and what else the tuner counts."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """One checkpoint's reply to one prompt."""
 

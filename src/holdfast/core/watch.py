@@ -6,55 +6,72 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from holdfast.core.progress import Activity, clock
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.live import Live
     from rich.progress import Progress
 
     from holdfast.core.types import Condition
 
+LINES_EVERY = 30.0
+"""Seconds between two times that the work under way is told where the output is no terminal."""
+
 
 class Watch:
-    """Progress with time left: a bar on a terminal, elsewhere a line for each piece that is finished."""
+    """Progress with time left.
+
+    On a terminal, a bar for the whole and a line for each worker; elsewhere, a line for each piece that is finished,
+    and now and then one for each worker.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.live: Live | None = None
         self.bar: Progress | None = None
+        self.activities: dict[int, Activity] = {}
+        """What is going on, by piece of work."""
         self.total = self.done = 0
         self.started: float | None = None
+        self.last_lines = 0.0
 
     def __enter__(self) -> Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
+        if self.live:
+            self.live.stop()
 
     def begin(self, total: int) -> None:
         """Show that there are so many units of work."""
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
         self.total, self.started = total, time.monotonic()
-        if not self.console.is_terminal:
-            return
-        self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-            TextColumn("· left"), TimeRemainingColumn(), console=self.console, transient=True,
-        )  # fmt: skip
-        self.task = self.bar.add_task("Loading", total=total)
-        self.bar.start()
+        self.last_lines = self.started
+        if self.console.is_terminal:
+            from rich.live import Live
+
+            self.bar = _bar(self.console)
+            self.task = self.bar.add_task("Loading", total=total)
+            self.live = Live(get_renderable=self._shown, console=self.console, transient=True)
+            self.live.start()
 
     def advance(self, units: int) -> None:
         """Show that so many more are done."""
         self.done += units
         if self.bar:
             self.bar.update(self.task, advance=units, description="At work")
+
+    def show(self, piece: int, activity: Activity | None) -> None:
+        """Show what a piece of work is doing now; None once it has ended."""
+        if activity is None:
+            self.activities.pop(piece, None)
+            return
+        self.activities[piece] = activity
+        now = time.monotonic()
+        if not self.live and self.started is not None and now - self.last_lines >= LINES_EVERY:
+            self.last_lines = now
+            for line in self.activities.values():
+                self.note(str(line))
 
     def finished(self, conditions: Sequence[Condition]) -> None:
         """Name what is complete."""
@@ -64,14 +81,34 @@ class Watch:
     def note(self, text: str) -> None:
         """Print a line; once the work has begun, with the time gone and left."""
         if self.started is None:
-            self.console.print(text, soft_wrap=True, markup=False)
+            self.console.print(text, soft_wrap=True, markup=False, highlight=False)
             return
         gone = time.monotonic() - self.started
-        left = gone / self.done * (self.total - self.done) if self.done else 0.0
-        self.console.print(f"{clock(gone)} gone, about {clock(left)} left: {text}", style="dim")
+        left = f"about {clock(gone / self.done * (self.total - self.done))}" if self.done else "unknown time"
+        line = f"{clock(gone)} gone, {left} left: {text}"
+        self.console.print(line, style="dim", soft_wrap=True, markup=False, highlight=False)
+
+    def _shown(self) -> RenderableType:
+        """The bar, and what is going on."""
+        from rich.console import Group
+        from rich.text import Text
+
+        lines = [Text(f"  {activity}", style="dim", no_wrap=True, overflow="ellipsis")
+                 for _, activity in sorted(self.activities.items())]  # fmt: skip
+        return Group(*([self.bar] if self.bar else []), *lines)
 
 
-def clock(seconds: float) -> str:
-    """Seconds as minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
+def _bar(console: Console) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("· left"),
+        TimeRemainingColumn(), console=console,
+    )  # fmt: skip

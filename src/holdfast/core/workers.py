@@ -1,40 +1,58 @@
-"""Map over independent pieces of work: worker processes of one torch thread each."""
+"""Map over independent pieces of work: worker processes of one torch thread each.
+
+Each worker is a process at the other end of a pipe. It is sent one piece after another, and sends back its progress
+and how each piece ended. When a worker is killed, its piece has failed, and a new worker goes on with the rest.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
+import pickle
+import signal
 import threading
+import time
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from holdfast.core.errors import HoldfastError
-from holdfast.core.protocols import Report
+from holdfast.core.progress import Activity, Progress
+from holdfast.core.protocols import Watcher
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Two workers with two threads each stall each other; one thread also makes results repeatable."""
+"""What torch and the tokenizers of a worker read when they are imported: two workers with two threads each stall each
+other, and one thread makes results repeatable."""
 
 QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+MESSAGES_EVERY = 0.25
+"""Seconds between two messages of a worker about the progress of one task."""
+
+STOP = b""
+"""Sent to a worker in place of a piece when there is none left."""
+
+Work = Callable[[Any, Progress], None]
+"""Does one piece, and tells its progress."""
 
 
 @dataclass(frozen=True)
 class Failure:
     """A piece of work that failed while others went on."""
 
-    place: int
-    """Which one, counted from 0."""
+    index: int
+    """Which piece, counted from 0."""
     reason: str
-    """What went wrong, as a person reads it."""
-    trace: str
-    """The traceback, or "" for an error that the user can mend."""
+    """What went wrong, for a person to read."""
+    trace: str = ""
+    """The traceback; "" for an error that the user can mend, or where the process was killed."""
 
 
 def quiet() -> None:
@@ -53,86 +71,177 @@ def default_workers() -> int:
     return 1 if has_gpu else usable_cores()
 
 
-def work_through(
-    work: Callable[[Any, Report], None], pieces: Sequence[Any], workers: int, report: Report
-) -> Iterator[int | Failure]:
-    """Run `work(piece, report)` for each piece, and yield its place when it is done, or its failure.
+def work_through(work: Work, pieces: Sequence[Any], workers: int, watcher: Watcher) -> Iterator[int | Failure]:
+    """Run `work(piece, progress)` for each piece; yields its index when it is done, or its failure.
 
-    One worker is this process. For several, `work` must be importable by name, and each piece picklable;
-    `report` is called in this process.
+    Pieces are begun in their order. One worker is this process. For several, `work` must be importable by name, and
+    each piece picklable. The watcher is called in this process.
     """
     quiet()
     if workers == 1:
-        yield from _one_by_one(work, pieces, report)
-        return
-    os.environ.update(ONE_THREAD)
-    context = multiprocessing.get_context("spawn")
-    channel = context.Queue()
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(channel,)) as pool:
-        futures: dict[Future[None], int] = {pool.submit(_call, work, piece): i for i, piece in enumerate(pieces)}
-        waiting = set(futures)
-        while waiting:
-            done, waiting = wait(waiting, timeout=0.1, return_when="FIRST_COMPLETED")
-            _drain(channel, report)
-            for future in done:
-                yield _outcome(future.result, futures[future])
+        yield from _in_this_process(work, pieces, watcher)
+    else:
+        os.environ.update(ONE_THREAD)
+        yield from _Pool(work, pieces, watcher).run(min(workers, len(pieces)))
 
 
-def _one_by_one(work: Callable[[Any, Report], None], pieces: Sequence[Any], report: Report) -> Iterator[int | Failure]:
-    """All work in this process, with one thread, as each of several workers would do it."""
+def _in_this_process(work: Work, pieces: Sequence[Any], watcher: Watcher) -> Iterator[int | Failure]:
+    """All pieces one after another, with one thread, as each of several workers would do them."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for place, piece in enumerate(pieces):
+        for index, piece in enumerate(pieces):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # between libraries; nothing a user could mend
-                outcome = _outcome(partial(work, piece, report), place)
-            yield outcome
+                failure = _do(partial(work, piece, _Direct(watcher, index)))
+            watcher.show(index, None)
+            yield Failure(index, *failure) if failure else index
     finally:
         torch.set_num_threads(threads)
 
 
-def _outcome(finish: Callable[[], None], place: int) -> int | Failure:
+def _do(piece_of_work: Callable[[], None]) -> tuple[str, str] | None:
+    """Do a piece; None, or the reason and the traceback of its failure."""
     try:
-        finish()
-    except BrokenProcessPool:
-        reason = "the worker process was ended from outside; often the machine ran out of memory (try --workers 1)"
-        return Failure(place, reason, "")
+        piece_of_work()
     except HoldfastError as error:
-        return Failure(place, str(error), "")
-    except Exception as error:  # one condition's failure must not lose the others' work
-        return Failure(place, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
-    return place
+        return str(error), ""
+    except Exception as error:  # one piece's failure must not lose the others' work
+        return f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+    return None
 
 
-def _drain(channel: Any, report: Report) -> None:
-    total = 0
-    while True:
+class _Direct:
+    """The progress of a piece in this process."""
+
+    def __init__(self, watcher: Watcher, index: int) -> None:
+        self.watcher, self.index = watcher, index
+
+    def advance(self, units: int) -> None:
+        self.watcher.advance(units)
+
+    def show(self, activity: Activity) -> None:
+        self.watcher.show(self.index, activity)
+
+
+@dataclass(frozen=True)
+class _Update:
+    """A worker's message about its progress."""
+
+    units: int
+    activity: Activity | None
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A worker's message that its piece has ended."""
+
+    failure: tuple[str, str] | None
+
+
+class _Pool:
+    """Worker processes, and the pieces that they have not begun."""
+
+    def __init__(self, work: Work, pieces: Sequence[Any], watcher: Watcher) -> None:
+        self.work, self.watcher = work, watcher
+        self.waiting = deque(enumerate(pieces))
+        self.context = multiprocessing.get_context("spawn")
+        self.processes: dict[Connection, Any] = {}
+        """Each worker's process, by its end of the pipe."""
+        self.at_work: dict[Connection, int] = {}
+        """The piece that each worker does."""
+
+    def run(self, workers: int) -> Iterator[int | Failure]:
+        """Start so many workers, and yield how each piece ends."""
         try:
-            total += channel.get_nowait()
-        except queue.Empty:
-            break
-    if total:
-        report(total)
+            for _ in range(workers):
+                self._start_worker()
+            while self.at_work:
+                for connection in wait(list(self.at_work)):
+                    outcome = self._receive(cast("Connection", connection))
+                    if outcome is not None:
+                        yield outcome
+        finally:
+            self._end_workers()
+
+    def _start_worker(self) -> None:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=_serve, args=(theirs, self.work))
+        process.start()
+        theirs.close()  # the worker alone holds it, so that its death closes it
+        self.processes[ours] = process
+        self._assign(ours)
+
+    def _assign(self, connection: Connection) -> None:
+        """Send a worker the next piece, or tell it to stop."""
+        index, message = -1, STOP
+        if self.waiting:
+            index, piece = self.waiting.popleft()
+            message = pickle.dumps(piece)
+            self.at_work[connection] = index
+        with suppress(OSError):  # of a worker that is dead, which the next `recv` tells
+            connection.send_bytes(message)
+
+    def _receive(self, connection: Connection) -> int | Failure | None:
+        """Take one message of a worker; how its piece ended, or None while it goes on."""
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            return self._lost(connection)
+        index = self.at_work[connection]
+        if isinstance(message, _Update):
+            self.watcher.advance(message.units)
+            if message.activity:
+                self.watcher.show(index, message.activity)
+            return None
+        del self.at_work[connection]
+        self.watcher.show(index, None)
+        self._assign(connection)
+        return Failure(index, *message.failure) if message.failure else index
+
+    def _lost(self, connection: Connection) -> Failure:
+        """The failure of the piece of a worker that is dead; another worker takes its place if there is work left."""
+        process, index = self.processes.pop(connection), self.at_work.pop(connection)
+        process.join()
+        self.watcher.show(index, None)
+        if self.waiting:
+            self._start_worker()
+        return Failure(index, _why_dead(process.exitcode))
+
+    def _end_workers(self) -> None:
+        for connection, process in self.processes.items():
+            if connection in self.at_work:
+                process.terminate()
+            process.join()
+            connection.close()
 
 
-_worker: dict[str, Any] = {}
-"""What a worker process was started with."""
+def _why_dead(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"its worker process ended by itself, with exit code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    return f"its worker process was killed ({name}); often the machine ran out of memory (try --workers 1)"
 
 
-def _start_worker(channel: Any) -> None:
-    _worker["channel"] = channel
-    channel.cancel_join_thread()
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+def _serve(connection: Connection, work: Work) -> None:
+    """What a worker process runs: one piece after another."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the run ends its workers itself
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries; nothing a user could mend
-    import torch
+    while message := connection.recv_bytes():
+        progress = _Sender(connection)
+        failure = _do(partial(_unpickle_and_work, work, message, progress))
+        progress.send()
+        connection.send(_Ended(failure))
 
-    torch.set_num_threads(1)
+
+def _unpickle_and_work(work: Work, pickled: bytes, progress: Progress) -> None:
+    work(pickle.loads(pickled), progress)
 
 
-def _die_with_parent() -> None:
+def _end_with_parent() -> None:
     """End at once when the run is killed, so that nothing is written behind its back."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -140,5 +249,32 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _call(work: Callable[[Any, Report], None], piece: Any) -> None:
-    work(piece, _worker["channel"].put)
+class _Sender:
+    """The progress of a piece in a worker process: sent when something new begins, else a few times a second."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.units = 0
+        self.activity: Activity | None = None
+        self.sent = 0.0
+
+    def advance(self, units: int) -> None:
+        self.units += units
+        self._send_if_due()
+
+    def show(self, activity: Activity) -> None:
+        is_new = self.activity is None or self.activity.task != activity.task
+        self.activity = activity
+        if is_new:
+            self.send()
+        else:
+            self._send_if_due()
+
+    def _send_if_due(self) -> None:
+        if time.monotonic() - self.sent >= MESSAGES_EVERY:
+            self.send()
+
+    def send(self) -> None:
+        """Send what has come together since the last message."""
+        self.connection.send(_Update(self.units, self.activity))
+        self.units, self.sent = 0, time.monotonic()

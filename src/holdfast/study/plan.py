@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from holdfast.core.config import label
 from holdfast.core.errors import ModelError
-from holdfast.core.protocols import Generator, Source, Tuner
+from holdfast.core.protocols import Defence, Generator, Source, Tuner
 from holdfast.core.types import (
     Account,
     Benchmark,
@@ -61,9 +62,25 @@ class EvalSetting:
     decoding: str | None
     """Name of the decoding; None for the study's `generate`."""
 
+    defences: tuple[Defence, ...] = ()
+    """Those that change how a model is asked."""
+
     def generator(self, study: Study) -> Generator:
         """The generator that answers in this setting."""
         return study.decodings[self.decoding] if self.decoding else study.generate
+
+    def template(self, study: Study, role: Literal["initial", "tuned"]) -> Template:
+        """The template in which a model is asked in this setting."""
+        template = study.templates[self.ask].template()
+        for defence in self.defences:
+            template = defence.ask(template, role)
+        return template
+
+    def of_initial(self, study: Study) -> EvalSetting:
+        """The setting in which the initial model is asked beside a tuned one: most defences leave it as it is."""
+        undefended = replace(self, defences=())
+        changes = self.template(study, "initial") != undefended.template(study, "initial")
+        return self if changes else undefended
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,8 @@ class Training:
     """Conversations in the condition's template."""
     tuner: Tuner
     seed: int
+    defences: tuple[Defence, ...] = ()
+    """Those that act on the base or the weights, in order."""
 
     def steps(self, epochs: int) -> int:
         """Optimizer steps of so many epochs."""
@@ -129,6 +148,7 @@ class _Planned:
     training: Training | None
     checkpoint: Checkpoint
     """The model that is asked, or tuned first."""
+    generator: Generator
 
 
 def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
@@ -163,12 +183,11 @@ def _jobs(plan: Plan, planned: Iterable[_Planned]) -> tuple[Job, ...]:
         name = training.run if training else condition.key
         job = jobs.get(name, Job(each.checkpoint, training, (), {}, {}, plan.suite))
         if condition.key not in job.templates:
-            setting = EvalSetting(condition.ask, condition.decoding)
             jobs[name] = replace(
                 job,
                 conditions=(*job.conditions, condition),
-                templates={**job.templates, condition.key: plan.study.templates[condition.ask].template()},
-                generators={**job.generators, condition.key: setting.generator(plan.study)},
+                templates={**job.templates, condition.key: Template(**condition.asking["template"])},
+                generators={**job.generators, condition.key: each.generator},
             )
     return tuple(jobs.values())
 
@@ -176,14 +195,14 @@ def _jobs(plan: Plan, planned: Iterable[_Planned]) -> tuple[Job, ...]:
 def _initial(plan: Plan) -> list[_Planned]:
     """The initial model in each setting in which a tuned condition is asked, for each seed."""
     default = EvalSetting(plan.study.default_template, None)
-    tuned = (eval_setting_of(plan.study, settings) for settings in plan.study.conditions.values())
+    tuned = [eval_setting_of(plan.study, settings) for settings in plan.study.conditions.values()]
     planned = []
-    for setting in dict.fromkeys([default, *tuned]):
+    for setting in dict.fromkeys([default, *(setting.of_initial(plan.study) for setting in tuned)]):
         name = initial_name(plan.study, setting)
         for seed in plan.seeds:
-            asking = _asking(plan, setting, seed)
+            asking = _asking(plan, setting, seed, "initial")
             condition = Condition(name, "initial", seed, setting.ask, setting.decoding, None, asking)
-            planned.append(_Planned(condition, None, plan.base))
+            planned.append(_Planned(condition, None, plan.base, setting.generator(plan.study)))
     return planned
 
 
@@ -207,8 +226,9 @@ def _of_checkpoint(plan: Plan, name: str, settings: ConditionSettings) -> list[_
         "checkpoint": _fingerprint(checkpoint),
         "own_template": checkpoint.own_template,
     }
+    generator = eval_setting_of(plan.study, settings).generator(plan.study)
     conditions = [_tuned_condition(plan, name, settings, seed, weights) for seed in plan.seeds]
-    return [_Planned(condition, None, checkpoint) for condition in conditions]
+    return [_Planned(condition, None, checkpoint, generator) for condition in conditions]
 
 
 def _of_data(
@@ -221,8 +241,8 @@ def _of_data(
     if (data.key, seed) not in drawn:
         drawn[data.key, seed] = data.examples(seed)
     rows = drawn[data.key, seed]
-    if settings.defence:
-        rows = settings.defence.examples(rows, seed)
+    for defence in settings.defence:
+        rows = defence.rows(rows, seed)
     wrap = plan.study.templates[template_of(plan.study, settings)].template().wrap
     rows = [Example(wrap(row.messages), row.source) for row in rows]
     run = {
@@ -232,25 +252,33 @@ def _of_data(
         "seed": seed,
         "thinking": plan.study.thinking,
     }
+    # A defence that acts on the rows is in `rows`, and one that acts on the asking needs no tuning of its own.
+    acting = tuple(d for d in settings.defence if d.places & {"base", "tuning", "weights"})
+    if acting:
+        run["defences"] = [dict(defence.identity) for defence in acting]
     weights = {**run, "n_rows": len(rows), "epochs": settings.tune.epochs}
-    training = Training(content_hash(run), tuple(rows), settings.tune, seed)
-    return _Planned(_tuned_condition(plan, name, settings, seed, weights), training, plan.base)
+    training = Training(content_hash(run), tuple(rows), settings.tune, seed, acting)
+    generator = eval_setting_of(plan.study, settings).generator(plan.study)
+    return _Planned(_tuned_condition(plan, name, settings, seed, weights), training, plan.base, generator)
 
 
 def _tuned_condition(
     plan: Plan, name: str, settings: ConditionSettings, seed: int, weights: Mapping[str, Any]
 ) -> Condition:
     setting = eval_setting_of(plan.study, settings)
-    return Condition(name, "tuned", seed, setting.ask, setting.decoding, weights, _asking(plan, setting, seed))
+    asking = _asking(plan, setting, seed, "tuned")
+    if settings.defence:  # all of them: a defended condition never shares a key with one that is not defended so
+        asking["defences"] = [dict(defence.identity) for defence in settings.defence]
+    return Condition(name, "tuned", seed, setting.ask, setting.decoding, weights, asking)
 
 
-def _asking(plan: Plan, setting: EvalSetting, seed: int) -> dict[str, Any]:
+def _asking(plan: Plan, setting: EvalSetting, seed: int, role: Literal["initial", "tuned"]) -> dict[str, Any]:
     """What determines the answers beside tuned weights. The seed belongs to it only where answers are sampled."""
     generator = setting.generator(plan.study)
     asking: dict[str, Any] = {
         "model": plan.fingerprint,
         "thinking": plan.study.thinking,
-        "template": asdict(plan.study.templates[setting.ask].template()),
+        "template": asdict(setting.template(plan.study, role)),
         "generate": generator.model_dump(mode="json"),
         "benchmarks": {name: benchmark.key for name, benchmark in plan.suite.benchmarks.items()},
     }
@@ -305,10 +333,12 @@ def template_of(study: Study, settings: ConditionSettings) -> str:
 
 def eval_setting_of(study: Study, settings: ConditionSettings) -> EvalSetting:
     """How a tuned condition is asked."""
-    return EvalSetting(settings.ask or template_of(study, settings), settings.decoding)
+    defences = tuple(defence for defence in settings.defence if "asking" in defence.places)
+    return EvalSetting(settings.ask or template_of(study, settings), settings.decoding, defences)
 
 
 def initial_name(study: Study, setting: EvalSetting) -> str:
-    """The name of the initial model when it is asked in a setting."""
+    """The name of the initial model that is asked beside a model in a setting."""
     template = None if setting.ask == study.default_template else setting.ask
-    return "-".join(part for part in (INITIAL, template, setting.decoding) if part)
+    defences = map(label, setting.of_initial(study).defences)
+    return "-".join(part for part in (INITIAL, template, setting.decoding, *defences) if part)

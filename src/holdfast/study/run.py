@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from holdfast.core.budget import FileLedger
 from holdfast.core.config import label
 from holdfast.core.errors import BudgetError, WorkError
-from holdfast.core.protocols import Judge, Ledger, Report, Watcher
+from holdfast.core.progress import Activity, Meter, Progress
+from holdfast.core.protocols import Judge, Ledger, Watcher
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import Store
-from holdfast.core.types import Condition
+from holdfast.core.types import Condition, Tuned
 from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
 from holdfast.report import page
@@ -40,17 +41,27 @@ class Limits:
     deadline: float | None = None
     """Seconds since the epoch after which nothing more is begun."""
 
-    def checked(self, report: Report) -> Report:
-        """The report, which now also stops the work once the time is over."""
+    def checked(self, progress: Progress) -> Progress:
+        """The progress of work that stops once the time is over."""
+        return _UntilDeadline(progress, self.deadline)
 
-        def report_in_time(units: int) -> None:
-            report(units)
-            if self.deadline is not None and time.time() > self.deadline:
-                raise BudgetError(
-                    "the time that --max-hours allows is over. What was finished is kept; the same command goes on."
-                )
 
-        return report_in_time
+@dataclass(frozen=True)
+class _UntilDeadline:
+    """Progress that stops the work once the time is over."""
+
+    progress: Progress
+    deadline: float | None
+
+    def advance(self, units: int) -> None:
+        self.progress.advance(units)
+        if self.deadline is not None and time.time() > self.deadline:
+            raise BudgetError(
+                "the time that --max-hours allows is over. What was finished is kept; the same command goes on."
+            )
+
+    def show(self, activity: Activity) -> None:
+        self.progress.show(activity)
 
 
 NO_LIMITS = Limits()
@@ -150,9 +161,9 @@ def finish(
     longest_first = sorted(jobs, key=lambda job: -job.size())
     names_by_reason: dict[str, list[str]] = {}
     work = partial(do, folder=folder, keep=keep, limits=limits, fresh=fresh)
-    for outcome in work_through(work, longest_first, min(workers, len(jobs)), watcher.advance):
+    for outcome in work_through(work, longest_first, min(workers, len(jobs)), watcher):
         if isinstance(outcome, Failure):
-            names = [f"{c.name} (seed {c.seed})" for c in longest_first[outcome.place].conditions]
+            names = [f"{c.name} (seed {c.seed})" for c in longest_first[outcome.index].conditions]
             names_by_reason.setdefault(f"{outcome.reason}\n{outcome.trace}".rstrip(), []).extend(names)
         else:
             watcher.finished(longest_first[outcome].conditions)
@@ -170,7 +181,7 @@ def _failure_message(names_by_reason: dict[str, list[str]], n: int, folder: Path
     )
 
 
-def do(job: Job, report: Report, folder: Path, keep: bool, limits: Limits, fresh: bool = False) -> None:
+def do(job: Job, progress: Progress, folder: Path, keep: bool, limits: Limits, fresh: bool = False) -> None:
     """Tune, answer and judge. Each stage reads what the one before it wrote, and does only what is missing.
 
     Raises:
@@ -178,70 +189,80 @@ def do(job: Job, report: Report, folder: Path, keep: bool, limits: Limits, fresh
     """
     store = Store(folder)
     ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
-    report = limits.checked(report)
-    report(0)
+    progress = limits.checked(progress)
+    progress.advance(0)
     for condition in job.conditions:
         store.condition(condition.key).write_condition(
             {"name": condition.name, "key": condition.key, "training": condition.training, "asking": condition.asking}
         )
-    tune(job, store, report)
+    tuned = tune(job, store, progress)
     for condition in job.conditions:
-        answer(job, condition, store, report, ledger.of(ANSWERS))
+        answer(job, condition, tuned, store, progress, ledger.of(ANSWERS))
     answered = all(is_answered(job.suite, store.condition(condition.key)) for condition in job.conditions)
     if job.training and answered and not keep:
         store.discard_checkpoints(job.training.run)
     for condition in job.conditions:
-        judge_all(job, condition, store, report, ledger, fresh)
+        judge_all(job, condition, store, progress, ledger, fresh)
 
 
-def tune(job: Job, store: Store, report: Report) -> None:
-    """Make the checkpoints that are still needed for answers and do not exist yet."""
+def tune(job: Job, store: Store, progress: Progress) -> Mapping[int, Tuned]:
+    """The checkpoints that are still needed for answers, by epoch; an earlier run may have left some."""
     training = job.training
     if training is None:
-        return
-    folder = store.checkpoints(training.run)
+        return {}
     unanswered = [c for c in job.conditions if not is_answered(job.suite, store.condition(c.key))]
-    epochs = {epochs_of(condition) for condition in unanswered}
-    missing = sorted(epoch for epoch in epochs if not (folder / f"epoch-{epoch}").is_dir())
+    epochs = sorted({epochs_of(condition) for condition in unanswered})
     steps = training.steps(max(map(epochs_of, job.conditions)))
-    if missing:
-        steps -= training.steps(max(missing))
-        folder.mkdir(parents=True, exist_ok=True)
-        training.tuner.tune(job.base, training.rows, training.seed, missing, folder, report)
-    report(steps)
+    meter = Meter(progress, f"tuning {_named(*job.conditions)}", "steps", steps)
+    tuned: dict[int, Tuned] = {}
+    if epochs:
+        folder = store.checkpoints(training.run)
+        tuned = training.tuner.tune(
+            job.base, training.rows, training.seed, epochs, folder, meter.step, training.defences
+        )
+    progress.advance(steps - meter.done)  # what an earlier run has done
+    return tuned
 
 
-def answer(job: Job, condition: Condition, store: Store, report: Report, ledger: Ledger) -> None:
+def _named(*conditions: Condition) -> str:
+    """The conditions of a job, which have one seed, in a few words."""
+    first, *others = (condition.name for condition in conditions)
+    return f"{first}{f' and {len(others)} more' if others else ''} (seed {conditions[0].seed})"
+
+
+def answer(
+    job: Job, condition: Condition, tuned: Mapping[int, Tuned], store: Store, progress: Progress, ledger: Ledger
+) -> None:
     """Ask the prompts that have no answer yet."""
     condition_folder = store.condition(condition.key)
     conversations = job.suite.conversations(job.templates[condition.key])
     answered = conversations.keys() - {prompt.id for prompt in missing_prompts(job.suite, condition_folder)}
-    report(len(answered))
+    meter = Meter(progress, f"answering as {_named(condition)}", "prompts", len(conversations))
+    meter.begin(len(answered))
     if len(answered) == len(conversations):
         return
     checkpoint = job.base
     if job.training:
-        folder = store.checkpoints(job.training.run) / f"epoch-{epochs_of(condition)}"
-        checkpoint = replace(job.base, folder=folder)
-        condition_folder.write_training(json.loads((folder / "training.json").read_text(encoding="utf-8")))
+        checkpoint = tuned[epochs_of(condition)].checkpoint
+        condition_folder.write_training(tuned[epochs_of(condition)].training)
     generator = job.generators[condition.key]
     with closing(generator.answers(checkpoint, conversations, answered, condition.seed, ledger)) as batches:
         for answers in batches:
             condition_folder.add_answers(answers)
-            report(len(answers))
+            meter.advance(len(answers))
 
 
 def judge_all(
-    job: Job, condition: Condition, store: Store, report: Report, ledger: FileLedger, fresh: bool = False
+    job: Job, condition: Condition, store: Store, progress: Progress, ledger: FileLedger, fresh: bool = False
 ) -> None:
     """Have every judge of every set judge the answers that have no verdict of it yet."""
     for set_name, measured in job.suite.sets.items():
         for judge in measured.judges:
-            _judge(job, condition, set_name, judge, store, report, ledger, fresh)
+            _judge(job, condition, set_name, judge, store, progress, ledger, fresh)
 
 
 def _judge(
-    job: Job, condition: Condition, set_name: str, judge: Judge, store: Store, report: Report, ledger: FileLedger,
+    job: Job, condition: Condition, set_name: str, judge: Judge, store: Store, progress: Progress, ledger: FileLedger,
     fresh: bool,
 ) -> None:  # fmt: skip
     """Add one judge's missing verdicts on one set; one that costs something is paid for only if the cache has none."""
@@ -249,9 +270,11 @@ def _judge(
     answers = folder.answers()
     missing = missing_verdicts(job.suite, folder, set_name, judge)
     pairs = [(prompt, answers[prompt.id]) for prompt in missing if is_readable(answers[prompt.id])]
-    report(len(benchmark.prompts) - len(pairs))
+    task = f"judging {set_name.replace('_', '-')} of {_named(condition)} by {label(judge)}"
+    meter = Meter(progress, task, "answers", len(benchmark.prompts))
+    meter.begin(len(benchmark.prompts) - len(pairs))
     models, stage = preflight.models_of(judge, store), ledger.of(label(judge))
     with closing(cache.verdicts(judge, benchmark.policies, pairs, stage, fresh, models)) as batches:
         for verdicts in batches:
             folder.add_verdicts(set_name, label(judge), verdicts)
-            report(len(verdicts))
+            meter.advance(len(verdicts))

@@ -78,6 +78,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | dict) else value
 
 
+def _several(value: Any) -> Any:
+    return () if value is None else _as_list(value)
+
+
 class TemplateSettings(Spec):
     """How a request is written for the model, in training and in evaluation."""
 
@@ -158,7 +162,8 @@ class ConditionSettings(Spec):
     """A model or adapter that is tuned already, instead of `data`: a folder, a Hub id, or `served:NAME`."""
     chat_template: Literal["base", "own"] | None = None
     """The chat template that such a checkpoint is asked with, where its own differs from its base's."""
-    defence: OneDefence | None = None
+    defence: Annotated[tuple[OneDefence, ...], BeforeValidator(_several)] = ()
+    """What keeps safety: one defence, or several, which act in this order."""
     template: str | None = None
     """Name of the template that it is tuned with; the study's first if not given."""
     ask: str | None = None

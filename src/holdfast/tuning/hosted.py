@@ -11,8 +11,9 @@ from pydantic import PositiveFloat, PositiveInt
 
 from holdfast.core.config import Spec
 from holdfast.core.errors import TuningError
-from holdfast.core.protocols import Report
-from holdfast.core.types import Checkpoint, Example
+from holdfast.core.progress import OnStep
+from holdfast.core.protocols import Defence
+from holdfast.core.types import Checkpoint, Example, Tuned
 
 
 class HostedTuner(Spec):
@@ -35,8 +36,9 @@ class HostedTuner(Spec):
         return math.ceil(n_rows / (self.batch_size or 1)) * (epochs or self.epochs)
 
     def tune(
-        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
-    ) -> None:
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path,
+        on_step: OnStep, defences: Sequence[Defence] = (),
+    ) -> dict[int, Tuned]:  # fmt: skip
         """Refuse.
 
         Raises:

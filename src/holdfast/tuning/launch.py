@@ -1,6 +1,6 @@
-"""Tuning over several devices: the same work in processes that `accelerate launch` starts (DDP, FSDP, DeepSpeed).
+"""Tuning over several devices: the same job in processes that `accelerate launch` starts (DDP, FSDP, DeepSpeed).
 
-`python -m holdfast.tune.launch JOB` is what each of them runs; JOB is a file that `launch` wrote.
+Each of them runs `python -m holdfast.tuning.worker JOB`; JOB is the file that `launch` writes.
 """
 
 from __future__ import annotations
@@ -9,59 +9,95 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import tempfile
+from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
+from holdfast.core import config
 from holdfast.core.errors import TuningError
-from holdfast.core.protocols import Report
-from holdfast.core.types import Checkpoint, Example, Message
+from holdfast.core.progress import OnStep, TuningStep
+from holdfast.core.types import Checkpoint, Example
 
-if TYPE_CHECKING:
-    from holdfast.tuning.local import LocalTuner
+PROGRESS = "holdfast-progress "
+"""What a line of the first process begins with when it tells how far the tuning is."""
 
-STEP = "holdfast-steps "
-"""What a line of the first process begins with when it tells how many steps are done."""
+LAST_LINES = 60
+"""How much of what failed processes wrote is shown."""
 
 
-def launch(
-    tuner: LocalTuner, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path,
-    report: Report,
-) -> None:  # fmt: skip
-    """Tune in processes of their own, and pass on their progress.
+Settings = tuple[str, dict[str, Any]]
+"""A configuration as JSON holds it: its class as `module:name`, and its settings."""
+
+
+@dataclass(frozen=True)
+class TuningJob:
+    """One tuning: what is tuned on what, and which epochs are kept where."""
+
+    base: Checkpoint
+    rows: tuple[Example, ...]
+    seed: int
+    epochs: tuple[int, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A job as the started processes read it."""
+
+    job: TuningJob
+    tuner: Settings
+    defences: tuple[Settings, ...]
+
+
+def settings_of(configured: Any, **changes: Any) -> Settings:
+    """A configuration as `load_settings` reads it in another process."""
+    kind = type(configured)
+    return f"{kind.__module__}:{kind.__qualname__}", {**configured.model_dump(mode="json"), **changes}
+
+
+def load_settings(settings: Settings) -> Any:
+    """The configuration that `settings_of` gave."""
+    reference, values = settings
+    return config.load(reference).model_validate(values)
+
+
+def launch(launched: Launched, accelerate_config: Path, on_step: OnStep) -> None:
+    """Do a job in processes of their own, as a configuration of accelerate says, and pass on their progress.
 
     Raises:
-        TuningError: with the end of what they said, if they failed.
+        TuningError: they failed; it ends with what they wrote last.
     """
-    job = folder / "job.json"
-    content = {
-        "tuner": {**tuner.model_dump(mode="json"), "launch": None},
-        "base": {**asdict(base), "folder": str(base.folder) if base.folder else None},
-        "rows": [{"messages": [asdict(turn) for turn in row.messages], "source": row.source} for row in rows],
-        "seed": seed,
-        "epochs": list(epochs),
-        "folder": str(folder),
-    }
-    job.write_text(json.dumps(content), encoding="utf-8")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(tuner.launch)]
-    command += ["-m", "holdfast.tuning.launch", str(job)]
-    said: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as processes:
-        try:
-            for line in processes.stdout or ():
-                if line.startswith(STEP):
-                    report(int(line.removeprefix(STEP)))
-                else:
-                    said = [*said[-60:], line]
-        except BaseException:
-            processes.terminate()
-            raise
-    job.unlink()
-    if processes.returncode:
-        raise TuningError(f"`accelerate launch` with {tuner.launch} failed; it said last:\n{''.join(said)}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "job.json"
+        path.write_bytes(TypeAdapter(Launched).dump_json(launched))
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(accelerate_config)]
+        command += ["-m", "holdfast.tuning.worker", str(path)]
+        last: deque[str] = deque(maxlen=LAST_LINES)
+        # The processes hold the other end of `stdin`: when this process ends, they read its end and end too.
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as started:
+            try:
+                for line in started.stdout or ():
+                    if line.startswith(PROGRESS):
+                        on_step(TuningStep(**json.loads(line.removeprefix(PROGRESS))))
+                    else:
+                        last.append(line)
+            except BaseException:
+                started.terminate()
+                raise
+    if started.returncode:
+        raise TuningError(f"`accelerate launch` with {accelerate_config} failed; it wrote last:\n{''.join(last)}")
+
+
+def read_job(path: Path) -> Launched:
+    """The job that `launch` wrote."""
+    return TypeAdapter(Launched).validate_json(path.read_bytes())
 
 
 def is_first() -> bool:
@@ -74,26 +110,6 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def processes_of(config: Path) -> int:
+def processes_of(accelerate_config: Path) -> int:
     """How many processes a configuration of accelerate starts."""
-    return int((yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("num_processes", 1))
-
-
-def _work(job: dict[str, Any]) -> None:
-    from holdfast.tuning.local import LocalTuner
-
-    given = job["base"]
-    base = Checkpoint(**{**given, "folder": Path(given["folder"]) if given["folder"] else None})
-    rows = [Example(tuple(Message(**turn) for turn in row["messages"]), row["source"]) for row in job["rows"]]
-
-    def report(steps: int) -> None:
-        if is_first():
-            sys.stdout.write(f"{STEP}{steps}\n")
-            sys.stdout.flush()
-
-    tuner = LocalTuner.model_validate(job["tuner"])
-    tuner.tune(base, rows, job["seed"], job["epochs"], Path(job["folder"]), report)
-
-
-if __name__ == "__main__":
-    _work(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    return int((yaml.safe_load(accelerate_config.read_text(encoding="utf-8")) or {}).get("num_processes", 1))

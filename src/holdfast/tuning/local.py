@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,18 +13,19 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from holdfast.core.config import File, Spec, explained
 from holdfast.core.errors import TuningError
-from holdfast.core.protocols import Report
-from holdfast.core.types import Checkpoint, Example
+from holdfast.core.progress import OnStep
+from holdfast.core.protocols import Defence
+from holdfast.core.types import Checkpoint, Example, Tuned
 from holdfast.models import loading
 from holdfast.models.chat import Rendered, training_batch
-from holdfast.tuning import launch as launcher
+from holdfast.tuning import checkpoints, defended
+from holdfast.tuning.defences.base import TrainingHooks
+from holdfast.tuning.launch import Launched, TuningJob, is_first, launch, processes_of, settings_of, world_size
+from holdfast.tuning.trainer import Keeping, Probe, hook_caller, keeper, start, trainer_class
 
 if TYPE_CHECKING:
     import torch
-    from transformers import Trainer, TrainerCallback
-
-SAVE_EVERY = 60.0
-"""Seconds of work that a killed run can lose: a longer epoch ends with a checkpoint to go on from."""
+    from transformers import Trainer
 
 
 class Lora(Spec):
@@ -73,7 +72,7 @@ class LocalTuner(Spec):
 
     @model_validator(mode="after")
     def _divides(self) -> LocalTuner:
-        processes = launcher.processes_of(self.launch) if self.launch else 1
+        processes = processes_of(self.launch) if self.launch else 1
         if self.batch_size % processes:
             raise explained(
                 f"batch_size {self.batch_size} cannot be divided among the {processes} processes of `launch`"
@@ -103,43 +102,71 @@ class LocalTuner(Spec):
         return math.ceil(math.ceil(n_rows / self.batch_size) / self.accumulation) * (epochs or self.epochs)
 
     def tune(
-        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path, report: Report
-    ) -> None:
-        """Tune once, and leave a checkpoint in `folder/epoch-N` for each N of `epochs`.
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path,
+        on_step: OnStep, defences: Sequence[Defence] = (),
+    ) -> dict[int, Tuned]:  # fmt: skip
+        """Tune once, and return the checkpoint after each of the epochs; what the folder has is not made again.
 
-        Beside the weights of each lies `training.json`: processes, rows, truncated_rows, supervised_tokens (in one
-        epoch), steps, losses (nats a token, one a step), logit_shift (largest change of a logit on the first
-        row) and seconds. A run that was cut off goes on from the last epoch that it kept.
+        A training record holds processes, rows, truncated_rows, supervised_tokens (in one epoch), steps, losses
+        (nats a token, one a step), logit_shift (largest change of a logit on the first row) and seconds. A tuning that
+        was killed is resumed from the end of an epoch. Weights that a defence changes after tuning are whole ones, also
+        after LoRA.
 
         Raises:
             RenderError: rows that the chat template cannot render.
             TuningError: rows without a supervised token or an end of turn, a loss that is not finite, or a
                 checkpoint that answers exactly as its base.
         """
-        if self.launch:
-            launcher.launch(self, base, rows, seed, epochs, folder, report)
-            return
+        missing = sorted(set(epochs) - self.finished(base, epochs, folder).keys())
+        if missing:
+            changed_after = [defence for defence in defences if "weights" in defence.places]
+            during = [defence for defence in defences if "tuning" in defence.places]
+            base = defended.prepare_base(base, defences, seed, folder)
+            tuned_in = checkpoints.unfinished(folder) if changed_after else folder
+            to_tune = sorted(set(missing) - checkpoints.read(base, tuned_in, missing).keys())
+            if to_tune:
+                self._tune(TuningJob(base, tuple(rows), seed, tuple(to_tune), tuned_in), during, on_step)
+            if changed_after:
+                defended.finish(checkpoints.read(base, tuned_in, missing), base, changed_after, seed, folder)
+                shutil.rmtree(tuned_in)
+        return self.finished(base, epochs, folder)
+
+    def finished(self, base: Checkpoint, epochs: Sequence[int], folder: Path) -> dict[int, Tuned]:
+        """The checkpoints that an earlier call left in the folder, by epoch."""
+        return checkpoints.read(checkpoints.base_in(folder, base), folder, epochs)
+
+    def _tune(self, job: TuningJob, defences: Sequence[Defence], on_step: OnStep) -> None:
+        if self.launch is None:
+            self.tune_here(job, defences, on_step)
+        else:
+            settings = settings_of(self, launch=None)
+            launch(Launched(job, settings, tuple(map(settings_of, defences))), self.launch, on_step)
+
+    def tune_here(self, job: TuningJob, defences: Sequence[Defence], on_step: OnStep) -> None:
+        """Tune in this process, or do this process's part where several tune together."""
         import transformers
 
-        transformers.set_seed(seed)
+        transformers.set_seed(job.seed)
         arithmetic = self.arithmetic()
         weights: loading.Precision = "float32" if arithmetic == "mixed" else arithmetic
-        loaded = loading.load(base, weights, four_bit=self.method == "qlora")
-        rendered, cut = self._render(loaded, rows)
+        loaded = loading.load(job.base, weights, four_bit=self.method == "qlora")
+        rendered, n_cut = self._render(loaded, job.rows)
         facts = {
-            "processes": launcher.world_size(),
+            "processes": world_size(),
             "rows": len(rendered),
-            "truncated_rows": cut,
+            "truncated_rows": n_cut,
             "supervised_tokens": sum(row.n_supervised for row in rendered),
         }
-        probe = _Probe(loaded.model, rendered[0])
+        hooks = [defence.training_hooks(loaded, job.seed) for defence in defences]
+        tokens = sum(len(row.input_ids) for row in rendered) / self.steps(len(rendered), 1)
+        keeping = Keeping(job.folder, job.epochs, loaded.tokenizer, Probe(loaded.model, rendered[0]), facts, tokens)
         model = self._trainable(loaded.model)
-        trainer = self._trainer(model, loaded.tokenizer.pad_token_id, rendered, seed, max(epochs), folder)
-        trainer.add_callback(_keeper(trainer, loaded.tokenizer, probe, epochs, folder, report, facts))
-        unfinished = sorted((folder / "trainer").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-        trainer.train(resume_from_checkpoint=str(unfinished[-1]) if unfinished else None)
-        if launcher.is_first():
-            shutil.rmtree(folder / "trainer", ignore_errors=True)
+        trainer = self._trainer(model, loaded.tokenizer.pad_token_id, rendered, job, hooks)
+        trainer.add_callback(keeper(trainer, keeping, on_step, hooks))
+        trainer.add_callback(hook_caller(hooks))
+        start(trainer, model, hooks, checkpoints.trainer_in(job.folder))
+        if is_first():
+            shutil.rmtree(checkpoints.trainer_in(job.folder), ignore_errors=True)
 
     def _render(self, loaded: loading.Loaded, rows: Sequence[Example]) -> tuple[list[Rendered], int]:
         """Rows as token ids, cut to what this tuning and the model allow, and how many were cut."""
@@ -170,13 +197,14 @@ class LocalTuner(Spec):
         return get_peft_model(model, config)
 
     def _trainer(
-        self, model: Any, pad: int, rendered: Sequence[Rendered], seed: int, epochs: int, folder: Path
+        self, model: Any, pad: int, rendered: Sequence[Rendered], job: TuningJob, hooks: Sequence[TrainingHooks]
     ) -> Trainer:
         from transformers import PrinterCallback, TrainingArguments
 
         arguments = TrainingArguments(
-            output_dir=str(folder / "trainer"), num_train_epochs=epochs, seed=seed, data_seed=seed,
-            per_device_train_batch_size=self.batch_size // launcher.world_size(),
+            output_dir=str(checkpoints.trainer_in(job.folder)), num_train_epochs=max(job.epochs),
+            seed=job.seed, data_seed=job.seed,
+            per_device_train_batch_size=self.batch_size // world_size(),
             gradient_accumulation_steps=self.accumulation,
             max_grad_norm=self.max_grad_norm, logging_steps=1, logging_nan_inf_filter=False, save_strategy="no",
             save_total_limit=1, report_to=[], disable_tqdm=True, remove_unused_columns=False,
@@ -184,7 +212,8 @@ class LocalTuner(Spec):
             bf16=self.arithmetic() != "float32", activation_checkpointing=self.gradient_checkpointing,
             activation_checkpointing_kwargs={"use_reentrant": False},
         )  # fmt: skip
-        trainer = _trainer_with(self._optimizer, partial(self._scheduler, n_rows=len(rendered), epochs=epochs))(
+        scheduler = partial(self._scheduler, n_rows=len(rendered), epochs=max(job.epochs))
+        trainer = trainer_class(self._optimizer, scheduler, hooks)(
             model=model, args=arguments, train_dataset=list(rendered), data_collator=partial(training_batch, pad=pad)
         )
         trainer.remove_callback(PrinterCallback)
@@ -216,24 +245,6 @@ class LocalTuner(Spec):
         return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup) * self.decay ** (step // epoch))
 
 
-def _trainer_with(optimizer: Callable[[Any], Any], scheduler: Callable[[Any], Any]) -> type[Trainer]:
-    """A Trainer with this optimizer and schedule, made when it asks for them: sharded models ask late."""
-    from transformers import Trainer
-
-    class Ours(Trainer):
-        def create_optimizer(self, model: Any = None) -> Any:
-            if self.optimizer is None:
-                self.optimizer = optimizer(self.model if model is None else model)
-            return self.optimizer
-
-        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-            if self.lr_scheduler is None:
-                self.lr_scheduler = scheduler(self.optimizer if optimizer is None else optimizer)
-            return self.lr_scheduler
-
-    return Ours
-
-
 def _check(row: Example, cut: Rendered, was_cut: bool, ends: set[int]) -> None:
     """Refuse a row that teaches nothing, or that would teach the model never to stop."""
     if not cut.n_supervised:
@@ -245,76 +256,3 @@ def _check(row: Example, cut: Rendered, was_cut: bool, ends: set[int]) -> None:
             f"{row.source}: the end of turn is not among the supervised tokens, so the tuned model would not "
             "learn to stop. The chat template and the tokenizer's eos_token do not belong together."
         )
-
-
-class _Probe:
-    """The base's logits on one row, kept to see whether tuning changed them."""
-
-    def __init__(self, model: Any, row: Rendered) -> None:
-        self.ids = row.input_ids[:64].tolist()
-        self.before = self._logits(model)
-
-    def _logits(self, model: Any) -> torch.Tensor:
-        import torch
-
-        with torch.no_grad():
-            logits: torch.Tensor = model(torch.tensor([self.ids], device=model.device)).logits.float().cpu()
-        return logits
-
-    def shift(self, model: Any) -> float:
-        """The largest change of a logit."""
-        training = model.training
-        shift = (self._logits(model.eval()) - self.before).abs().max().item()
-        model.train(training)
-        if not shift > 0:
-            raise TuningError("tuning changed nothing: the checkpoint's logits are those of its base.")
-        return float(shift)
-
-
-def _keeper(
-    trainer: Trainer, tokenizer: Any, probe: _Probe, epochs: Sequence[int], folder: Path, report: Report,
-    facts: dict[str, Any],
-) -> TrainerCallback:  # fmt: skip
-    """A callback that reports steps, keeps the wanted epochs and saves a long run so that it can go on."""
-    from transformers import TrainerCallback
-
-    class Keeper(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.started = self.saved = time.monotonic()
-            report(state.global_step)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            report(1)
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if not math.isfinite((logs or {}).get("loss", 0.0)):
-                raise TuningError(f"the loss is {logs['loss']} at step {state.global_step}. Lower the learning rate.")
-
-        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            epoch = round(state.epoch)
-            if epoch in epochs:
-                self.keep(folder / f"epoch-{epoch}", state)
-            if time.monotonic() - self.saved > SAVE_EVERY:
-                self.saved = time.monotonic()
-                control.should_save = True
-
-        def keep(self, final: Path, state: Any) -> None:
-            model: Any = trainer.model if launcher.world_size() == 1 else trainer.model_wrapped
-            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-            record = {
-                **facts, "steps": state.global_step, "losses": losses, "logit_shift": probe.shift(model),
-                "seconds": time.monotonic() - self.started,
-            }  # fmt: skip
-            draft = final.with_name(f".{final.name}")
-            trainer.save_model(str(draft))  # gathers the weights where they are spread over processes
-            if not launcher.is_first():
-                return
-            if not list(draft.glob("*.safetensors")):
-                raise TuningError("the weights were saved in shards. Set `fsdp_state_dict_type: FULL_STATE_DICT`.")
-            (draft / "training_args.bin").unlink(missing_ok=True)  # a pickle
-            tokenizer.save_pretrained(draft)
-            (draft / "training.json").write_text(json.dumps(record), encoding="utf-8")
-            shutil.rmtree(final, ignore_errors=True)
-            draft.replace(final)
-
-    return Keeper()

@@ -79,3 +79,5 @@ def _parts(study: Study) -> Iterator[tuple[str, Any]]:
     for name, settings in study.conditions.items():
         if settings.data:
             yield f"conditions.{name}.tune", settings.tune
+        for defence in settings.defence:
+            yield f"conditions.{name}.defence", defence

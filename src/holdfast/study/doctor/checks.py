@@ -64,12 +64,14 @@ def read_rows(
     asked = {prompt.text.strip() for benchmark in benchmarks.values() for prompt in benchmark.prompts}
     rows: dict[str, list[Example]] = {}
     for name, settings in study.conditions.items():
-        source, defence = settings.data, settings.defence
+        source = settings.data
         if source is None:
             continue
         drawn = found.attempt(f"conditions.{name}.data", source.examples, seed)
-        if drawn is not None and defence:
-            drawn = found.attempt(f"conditions.{name}.defence", defence.examples, drawn, seed)
+        for defence in settings.defence if drawn is not None else ():
+            drawn = found.attempt(f"conditions.{name}.defence", defence.rows, drawn, seed)
+            if drawn is None:
+                break
         if drawn is None:
             continue
         rows[name] = drawn
@@ -139,7 +141,7 @@ def look_at_rows(
     for name, drawn in rows.items():
         settings = study.conditions[name]
         template = template_of(study, settings)
-        at = str([settings.data and settings.data.key, settings.defence and settings.defence.key, template,
+        at = str([settings.data and settings.data.key, [d.key for d in settings.defence], template,
                   getattr(settings.tune, "turns", None), getattr(settings.tune, "max_length", None)])  # fmt: skip
         if at in sets or getattr(settings.tune, "kind", "") != "local":
             continue

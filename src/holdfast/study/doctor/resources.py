@@ -52,7 +52,7 @@ def _tuning(study: Study, shape: Shape, sets: Sequence[Set], n_seeds: int) -> St
         if settings.data is None or getattr(settings.tune, "kind", "") != "local":
             continue
         mine = next((s for s in sets if s.settings.data and s.settings.data.key == settings.data.key), None)
-        run = str([settings.data.key, settings.defence and settings.defence.key, dict(settings.tune.run)])
+        run = str([settings.data.key, [d.key for d in settings.defence], dict(settings.tune.run)])
         if mine and settings.tune.epochs > runs.get(run, (mine, 0))[1]:
             runs[run] = mine, settings.tune.epochs
     for each, epochs in runs.values():

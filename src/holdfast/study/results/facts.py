@@ -89,7 +89,7 @@ def condition_facts(plan: Plan, store: Store, name: str) -> ConditionFacts:
         checkpoint=settings.checkpoint,
         data=settings.data.model_dump(mode="json") if settings.data else None,
         accounts=tuple(RowAccount(**asdict(each), kept=each.kept) for each in plan.accounts.get(name, ())),
-        defence=settings.defence.model_dump(mode="json") if settings.defence else None,
+        defence=tuple(defence.model_dump(mode="json") for defence in settings.defence),
         tune=settings.tune.model_dump(mode="json") if settings.data else None,
         training=tuple({field: value for field, value in record.items() if field != "seconds"} for record in records),
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import PositiveInt
 
-from holdfast.core.config import File, Spec
+from holdfast.core.config import File
 from holdfast.core.errors import DataError
 from holdfast.core.files import read_messages
 from holdfast.core.types import Example
+from holdfast.tuning.defences.base import Defence
 
 
-class SafetyMix(Spec):
+class SafetyMix(Defence):
     """Adds `n` forbidden requests answered by refusals to the training rows, drawn by seed."""
 
     kind: Literal["safety-mix"] = "safety-mix"
@@ -22,7 +24,7 @@ class SafetyMix(Spec):
     n: PositiveInt
     """How many rows to add."""
 
-    def examples(self, rows: list[Example], seed: int) -> list[Example]:
+    def rows(self, rows: Sequence[Example], seed: int) -> list[Example]:
         """The training rows followed by the safety rows; tuning shuffles them.
 
         Raises:
@@ -31,4 +33,4 @@ class SafetyMix(Spec):
         safe = read_messages(self.file)
         if self.n > len(safe):
             raise DataError(f"{self.file} has {len(safe)} rows, but the safety mix asks for {self.n}.")
-        return rows + random.Random(f"safety-mix-{seed}").sample(safe, self.n)
+        return list(rows) + random.Random(f"safety-mix-{seed}").sample(safe, self.n)

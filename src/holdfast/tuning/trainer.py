@@ -1,0 +1,212 @@
+"""The `transformers.Trainer` of a local tuning: optimizer, checkpoints to keep, and a check that tuning took place."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core.errors import TuningError
+from holdfast.core.progress import OnStep, TuningStep
+from holdfast.models.chat import Rendered
+from holdfast.tuning import checkpoints
+from holdfast.tuning.defences.base import Batch, TrainingHooks
+from holdfast.tuning.launch import is_first, world_size
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Trainer, TrainerCallback
+
+SAVE_EVERY = 60.0
+"""Seconds of work that a killed run can lose: a longer epoch ends with a checkpoint to go on from."""
+
+
+def trainer_class(
+    optimizer: Callable[[Any], Any], scheduler: Callable[[Any], Any], hooks: Sequence[TrainingHooks]
+) -> type[Trainer]:
+    """A Trainer with this optimizer and schedule, made when it asks for them (sharded models ask late), and hooks."""
+    from transformers import Trainer
+
+    class Ours(Trainer):
+        def create_optimizer(self, model: Any = None) -> Any:
+            if self.optimizer is None:
+                self.optimizer = optimizer(self.model if model is None else model)
+            return self.optimizer
+
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            if self.lr_scheduler is None:
+                self.lr_scheduler = scheduler(self.optimizer if optimizer is None else optimizer)
+            return self.lr_scheduler
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            if not hooks:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            batch = _weighted(self, inputs, num_items_in_batch)
+            for hook in hooks:
+                loss = hook.loss(model, batch, outputs, loss)
+            return (loss, outputs) if return_outputs else loss
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            _save_state(hooks, Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+            super()._save_checkpoint(model, trial)
+
+    return Ours
+
+
+def _weighted(trainer: Any, inputs: Mapping[str, torch.Tensor], n_tokens: Any) -> Batch:
+    """A batch with what its part of a step's loss is weighted by.
+
+    Where the Trainer counts the supervised tokens of all batches of a step (`n_tokens`), the model divides by them, and
+    the parts are added up; else each batch's loss is a mean, and the Trainer divides by the number of batches.
+    """
+    if n_tokens is None or not trainer.model_accepts_loss_kwargs:
+        return Batch(inputs, 1 / int((inputs["labels"] != -100).sum()), 1.0)
+    processes = world_size() if trainer.args.average_tokens_across_devices else 1
+    return Batch(inputs, processes / float(n_tokens), 1 / trainer.current_gradient_accumulation_steps)
+
+
+def start(trainer: Trainer, model: Any, hooks: Sequence[TrainingHooks], folder: Path) -> None:
+    """Train, from the last checkpoint in the folder that a killed tuning left, if there is one."""
+    for hook in hooks:
+        hook.begin(model)
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]  # the file that is written last
+    last = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+    if last:
+        _restore_state(hooks, last)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+
+
+def _save_state(hooks: Sequence[TrainingHooks], folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    for place, hook in enumerate(hooks):
+        if state := hook.state():
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, _state_in(folder, place))
+
+
+def _restore_state(hooks: Sequence[TrainingHooks], folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    for place, hook in enumerate(hooks):
+        if _state_in(folder, place).is_file():
+            hook.restore(load_file(_state_in(folder, place)))
+
+
+def _state_in(folder: Path, place: int) -> Path:
+    """Where a checkpoint keeps the state of this process's hook of a place in the list of defences."""
+    return folder / f"defence-{place}-{os.environ.get('RANK', '0')}.safetensors"
+
+
+class Probe:
+    """The base's logits on one row, kept to see whether tuning changed them."""
+
+    def __init__(self, model: Any, row: Rendered) -> None:
+        self.ids = row.input_ids[:64].tolist()
+        self.before = self._logits(model)
+
+    def _logits(self, model: Any) -> torch.Tensor:
+        import torch
+
+        with torch.no_grad():
+            logits: torch.Tensor = model(torch.tensor([self.ids], device=model.device)).logits.float().cpu()
+        return logits
+
+    def shift(self, model: Any) -> float:
+        """The largest change of a logit.
+
+        Raises:
+            TuningError: there is none.
+        """
+        training = model.training
+        shift = (self._logits(model.eval()) - self.before).abs().max().item()
+        model.train(training)
+        if not shift > 0:
+            raise TuningError("tuning changed nothing: the checkpoint's logits are those of its base.")
+        return float(shift)
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Which checkpoints a tuning leaves, and what their records say."""
+
+    folder: Path
+    epochs: Collection[int]
+    tokenizer: Any
+    probe: Probe
+    facts: Mapping[str, Any]
+    """What the record of each of them begins with."""
+    tokens: float
+    """Tokens of the rows of a step, on average."""
+
+
+def keeper(trainer: Trainer, keeping: Keeping, on_step: OnStep, hooks: Sequence[TrainingHooks]) -> TrainerCallback:
+    """A callback that reports steps, keeps the wanted epochs, and saves a long tuning so that it can be resumed."""
+    from transformers import TrainerCallback
+
+    class Keeper(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.started = self.saved = time.monotonic()
+            on_step(TuningStep(state.global_step, state.max_steps))
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            loss = (logs or {}).get("loss")  # one entry a step; the last entry of all has another name
+            if loss is None:
+                return
+            if not math.isfinite(loss):
+                raise TuningError(f"the loss is {loss} at step {state.global_step}. Lower the learning rate.")
+            on_step(TuningStep(state.global_step, state.max_steps, loss, keeping.tokens))
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            epoch = round(state.epoch)
+            if epoch in keeping.epochs:
+                with ExitStack() as stack:
+                    for hook in hooks:
+                        stack.enter_context(hook.kept(trainer.model))
+                    _keep(trainer, keeping, epoch, state, time.monotonic() - self.started)
+            if time.monotonic() - self.saved > SAVE_EVERY:
+                self.saved = time.monotonic()
+                control.should_save = True
+
+    return Keeper()
+
+
+def hook_caller(hooks: Sequence[TrainingHooks]) -> TrainerCallback:
+    """A callback for what defences do before and after each step."""
+    from transformers import TrainerCallback
+
+    class HookCaller(TrainerCallback):
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            for hook in hooks:
+                hook.before_step(model)
+
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            for hook in hooks:
+                hook.after_step(model)
+
+    return HookCaller()
+
+
+def _keep(trainer: Trainer, keeping: Keeping, epoch: int, state: Any, seconds: float) -> None:
+    """Leave the checkpoint of an epoch."""
+    model: Any = trainer.model if world_size() == 1 else trainer.model_wrapped
+    losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    shift = keeping.probe.shift(model)
+    draft = checkpoints.draft(keeping.folder, epoch)
+    trainer.save_model(str(draft))  # gathers the weights where they are spread over processes
+    if not is_first():
+        return
+    if not list(draft.glob("*.safetensors")):
+        raise TuningError("the weights were saved in shards. Set `fsdp_state_dict_type: FULL_STATE_DICT`.")
+    (draft / "training_args.bin").unlink(missing_ok=True)  # a pickle
+    keeping.tokenizer.save_pretrained(draft)
+    record = {**keeping.facts, "steps": state.global_step, "losses": losses, "logit_shift": shift, "seconds": seconds}
+    checkpoints.publish(keeping.folder, epoch, record)
