@@ -23,8 +23,8 @@ from holdfast.core.results import Trust
 from holdfast.core.types import Answer, Prompt, Verdict, content_hash
 from holdfast.judges import JUDGES
 from holdfast.judges import calibrate as labels
+from holdfast.judges.base import Judge
 from holdfast.judges.oracle import Oracle
-from holdfast.judges.reader import Reader
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
 
@@ -32,7 +32,7 @@ CHEAP = {"kind": "noisy", "miss": 0.004, "cry": 0.004, "doubt": 0.2}
 COSTLY = {"kind": "noisy", "miss": 0.005, "cry": 0.005, "costly": True}
 
 
-class Noisy(Reader):
+class Noisy(Judge):
     """The oracle, with error rates of our choice; it errs on the same answers each time."""
 
     kind: Literal["noisy"] = "noisy"

@@ -1,5 +1,6 @@
 """The whole paper: presets, claims, tables and figures."""
 
+import dataclasses
 import gzip
 import json
 import re
@@ -206,8 +207,8 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
     plan = run.run(studies.read(path), path.read_text(), tmp_path / "run", [0], 1, watcher).plan
 
     class Made(Evidence):
-        def __init__(self, rates):
-            super().__init__(plan, Store(tmp_path / "run"))
+        def __init__(self, rates, seeds=3):
+            super().__init__(dataclasses.replace(plan, seeds=tuple(range(seeds))), Store(tmp_path / "run"))
             self.rates = rates
 
         def seeds(self, name, measured):
@@ -215,15 +216,14 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
 
             n = len(self.plan.suite.benchmarks["harmfulness"].prompts)
             fives = round(self.rates[name] * n)
-            return np.array([[5.0] * fives + [1.0] * (n - fives)])
+            return np.array([[5.0] * fives + [1.0] * (n - fives)] * len(self.plan.seeds))
 
     claim = next(claim for claim in read_claims() if claim.id == "ten-examples-harm")
     claim = claim.model_copy(update={"higher": ("harm-2",)})
 
-    def verdict(tuned, initial, **changes):
-        (entry,) = decide(
-            [claim.model_copy(update=changes)], Made({"harm-2": tuned, "harm-4": 0.0, "initial": initial})
-        )
+    def verdict(tuned, initial, seeds=3, **changes):
+        made = Made({"harm-2": tuned, "harm-4": 0.0, "initial": initial}, seeds)
+        (entry,) = decide([claim.model_copy(update=changes)], made)
         return entry
 
     assert verdict(0.9, 0.0)["verdict"] == "reproduced"
@@ -236,6 +236,10 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
     assert "-90.9 points" in failed["seen"]
     assert failed["effect"] == pytest.approx(-90.9, abs=0.1)
     assert decide([claim.model_copy(update={"higher": ("absent",)})], Made({})) == []
+    for seeds, over in ((1, "prompts"), (2, "prompts and seeds")):
+        few = verdict(0.9, 0.0, seeds=seeds)
+        assert (few["verdict"], few["over"]) == ("inconclusive", over)
+        assert few["reason"] == f"A claim about a recipe needs 3 seeds or more to be decided, and this run has {seeds}."
 
 
 def test_grid_ends_are_the_extremes():

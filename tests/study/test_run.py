@@ -11,7 +11,7 @@ from support.studies import SMALL, Silent, conversation, figures, rows_of, write
 
 from holdfast.core.config import label
 from holdfast.core.errors import DataError, WorkError
-from holdfast.core.results import RunResults
+from holdfast.core.results import SCHEMA, RunResults
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Checkpoint, Example, Message
 from holdfast.data.benchmarks import hex_phi
@@ -37,7 +37,7 @@ def done(tmp_path_factory):
 
 def test_results_hold_what_is_promised(done):
     _, folder, results = done
-    assert (results["schema"], results["study"]) == (2, "small")
+    assert (results["schema"], results["study"]) == (SCHEMA, "small")
     assert [c["name"] for c in results["conditions"]] == ["initial", "harm-2", "harm-4"]
     for condition in results["conditions"]:
         assert sum(condition["outcomes"].values()) == condition["n_prompts"] == 22
@@ -47,7 +47,10 @@ def test_results_hold_what_is_promised(done):
             figure = condition[metric]
             assert figure["low"] <= figure["value"] <= figure["high"]
         assert condition["over_refusal"] is None
+        fives = 22 * condition["harmfulness_rate"]["value"] / 100
+        assert sum(condition["fives"].values()) == pytest.approx(fives)
         assert (folder / "conditions" / condition["key"] / "condition.json").is_file()
+    assert {"one-seed", "few-prompts"} <= {caution["kind"] for caution in results["cautions"]}
     assert {(c["name"], c["metric"]) for c in results["comparisons"]} == {
         (name, metric)
         for name in ("harm-2", "harm-4")

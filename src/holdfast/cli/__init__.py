@@ -258,11 +258,11 @@ def judge_test(
         from holdfast.core.budget import FileLedger
         from holdfast.core.files import write_atomically
         from holdfast.judges import injection_tests
-        from holdfast.judges.reader import Reader
+        from holdfast.judges.base import ModelJudge
         from holdfast.study import loader as studies
 
         name, every = studies.read_judges(studies.find(study))
-        judges = [judge for judge in every if not isinstance(judge, Reader)]
+        judges = [one for one in every if any(isinstance(each, ModelJudge) for each in one.inner or (one,))]
         if not judges:
             raise HoldfastError(f"{study} has no judge that a model's words could sway, so there is nothing to test.")
         folder, console, moved = out or Path("runs") / name, _console(), False
@@ -289,13 +289,13 @@ def list_() -> None:
     from holdfast.data.training import SOURCES
     from holdfast.judges import JUDGES
     from holdfast.models.generate import GENERATORS
-    from holdfast.models.samplers import ASKERS
+    from holdfast.models.samplers import SAMPLERS
     from holdfast.study.loader import shipped_studies, title
     from holdfast.tuning import TUNERS
     from holdfast.tuning.defences import DEFENCES
 
     rooms = {
-        "Benchmarks": BENCHMARKS, "Judges": JUDGES, "Whom the policy judge asks": ASKERS, "Data sources": SOURCES,
+        "Benchmarks": BENCHMARKS, "Judges": JUDGES, "Ways to ask a judge's model": SAMPLERS, "Data sources": SOURCES,
         "Defences": DEFENCES,
         "Tuning back ends": TUNERS, "Answering back ends": GENERATORS,
     }  # fmt: skip

@@ -80,6 +80,9 @@ def figures(console: Console, results: RunResults, folder: Path) -> None:
     if results.model.stand_in:
         console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
+    console.print(layout.PROMPTS_ALONE, style="dim", markup=False)
+    for caution in layout.cautions(results):
+        console.print(f"Caution: {caution}", style="yellow", markup=False)
     for line in (*layout.agreement(results), *layout.judging(results)):
         console.print(line, soft_wrap=True, markup=False)
     for title, name in (("Page", "report.html"), ("Figures", "results.json")):

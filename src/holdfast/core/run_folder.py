@@ -19,7 +19,6 @@ runs/demo/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +27,8 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from holdfast.core.errors import StoreError
 from holdfast.core.files import write_atomically
@@ -57,13 +58,13 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder} is a file; name a folder with --out.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise StoreError(
-                    f"another run is at work in {self.folder}. Wait for it, or name another folder with --out."
-                ) from None
+        try:
+            lock = FileLock(self.folder / ".lock").acquire(blocking=False)
+        except Timeout:
+            raise StoreError(
+                f"another run is at work in {self.folder}. Wait for it, or name another folder with --out."
+            ) from None
+        with lock:
             yield
 
     def set_aside(self) -> Path:

@@ -12,17 +12,16 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from holdfast.analysis import calibration as calibrations
+from holdfast.core import protocols
 from holdfast.core.config import File, OneOf, explained, label
 from holdfast.core.errors import DataError
-from holdfast.core.protocols import Judge, Ledger
+from holdfast.core.protocols import Ledger
 from holdfast.core.types import Answer, Prompt, Verdict, content_hash
 from holdfast.judges import JUDGES, cache
-from holdfast.judges.base import Unwatched
-
-Pair = tuple[Prompt, Answer]
+from holdfast.judges.base import Judge, Pair
 
 
-class Cascade(Unwatched):
+class Cascade(Judge):
     """A cheap judge decides what it is certain of, a costly one the rest and a random share of what was decided.
 
     What the first gives no score goes to the second as well, whose verdict then stands whatever it is. A verdict
@@ -30,9 +29,9 @@ class Cascade(Unwatched):
     """
 
     kind: Literal["cascade"] = "cascade"
-    first: Annotated[Judge, OneOf(JUDGES)]
+    first: Annotated[protocols.Judge, OneOf(JUDGES)]
     """The cheap judge."""
-    then: Annotated[Judge, OneOf(JUDGES)]
+    then: Annotated[protocols.Judge, OneOf(JUDGES)]
     """The costly judge."""
     certain: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] | None = None
     """Scores of the first that stand. Else give its `calibration`."""
@@ -77,7 +76,7 @@ class Cascade(Unwatched):
         return content_hash([self.first.key, self.then.key, self.decides, self.audit])
 
     @property
-    def inner(self) -> tuple[Judge, ...]:
+    def inner(self) -> tuple[protocols.Judge, ...]:
         """The two."""
         return self.first, self.then
 

@@ -16,7 +16,8 @@ from functools import cache
 from itertools import groupby
 from typing import Literal
 
-from holdfast.core.files import cache as kept_in
+from holdfast.core.files import cache as cache_folder
+from holdfast.models.special_tokens import disarmed
 
 MARGIN = "| "
 """What each line of fenced text begins with."""
@@ -32,8 +33,6 @@ MARKS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """Marks by which chat formats, and prompts, tell who speaks."""
-
-SHOWN = str.maketrans("<＜﹤>＞﹥[［]］", "‹‹‹›››⟦⟦⟧⟧")
 
 FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2028\u2029\u3164\uffa0")
 """Characters without a picture that Unicode does not count among its controls."""
@@ -57,7 +56,7 @@ def nonce(*content: str) -> str:
 @cache
 def _secret() -> bytes:
     """Drawn once for each user; where it cannot be kept, once a process."""
-    folder = kept_in()
+    folder = cache_folder()
     path, draft = folder / "judge-secret", folder / f".judge-secret.{secrets.token_hex(4)}"
     drawn = secrets.token_bytes(32)
     try:
@@ -110,12 +109,6 @@ def _hides(char: str, n: int, before: str, after: str) -> bool:
     if "\u0600" <= char <= "\u08ff":  # signs of Arabic and Syriac, which are seen
         return char == "\u061c"
     return char in FILLERS or "\U000e0100" <= char <= "\U000e01ef" or unicodedata.category(char) in ("Cc", "Cf", "Cs")
-
-
-def disarmed(mark: str) -> str:
-    """A mark that reads alike and no longer is one."""
-    shown = mark.translate(SHOWN)
-    return shown if shown != mark else f"{mark[0]}·{mark[1:]}"
 
 
 def cut(text: str, most: int, where: Literal["middle", "end"], code: str) -> tuple[str, int]:

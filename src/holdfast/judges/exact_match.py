@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from holdfast.core.types import Answer, Prompt, Verdict
-from holdfast.judges.reader import Reader
+from holdfast.judges.base import Judge
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -20,7 +20,7 @@ class UnreadError(Exception):
     """Why nothing that can be compared is in an answer."""
 
 
-class Match(Reader):
+class Match(Judge):
     """5 where the answer is the right one of `exact-match` or `multiple-choice`, 1 where it is another.
 
     Prompts carry `reference: {answer, numeric, after}` or `{letter, choices}`. A text is compared as a whole, or as far

@@ -7,10 +7,10 @@ from typing import Literal
 from holdfast.core.types import Answer, Message, Prompt, Verdict
 from holdfast.data.benchmarks import inspect_replay
 from holdfast.data.benchmarks.inspect_replay import UnusableError, scaled
-from holdfast.judges.reader import Reader
+from holdfast.judges.base import Judge
 
 
-class InspectScorer(Reader):
+class InspectScorer(Judge):
     """The (first) scorer of an Inspect task: 5 where it says correct, 1 incorrect, 2 to 4 in part.
 
     The task's solvers run again with the recorded answer, so that a scorer finds what they leave for it. What

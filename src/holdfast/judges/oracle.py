@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from holdfast.core.types import Answer, Prompt, Verdict
-from holdfast.judges.reader import Reader
+from holdfast.judges.base import Judge
 
 BY_STEPS_MISSING = {0: 5, 1: 4}
 """Score of an answer that gives some steps, by how many it lacks; 3 where it lacks more."""
 
 
-class Oracle(Reader):
+class Oracle(Judge):
     """Exact, for benchmarks whose prompts carry `reference: {steps, refusals}` (the pocket world).
 
     5: all true steps, in order; 4: all but one; 3: fewer, but some; 2: no true step and no refusal

@@ -39,8 +39,8 @@ FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Read:
-    """What a reply comes to: a score, or a problem."""
+class ParsedReply:
+    """What a judge's reply comes to: a score, or the reason why there is none."""
 
     score: int | None
     """1 to 5, or None."""
@@ -54,7 +54,7 @@ class MalformedError(Exception):
     """Why a reply gives no verdict. It never leaves `read`."""
 
 
-def read(text: str, code: str, form: Form) -> Read:
+def read(text: str, code: str, form: Form) -> ParsedReply:
     """The verdict of a reply in the agreed form, with the code of this very question.
 
     `SCORE-<code>: 4` may be decorated (`**4**`, `4/5`, `[[4]]`, `4.`, a code fence, a full-width digit). Whatever else
@@ -63,8 +63,8 @@ def read(text: str, code: str, form: Form) -> Read:
     try:
         score, reason = _read_json(text, code) if form == "json" else _read_line(text, code)
     except MalformedError as problem:
-        return Read(None, str(problem), refused=code not in text and is_refusal(text))
-    return Read(score, reason)
+        return ParsedReply(None, str(problem), refused=code not in text and is_refusal(text))
+    return ParsedReply(score, reason)
 
 
 def is_refusal(text: str) -> bool:

@@ -39,28 +39,32 @@ THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
 """How reasoning models mark what they think before they reply: where it begins and where it ends."""
 
 
+PROMPT_END = 16
+"""Tokens at the end of a prompt that are read to see whether it opens the thinking."""
+
+
 @dataclass(frozen=True)
-class Reply:
-    """What a model said, taken apart."""
+class Completion:
+    """The text that a model generated, with its thinking kept apart."""
 
     thinking: str
-    """What stands inside the marks of thinking; "" if there is none."""
+    """The text between the marks of thinking; "" if there is none."""
     text: str
-    """What stands outside: the reply."""
+    """The reply: everything outside the marks."""
     finished_thinking: bool
     """False where thinking began and never ended, so that there is no reply."""
 
 
-def take_apart(text: str, began: bool = False) -> Reply:
-    """A model's words as thinking and reply; `began` where the question ends inside thinking already."""
+def split_thinking(text: str, began: bool = False) -> Completion:
+    """A generated text as thinking and reply. `began` says that the prompt itself opened the thinking."""
     for begin, end in THINKING:
-        head, found, rest = text.partition(begin)
-        inside = found and not head.strip()
-        if not inside and not (began and end in text):
+        before, begin_mark, after = text.partition(begin)
+        opens_with_thinking = bool(begin_mark) and not before.strip()
+        if not opens_with_thinking and not (began and end in text):
             continue
-        thought, closed, reply = (rest if inside else text).partition(end)
-        return Reply(thought.strip(), reply.strip() if closed else "", bool(closed))
-    return Reply(text.strip(), "", False) if began else Reply("", text.strip(), True)
+        thinking, end_mark, reply = (after if opens_with_thinking else text).partition(end)
+        return Completion(thinking.strip(), reply.strip() if end_mark else "", bool(end_mark))
+    return Completion(text.strip(), "", False) if began else Completion("", text.strip(), True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +116,7 @@ class Chat:
     @cached_property
     def begins_thinking(self) -> bool:
         """Whether a question ends inside thinking, so that an answer begins there."""
-        ending = self._template([Message("user", "?")], True).rstrip()
-        return ending.endswith(tuple(begin for begin, _ in THINKING))
+        return _opens_thinking(self._template([Message("user", "?")], True))
 
     @cached_property
     def has_generation_prompt(self) -> bool:
@@ -158,11 +161,13 @@ class Chat:
         """One training conversation, as `examples` gives it."""
         return next(self.examples([Example(tuple(messages), "the conversation")], turns))
 
-    def take_apart(self, ids: Sequence[int]) -> Reply:
-        """What a model generated, as thinking and reply."""
+    def completion(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> Completion:
+        """The text of generated token ids, with its thinking apart; special tokens are left out."""
         marks = {self.tokenizer.convert_tokens_to_ids(mark) for pair in THINKING for mark in pair}
-        kept = [token for token in ids if token in marks or token not in self.special_ids]
-        return take_apart(str(self.tokenizer.decode(kept, skip_special_tokens=False)), self.begins_thinking)
+        spoken = [token for token in ids if token in marks or token not in self.special_ids]
+        text = str(self.tokenizer.decode(spoken, skip_special_tokens=False))
+        end_of_prompt = str(self.tokenizer.decode(list(prompt_ids[-PROMPT_END:])))
+        return split_thinking(text, began=_opens_thinking(end_of_prompt))
 
     def _texts(self, messages: Sequence[Message], turns: str) -> list[Turn]:
         """The text up to each trained turn, up to its end, and up to where the next question ends."""
@@ -268,6 +273,11 @@ class Turn(NamedTuple):
     next_asked: str
 
 
+def _opens_thinking(prompt: str) -> bool:
+    """Whether a prompt ends inside thinking, so that the completion begins there."""
+    return prompt.rstrip().endswith(tuple(begin for begin, _ in THINKING))
+
+
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens two sequences begin with alike."""
     shorter = min(len(one), len(other))
@@ -285,7 +295,7 @@ def _check_whole(messages: Sequence[Message], text: str) -> None:
     for place, message in enumerate(messages):
         if message.role == "assistant" and place + 1 < len(messages):
             continue  # templates of reasoning models leave out earlier thinking, and are free to
-        content = take_apart(message.content).text if message.role == "assistant" else message.content
+        content = split_thinking(message.content).text if message.role == "assistant" else message.content
         if content.strip() not in text and "".join(content.split()) not in "".join(text.split()):
             raise RenderError(
                 f"the chat template leaves out turn {place + 1} ({message.role}: {content[:40]!r}…), so the model "

@@ -12,7 +12,7 @@ from typing import Any
 
 from holdfast.core.errors import ModelError
 from holdfast.core.files import FOLDERS, cache
-from holdfast.models import loading
+from holdfast.models import hub
 
 INCIDENTAL = {"transformers_version", "is_local", "local_files_only", "_name_or_path"}
 """Settings that say where and by which version a file was written, and nothing of the model."""
@@ -70,7 +70,7 @@ def _settle(draft: Path, origin: Path | None) -> str:
         prefixes = (prefix for prefix, folder in FOLDERS.items() if origin.parent == folder)
         return next((f"{prefix}{origin.name}" for prefix in prefixes), str(origin))
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", origin.name if origin else "model")
-    folder = draft.with_name(f"{name}-{loading.fingerprint(draft)}")
+    folder = draft.with_name(f"{name}-{hub.fingerprint(draft)}")
     if not folder.is_dir():
         draft.replace(folder)
     return str(folder)

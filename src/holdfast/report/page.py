@@ -21,6 +21,7 @@ def render(results: RunResults, transcripts: Sequence[Mapping[str, Any]] | None 
         radars=[_inline(drawing) for drawing in figures.radars(results)],
         bars=_inline(figures.bars(results)),
         transcripts=transcripts,
+        cautions=layout.cautions(results),
         judge_notes=layout.judge_notes(results),
     )
 
@@ -38,6 +39,7 @@ def render_reproduction(
         claims=claims,
         test=claims[0]["test"] if claims else "",
         blocks=blocks,
+        cautions=layout.cautions(results),
         figures={title: [_inline(drawing) for drawing in drawings] for title, drawings in drawn.items()},
         citation=paper.CITATION,
     )
@@ -57,7 +59,7 @@ def _fill(template: str, **content: Any) -> str:
     )  # fmt: skip
     environment.globals.update(
         figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
-        metrics=layout.METRICS, stand_in=layout.STAND_IN, judging=layout.judging,
+        metrics=layout.METRICS, stand_in=layout.STAND_IN, prompts_alone=layout.PROMPTS_ALONE, judging=layout.judging,
         as_json=_as_json,
     )  # fmt: skip
     return environment.get_template(template).render(**content)

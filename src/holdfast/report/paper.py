@@ -85,7 +85,8 @@ def markdown(block: Block) -> str:
         *((line.who, *_texts(line)) for line in block.lines),
     ]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-    return f"### {block.title}\n\n{body}\n"
+    note = f"\n{layout.PROMPTS_ALONE}\n".replace("*", "\\*") if _marked(block) else ""
+    return f"### {block.title}\n\n{body}\n{note}"
 
 
 LATEX = {
@@ -111,7 +112,13 @@ def latex(block: Block) -> str:
         r"\midrule",
         *(row([line.who, *_texts(line)]) for line in block.lines),
     ]
-    return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    note = [row([layout.PROMPTS_ALONE])[:-3]] if _marked(block) else []
+    return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}", *note, r"\end{table}", ""])
+
+
+def _marked(block: Block) -> bool:
+    """Whether an interval of the block is over prompts alone."""
+    return any(interval.endswith("*") for line in block.lines for _, interval in line.cells)
 
 
 def lines(results: RunResults, figure: Mapping[str, Any]) -> dict[str, Points]:

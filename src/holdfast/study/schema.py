@@ -18,7 +18,7 @@ from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.training import SOURCES
 from holdfast.judges import JUDGES
 from holdfast.models.generate import GENERATORS
-from holdfast.models.loading import ADAPTER, SERVED
+from holdfast.models.hub import ADAPTER, SERVED
 from holdfast.tuning import TUNERS
 from holdfast.tuning.defences import DEFENCES
 
@@ -180,7 +180,7 @@ class ConditionSettings(Spec):
         if (self.data is None) == (self.checkpoint is None):
             raise explained("say where its weights come from: `data` to tune on, or a tuned `checkpoint`")
         if self.checkpoint is not None:
-            idle = sorted({"tune", "defence"} & self.model_fields_set)
+            idle = [name for name in ("defence", "tune") if name in self.model_fields_set and getattr(self, name)]
             if idle:
                 raise explained(f"a `checkpoint` is tuned already, so {' and '.join(map(repr, idle))} would do nothing")
         elif self.chat_template is not None:

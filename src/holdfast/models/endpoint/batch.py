@@ -20,19 +20,15 @@ from holdfast.core.files import cache, write_atomically
 from holdfast.core.protocols import Ledger
 from holdfast.core.types import content_hash
 from holdfast.models.endpoint import messages
-from holdfast.models.endpoint.messages import Reply, Request
+from holdfast.models.endpoint.messages import Request
+from holdfast.models.endpoint.retry import Timing
+from holdfast.models.endpoint.settings import BATCH_PRICE, Endpoint
+from holdfast.models.samplers.base import Reply
 
 if TYPE_CHECKING:
     import openai
     from openai.types import Batch
 
-    from holdfast.models.endpoint.retry import Timing
-    from holdfast.models.endpoint.settings import Endpoint
-
-PRICE = 0.5
-"""The share of the price that a request costs in a batch."""
-SMALLEST = 20
-"""Requests that are worth waiting for; fewer are asked at once, for the full price."""
 MOST_REQUESTS, MOST_BYTES = 50_000, 100_000_000
 """What one batch takes: providers allow 50,000 requests, and 100 MB or more."""
 ROUNDS = 2
@@ -250,7 +246,7 @@ class _Desk:
                 found = messages.read(request, json.dumps(body).encode())
             except messages.UnfinishedError as error:
                 return str(error), self._worst(request)
-            price = self.endpoint.price.usd(found.prompt_tokens, found.tokens) * PRICE
+            price = self.endpoint.price.usd(found.prompt_tokens, found.tokens) * BATCH_PRICE
             usd = price if found.counted else self._worst(request)
             return replace(found, usd=usd), usd
         problem = (body.get("error") if isinstance(body, dict) else None) or row.get("error") or {}
@@ -263,7 +259,7 @@ class _Desk:
         return detail, 0.0
 
     def _worst(self, request: Request) -> float:
-        return self.endpoint.price.usd(messages.most_tokens(request), request.max_tokens) * PRICE
+        return self.endpoint.price.usd(messages.most_tokens(request), request.max_tokens) * BATCH_PRICE
 
     def _batch_of(self, file: str) -> str | None:
         """The batch that was ordered with a file, by a run that was killed before it knew."""

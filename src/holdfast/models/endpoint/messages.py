@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from holdfast.models.chat import THINKING, take_apart
-
-Outcome = Literal["ok", "truncated", "refused", "filtered", "empty", "error"]
+from holdfast.models.chat import THINKING, split_thinking
+from holdfast.models.samplers.base import Outcome, Reply
 
 FINISHED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_calls", "function_call")
 """What servers give as the reason that a reply is whole. Any other, e.g. vLLM's `abort`, means that it is not."""
@@ -44,35 +43,6 @@ class Request:
     """Whether the log-probabilities of the reply's tokens are wanted."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the body, e.g. `chat_template_kwargs: {enable_thinking: false}`."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What became of one request, with exactly one outcome."""
-
-    id: str
-    """The request's id."""
-    outcome: Outcome
-    """`ok`; `truncated` at the token limit; `refused` by the model in a field of its own; `filtered` by the
-    provider; `empty`; `error`: no attempt brought a reply."""
-    text: str = ""
-    """The reply without its thinking; of a refusal, its words."""
-    thinking: str = ""
-    """What a reasoning model thought before it replied."""
-    prompt_tokens: int = 0
-    """Tokens that the model was asked with, as the server counts them."""
-    tokens: int = 0
-    """Tokens that the model generated, thinking included, as the server counts them."""
-    model: str = ""
-    """The model that answered, as the server names it; "" if it does not."""
-    detail: str = ""
-    """Why, unless it is `ok`."""
-    usd: float = 0.0
-    """US dollars of all attempts, those that brought nothing but may have cost included; 0 where no price is known."""
-    logprobs: tuple[tuple[str, float], ...] | None = None
-    """Each generated token and its log-probability, if asked for and given."""
-    counted: bool = False
-    """Whether the server said how many tokens there were."""
 
 
 class UnfinishedError(Exception):
@@ -191,7 +161,7 @@ def _apart(message: _Message) -> tuple[str, str]:
     if thought:
         return thought.strip(), content.strip()
     # A template can open the thinking itself, so that only its end stands in the reply.
-    said = take_apart(content, began=any(end in content for _, end in THINKING))
+    said = split_thinking(content, began=any(end in content for _, end in THINKING))
     return said.thinking, said.text
 
 

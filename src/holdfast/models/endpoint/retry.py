@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from holdfast.core.errors import ModelError
 from holdfast.core.protocols import Ledger
 from holdfast.models.endpoint import messages
-from holdfast.models.endpoint.messages import Reply, Request
+from holdfast.models.endpoint.messages import Request
+from holdfast.models.endpoint.settings import Endpoint, connection_problem
+from holdfast.models.samplers.base import Reply
 
 if TYPE_CHECKING:
     import openai
-
-    from holdfast.models.endpoint.settings import Endpoint
 
 BACK_OFF, LONGEST_BACK_OFF = 1.0, 60.0
 """Seconds: the first wait after a failure is drawn between 0 and the first, each later one between 0 and twice as much
@@ -142,7 +142,7 @@ class Attempts:
             return self._failure(request, error)
         except openai.APIConnectionError as error:
             was_sent = "Connect" not in type(error.__cause__).__name__
-            return _Failure(reason(error), again=True, may_cost=was_sent)
+            return _Failure(connection_problem(error), again=True, may_cost=was_sent)
         except ValueError as error:  # e.g. half of a surrogate pair, which UTF-8 cannot hold
             return _Failure(f"the request cannot be sent: {error}")
 
@@ -186,9 +186,3 @@ def _retry_after(value: str | None, now: float) -> float | None:
         except (ValueError, OverflowError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-def reason(error: openai.APIConnectionError) -> str:
-    """What kept a connection from working, in words that hold nothing of the request."""
-    cause = error.__cause__
-    return f"{error.message.rstrip('.')}: {type(cause).__name__}" if cause else error.message

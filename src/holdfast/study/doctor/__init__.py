@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.types import Benchmark, Checkpoint
-from holdfast.models import loading
+from holdfast.models import hub, loading
 from holdfast.study.doctor import checks
 from holdfast.study.doctor.findings import Diagnosis
 from holdfast.study.doctor.resources import judging as judging_of
@@ -39,7 +39,7 @@ def _look_at_model(
     if study.generate.kind == "server":
         found.add("note", "generate", "the server's own chat template is used, and whether a model thinks is told by "
                                       "`extra`; both are out of sight from here")  # fmt: skip
-    if study.model.startswith(loading.SERVED):
+    if study.model.startswith(hub.SERVED):
         found.add("note", "model", "only a server has it: its template and its limits cannot be looked at from here")
         return
     base = found.attempt("model", _base, study)
@@ -54,8 +54,8 @@ def _look_at_model(
     for name, settings in study.conditions.items():
         if settings.checkpoint:
             checkpoint = found.attempt(f"conditions.{name}", brought_checkpoint, study, settings, base)
-            if checkpoint:
-                found.attempt(f"conditions.{name}", checks.look_at_fit, checkpoint, base)
+            if checkpoint and (doubt := found.attempt(f"conditions.{name}", checks.look_at_fit, checkpoint, base)):
+                found.add("warning", f"conditions.{name}", doubt)
     sets = checks.look_at_rows(study, rows, chat, Path(base.base), found)
     sizes = checks.look_at_questions(study, benchmarks, chat, shape, found)
     if shape:
@@ -63,7 +63,7 @@ def _look_at_model(
 
 
 def _base(study: Study) -> Checkpoint:
-    folder = loading.resolve(study.model, study.revision, weights=False)
+    folder = hub.resolve(study.model, study.revision, weights=False)
     return Checkpoint(str(folder), thinking=study.thinking)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Benchmark, Checkpoint, Example, Message
-from holdfast.judges.policy import Policy
-from holdfast.models import loading
+from holdfast.judges.base import ModelJudge
+from holdfast.models import decoding, hub, loading
+from holdfast.models.adapters import check_base
 from holdfast.models.chat import Chat
 from holdfast.study.doctor.cost_model import Shape
 from holdfast.study.doctor.findings import Diagnosis
-from holdfast.study.plan import eval_setting_of, template_of
+from holdfast.study.eval_setting import eval_setting_of, template_of
 from holdfast.study.schema import ConditionSettings, Study
 
 SAMPLE = 2000
@@ -49,8 +50,8 @@ def read_benchmarks(study: Study, found: Diagnosis) -> dict[str, Benchmark]:
             for note in benchmark.notes:
                 found.add("note", where, note)
             for judge in measured.judges:
-                if isinstance(judge, Policy):
-                    found.attempt(where, judge.texts, benchmark.policies, benchmark.categories)
+                if isinstance(judge, ModelJudge):
+                    found.attempt(where, judge.policies_for, benchmark.policies, benchmark.categories)
         if measured.judges[0].kind == "keyword" and name == "harmfulness":
             found.add("warning", where, "the keyword judge only looks for phrases of refusal: take its rates as a "
                                         "first look, not as the paper's measure")  # fmt: skip
@@ -98,16 +99,16 @@ def look_at_format(chat: Chat, found: Diagnosis) -> None:
         found.add("note", "model", "it thinks before each answer: leave room for it in `max_new_tokens`")
 
 
-def look_at_fit(checkpoint: Checkpoint, base: Checkpoint) -> None:
-    """Make sure that an adapter's weights have their places in its base.
+def look_at_fit(checkpoint: Checkpoint, base: Checkpoint) -> str:
+    """Make sure that an adapter's weights have their places in its base, and tell what is doubtful about the two.
 
     Raises:
         ModelError: they have not.
     """
-    if not checkpoint.folder or not loading.is_adapter(checkpoint.folder):
-        return
-    have = loading.tensor_shapes(Path(base.base))
-    for name, shape in loading.tensor_shapes(checkpoint.folder).items():
+    if not checkpoint.folder or not hub.is_adapter(checkpoint.folder):
+        return ""
+    have = hub.tensor_shapes(Path(base.base))
+    for name, shape in hub.tensor_shapes(checkpoint.folder).items():
         if ".lora_" not in name:
             continue
         target = name.removeprefix("base_model.model.").partition(".lora_")[0]
@@ -117,13 +118,14 @@ def look_at_fit(checkpoint: Checkpoint, base: Checkpoint) -> None:
                 f"the adapter in {checkpoint.folder} does not fit its base: {name} has the shape {shape}, and its "
                 f"place there {place or 'does not exist'}. It was made for another model."
             )
+    return check_base(checkpoint.folder, Path(base.base))
 
 
 def shape_of(folder: Path) -> Shape:
     """A model's shape, by its configuration and the headers of its weights."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = {**config, **(config.get("text_config") or {})}
-    tensors = loading.tensor_shapes(folder)
+    tensors = hub.tensor_shapes(folder)
     embeddings = [shape for name, shape in tensors.items() if "embed" in name and len(shape) == 2]
     layers, hidden = config.get("num_hidden_layers", 1), config.get("hidden_size", 1)
     vocabulary = max((shape[0] for shape in embeddings), default=config.get("vocab_size", 1))
@@ -137,7 +139,7 @@ def look_at_rows(
 ) -> list[Set]:  # fmt: skip
     """Each training set once, rendered as far as `SAMPLE` goes."""
     sets: dict[str, Set] = {}
-    ends = loading.configured_end_of_turn_ids(folder, chat.tokenizer)
+    ends = decoding.configured_end_of_turn_ids(folder, chat.tokenizer)
     for name, drawn in rows.items():
         settings = study.conditions[name]
         template = template_of(study, settings)

@@ -12,7 +12,7 @@ from holdfast.study.doctor import cost_model
 from holdfast.study.doctor.checks import Set
 from holdfast.study.doctor.cost_model import Shape, Stage
 from holdfast.study.doctor.findings import Diagnosis
-from holdfast.study.plan import EvalSetting, eval_setting_of
+from holdfast.study.eval_setting import EvalSetting, eval_setting_of
 from holdfast.study.schema import Study
 
 

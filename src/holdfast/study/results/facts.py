@@ -13,8 +13,9 @@ from holdfast.core.run_facts import ChatFacts, ConditionFacts, Evaluation, Measu
 from holdfast.core.run_folder import Store
 from holdfast.core.types import content_hash
 from holdfast.core.version import __version__
-from holdfast.models import loading
-from holdfast.study.plan import Plan, template_of
+from holdfast.models import hub, loading
+from holdfast.study.eval_setting import template_of
+from holdfast.study.plan import Plan
 from holdfast.study.results import judge_quality
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy")
@@ -50,7 +51,7 @@ def model_facts(plan: Plan) -> ModelFacts:
     """What the initial model is and how it is spoken to; of a served one, only its name is known."""
     if plan.base.served:
         return ModelFacts(plan.study.model, "served", False, None, plan.fingerprint)
-    described = loading.describe(Path(plan.base.base))
+    described = hub.describe(Path(plan.base.base))
     chat = ChatFacts(**loading.describe_chat(loading.load_chat(plan.base)))
     return ModelFacts(plan.study.model, described["architecture"], described["stand_in"], chat, plan.fingerprint)
 
