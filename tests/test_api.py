@@ -204,13 +204,20 @@ def test_the_plot_shows_every_condition(finished):
 
 def test_a_notebook_shows_the_tables_with_every_text_escaped(tmp_path):
     nasty = '"><script>alert(1)</script>'
-    record = typed({**made(name=nasty), "trust": {"ok": False, "reasons": [nasty]}})
+    record = typed(
+        {
+            **made(name=nasty),
+            "trust": {"ok": False, "reasons": [nasty]},
+            "cautions": [{"kind": "one-seed", "condition": nasty, "text": nasty}],
+        }
+    )
     html = holdfast.Results(tmp_path, record)._repr_html_()
     tags = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: tags.append(tag)
     parser.feed(html)
     assert "table" in tags and "script" not in tags
+    assert html.count("alert(1)") >= 6
     assert "80.0</b> (+78.0)" in html
     assert "no evidence about any other model" in html
     assert str(tmp_path / "report.html") in html
