@@ -106,6 +106,16 @@ def test_a_file_gives_its_results_again_and_says_what_it_does(finished, tmp_path
     assert "finished helpful (seed 0)" in capsys.readouterr().out
 
 
+@pytest.mark.long
+def test_a_script_may_use_several_workers_and_needs_no_guard_for_them(finished, tmp_path):
+    script = tmp_path / "script.py"
+    study, out = str(finished / "study.yaml"), str(tmp_path / "run")
+    script.write_text(f"import holdfast\nholdfast.run({study!r}, out={out!r}, workers=2)\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert figures(tmp_path / "run") == figures(finished / "run")
+
+
 @pytest.mark.parametrize("given", ["model", "pair"])
 def test_a_model_in_memory_gives_the_results_of_its_folder(finished, tmp_path, cache, given):
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -194,13 +204,20 @@ def test_the_plot_shows_every_condition(finished):
 
 def test_a_notebook_shows_the_tables_with_every_text_escaped(tmp_path):
     nasty = '"><script>alert(1)</script>'
-    record = typed({**made(name=nasty), "trust": {"ok": False, "reasons": [nasty]}})
+    record = typed(
+        {
+            **made(name=nasty),
+            "trust": {"ok": False, "reasons": [nasty]},
+            "cautions": [{"kind": "one-seed", "condition": nasty, "text": nasty}],
+        }
+    )
     html = holdfast.Results(tmp_path, record)._repr_html_()
     tags = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: tags.append(tag)
     parser.feed(html)
     assert "table" in tags and "script" not in tags
+    assert html.count("alert(1)") >= 6
     assert "80.0</b> (+78.0)" in html
     assert "no evidence about any other model" in html
     assert str(tmp_path / "report.html") in html
