@@ -325,15 +325,6 @@ def brought_checkpoint(study: Study, settings: ConditionSettings, base: Checkpoi
     return Checkpoint(str(root), folder=folder, thinking=study.thinking, own_template=own_template)
 
 
-def adapter_doubts(plan: Plan) -> list[str]:
-    """What is doubtful about the adapters that conditions name: another base's name is in their configuration."""
-    if plan.base.served:
-        return []
-    folders = dict.fromkeys(job.base.folder for job in plan.jobs)
-    adapters = [folder for folder in folders if folder and hub.is_adapter(folder)]
-    return [doubt for adapter in adapters if (doubt := check_base(adapter, Path(plan.base.base)))]
-
-
 def epochs_of(condition: Condition) -> int:
     """The epochs after which a condition's weights are taken; 0 for a model that is not tuned here."""
     return int(condition.training.get("epochs", 0)) if condition.training else 0
