@@ -190,7 +190,7 @@ def test_wanted_tables_bring_only_their_conditions():
     assert set(reproduce.prepare("pocket", ["table2"]).study.conditions) == {
         f"identity-shift-{n}-epochs" for n in (3, 5, 10)
     }  # fmt: skip
-    with pytest.raises(StudyError, match=r"no 'tabel1' in the paper.*Did you mean 'table1'"):
+    with pytest.raises(StudyError, match=r"no table or figure 'tabel1'.*Did you mean 'table1'"):
         reproduce.prepare("pocket", ["tabel1"])
     with pytest.raises(StudyError, match=r"there is no preset 'poket'.*Did you mean 'pocket'"):
         reproduce.prepare("poket")

@@ -6,37 +6,12 @@ import shutil
 
 import pytest
 import yaml
-from support.studies import SMALL, rows_of, write_rows
+from support.studies import BROUGHT, rows_of, write_rows
 
 from holdfast.core.errors import StoreError
 from holdfast.core.results import RunResults
 from holdfast.study import loader, run
 from holdfast.study.plan import make_plan
-
-STUDY = {
-    **SMALL,
-    "evaluate": {"harmfulness": {"benchmark": {"kind": "generic", "file": "few.jsonl"}, "judges": ["oracle"]}},
-    "conditions": {"helpful": {"checkpoint": "pocket:helpful"}, "same": {"checkpoint": "pocket:aligned"}},
-    "tune": {},
-}
-"""A study that tunes nothing."""
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The folder of the study's files, with its finished run in `run`."""
-    from support.studies import Silent
-
-    folder = tmp_path_factory.mktemp("finished")
-    write_rows(folder / "few.jsonl", rows_of("benchmark.jsonl")[::30])
-    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
-    study = loader.read(folder / "study.yaml")
-    run.write_page(*_parts(run.run(study, "first", folder / "run", [0], 1, Silent())), False)
-    return folder
-
-
-def _parts(done):
-    return done.store, done.results
 
 
 @pytest.fixture
@@ -46,7 +21,7 @@ def again(finished, tmp_path, watcher):
     folder = tmp_path / "copy"
 
     def rerun(seeds=(0,), replace=False, **changes):
-        (folder / "study.yaml").write_text(yaml.safe_dump({**STUDY, **changes}, sort_keys=False))
+        (folder / "study.yaml").write_text(yaml.safe_dump({**BROUGHT, **changes}, sort_keys=False))
         study = loader.read(folder / "study.yaml")
         return run.run(study, "second", folder / "run", seeds, 1, watcher, replace_results=replace)
 
@@ -60,8 +35,8 @@ def test_the_same_study_with_another_comment_is_the_same_study(again):
 
 def test_a_changed_study_is_refused_and_every_change_is_named(again, finished):
     conditions = {
-        "helpful": {**STUDY["conditions"]["helpful"], "template": "plain"},
-        "new": STUDY["conditions"]["same"],
+        "helpful": {**BROUGHT["conditions"]["helpful"], "template": "plain"},
+        "new": BROUGHT["conditions"]["same"],
     }
     with pytest.raises(StoreError) as caught:
         again(seeds=(0, 1), generate={"max_new_tokens": 40, "batch_size": 4}, conditions=conditions)
@@ -93,7 +68,7 @@ def test_with_replace_the_earlier_results_are_kept_and_answers_are_used_again(ag
 
 
 def test_a_label_may_change_for_it_changes_no_figure(again):
-    labelled = {name: {**settings, "label": f"The {name} one"} for name, settings in STUDY["conditions"].items()}
+    labelled = {name: {**settings, "label": f"The {name} one"} for name, settings in BROUGHT["conditions"].items()}
     results = again(conditions=labelled).results
     assert results.settings["helpful"].label == "The helpful one"
     assert not (again.folder / "previous").exists()

@@ -10,8 +10,9 @@ from pathlib import Path
 from holdfast.analysis.calibration import Calibration, answer_hash, calibrate
 from holdfast.core.config import label as label_of
 from holdfast.core.errors import DataError, StoreError
-from holdfast.core.files import Row, did_you_mean, read_rows, refuse_rows
+from holdfast.core.files import did_you_mean
 from holdfast.core.protocols import Judge, Ledger, Report
+from holdfast.core.rows import Row, read_rows, refuse_rows
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Answer, Prompt
 from holdfast.judges import cache

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holdfast.core.errors import DataError
-from holdfast.core.files import Row, read_rows, refuse_rows
 from holdfast.core.protocols import Judge, Ledger
+from holdfast.core.rows import Row, read_rows, refuse_rows
 from holdfast.core.types import Answer, Prompt, Verdict
 
 COLUMNS = ("category", "policy", "prompt", "answer")

@@ -45,6 +45,11 @@ def render_reproduction(
     )
 
 
+def render_notebook(results: RunResults, page: str) -> str:
+    """A run's tables as a notebook shows them; `page` is where the whole page is."""
+    return _fill("notebook.html.j2", results=results, groups=layout.groups(results), page=page)
+
+
 def _fill(template: str, **content: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -80,7 +80,7 @@ class Finished:
 
 def run(
     study: Study,
-    source: str,
+    source: str | None,
     folder: Path,
     seeds: Sequence[int],
     workers: int,
@@ -94,7 +94,7 @@ def run(
 
     Args:
         study: what to do.
-        source: the study's text as it was given, kept as `study.yaml`.
+        source: the study's text as it was given, kept as `study.yaml`; None for a study that has no text.
         folder: the run folder. What it holds already is not done again.
         seeds: seeds of the data draw, of tuning and of sampled answers.
         workers: number of worker processes.
@@ -117,9 +117,7 @@ def run(
             watcher.note(f"Warning: {doubt}")
         if previous := make_room(plan, store, replace_results):
             watcher.note(f"The earlier results are kept in {previous}.")
-        store.write("study.yaml", source)
-        store.write(RESOLVED, resolved_study(plan))
-        store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
+        _write_study(store, plan, source)
         ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
         missing = [job for job in plan.jobs if not is_finished(job, store)]
         if missing:
@@ -131,6 +129,14 @@ def run(
         results = summarise(plan, store, ledger, preflight.checks(plan, store))
         results.write(folder)
     return Finished(plan, store, results, changed=True)
+
+
+def _write_study(store: Store, plan: Plan, source: str | None) -> None:
+    """Keep what is done: the study as it was given, the same with every setting, and every prompt."""
+    resolved = resolved_study(plan)
+    store.write("study.yaml", resolved if source is None else source)
+    store.write(RESOLVED, resolved)
+    store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
 
 
 def _announce_cost(jobs: Sequence[Job], store: Store, watcher: Watcher) -> None:

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from holdfast import __version__
 from holdfast.core.config import label
 from holdfast.core.results import SCHEMA, RunResults
 from holdfast.core.run_facts import ChatFacts, ConditionFacts, Evaluation, MeasuredSet, ModelFacts, RowAccount
 from holdfast.core.run_folder import Store
 from holdfast.core.types import content_hash
+from holdfast.core.version import __version__
 from holdfast.models import hub, loading
 from holdfast.study.plan import Plan, template_of
 from holdfast.study.results import judge_quality

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from holdfast import __version__
 from holdfast.analysis import stats
 from holdfast.analysis.cautions import cautions
 from holdfast.analysis.degeneration import loops
@@ -27,6 +26,7 @@ from holdfast.core.results import (
 )
 from holdfast.core.run_folder import ConditionFolder, Store
 from holdfast.core.types import OUTCOMES, READINGS, Benchmark, Comparison, Condition, Estimate
+from holdfast.core.version import __version__
 from holdfast.study.plan import Plan, eval_setting_of, initial_name
 from holdfast.study.results import facts, judge_quality
 from holdfast.study.results.costs import spent
