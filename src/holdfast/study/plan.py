@@ -22,7 +22,6 @@ from holdfast.core.types import (
     content_hash,
 )
 from holdfast.models import hub
-from holdfast.models.adapters import check_base
 from holdfast.study.checkpoints import brought_checkpoint, fingerprint, named_checkpoint
 from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, template_of
 from holdfast.study.schema import ConditionSettings, Measured, Study
@@ -255,15 +254,6 @@ def _asking(plan: Plan, setting: EvalSetting, seed: int, role: Literal["initial"
         "benchmarks": {name: benchmark.key for name, benchmark in plan.suite.benchmarks.items()},
     }
     return {**asking, "seed": seed} if generator.random else asking
-
-
-def adapter_doubts(plan: Plan) -> list[str]:
-    """What is doubtful about the adapters that conditions name: another base's name is in their configuration."""
-    if plan.base.served:
-        return []
-    folders = dict.fromkeys(job.base.folder for job in plan.jobs)
-    adapters = [folder for folder in folders if folder and hub.is_adapter(folder)]
-    return [doubt for adapter in adapters if (doubt := check_base(adapter, Path(plan.base.base)))]
 
 
 def epochs_of(condition: Condition) -> int:
