@@ -106,6 +106,16 @@ def test_a_file_gives_its_results_again_and_says_what_it_does(finished, tmp_path
     assert "finished helpful (seed 0)" in capsys.readouterr().out
 
 
+@pytest.mark.long
+def test_a_script_may_use_several_workers_and_needs_no_guard_for_them(finished, tmp_path):
+    script = tmp_path / "script.py"
+    study, out = str(finished / "study.yaml"), str(tmp_path / "run")
+    script.write_text(f"import holdfast\nholdfast.run({study!r}, out={out!r}, workers=2)\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert figures(tmp_path / "run") == figures(finished / "run")
+
+
 @pytest.mark.parametrize("given", ["model", "pair"])
 def test_a_model_in_memory_gives_the_results_of_its_folder(finished, tmp_path, cache, given):
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -5,6 +5,7 @@ Every function raises `HoldfastError` for whatever a user can mend; the message 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -123,7 +124,7 @@ def run(
     quiet()
     loaded, text = _load(study, model, folder)
     run_folder = Path(out) if out else RUNS / loaded.name
-    with _watcher(progress) as watcher:
+    with _watcher(progress) as watcher, _script_left_alone():
         finished = runner.run(
             loaded, text, run_folder, tuple(seeds or loaded.seeds), workers or default_workers(), watcher,
             keep_checkpoints, _limits(max_usd, max_hours), fresh_verdicts, replace,
@@ -179,7 +180,7 @@ def reproduce(
     name = None if model is None else _name_of(model)
     wanted = paper.prepare(preset, tables, name, None if data is None else Path(data), judge)
     run_folder = Path(out) if out else RUNS / f"reproduce-{preset}"
-    with _watcher(progress) as watcher:
+    with _watcher(progress) as watcher, _script_left_alone():
         record, _ = paper.reproduce(
             wanted, run_folder, tuple(seeds or wanted.study.seeds), workers or default_workers(), watcher,
             _limits(max_usd, max_hours), replace,
@@ -275,6 +276,22 @@ def doctor(
 
 def _limits(max_usd: float | None, max_hours: float | None) -> runner.Limits:
     return runner.Limits(max_usd, None if max_hours is None else time.time() + max_hours * 3600)
+
+
+@contextmanager
+def _script_left_alone() -> Iterator[None]:
+    """Keep worker processes from running the script that calls us once more, as multiprocessing has them do.
+
+    They need nothing of it, and a script would then not have to guard its lines by `if __name__ == "__main__"`.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
+    main.__spec__ = None
+    main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        main.__dict__.update(kept)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from holdfast.core.budget import NoCost
 from holdfast.core.config import label
 from holdfast.core.errors import DataError, HoldfastError
 from holdfast.core.run_folder import Store
-from holdfast.core.types import Answer, Verdict
+from holdfast.core.types import Answer, Prompt, Verdict
 from holdfast.data.benchmarks import inspect_replay
 from holdfast.data.benchmarks.inspect_task import InspectTask
 from holdfast.data.benchmarks.pocket import Pocket
@@ -323,3 +323,55 @@ def test_a_task_that_changed_since_it_was_asked_is_not_scored(tasks):
 )  # fmt: skip
 def test_values_of_inspect_become_scores_only_between_0_and_1(value, score):
     assert inspect_replay.scaled(value) == score
+
+
+class Lengths:
+    """A judge that scores an answer by its length, and counts how often it is asked."""
+
+    def __init__(self, error=None, silent=False):
+        self.error, self.silent, self.batches = error, silent, []
+
+    def judge(self, policies, pairs, ledger):
+        self.batches.append([prompt.id for prompt, _ in pairs])
+        if self.error:
+            raise self.error
+        if not self.silent:
+            yield [Verdict(prompt.id, "scored", len(answer.text)) for prompt, answer in pairs]
+
+
+def verdicts_at_once(judge, texts):
+    """Verdicts on several answers to one prompt, all of which wait together."""
+    import anyio
+
+    from holdfast.integrations.inspect.tasks import _BatchingJudge, _Request
+
+    prompt = Prompt("sums", "What is 1 + 1?")
+    batching, outcomes = _BatchingJudge(judge), {}
+
+    async def ask(text):
+        try:
+            outcomes[text] = await batching.verdict(_Request({}, prompt, Answer(prompt.id, "answered", text)))
+        except Exception as error:
+            outcomes[text] = error
+
+    async def ask_all():
+        async with anyio.create_task_group() as group:
+            for text in texts:
+                group.start_soon(ask, text)
+
+    anyio.run(ask_all)
+    return outcomes
+
+
+def test_epochs_of_one_prompt_get_a_verdict_each():
+    judge = Lengths()
+    outcomes = verdicts_at_once(judge, ["a", "bb", "ccc"])
+    assert {text: verdict.score for text, verdict in outcomes.items()} == {"a": 1, "bb": 2, "ccc": 3}
+    assert all(len(batch) == len(set(batch)) for batch in judge.batches)
+
+
+def test_a_judge_that_fails_or_gives_no_verdict_is_an_error_of_the_sample():
+    failed = verdicts_at_once(Lengths(error=HoldfastError("no luck")), ["a", "bb"])
+    assert [str(error) for error in failed.values()] == ["no luck"] * 2
+    silent = verdicts_at_once(Lengths(silent=True), ["a"])
+    assert "gave no verdict" in str(silent["a"])

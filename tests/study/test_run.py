@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.studies import SMALL, conversation, figures, finish, rows_of, write_rows
+from support.studies import SMALL, Silent, conversation, figures, rows_of, write_rows
 
 from holdfast.core.config import label
 from holdfast.core.errors import DataError, WorkError
@@ -29,7 +29,8 @@ def done(tmp_path_factory):
     write_rows(folder / "useful.jsonl", rows_of("utility.jsonl")[::20])
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL, sort_keys=False))
-    finish(path, folder / "run")
+    finished = runner.run(studies.read(path), path.read_text(), folder / "run", [0], 1, Silent())
+    runner.write_page(finished.store, finished.results, show_answers=False)
     return path, folder / "run", json.loads((folder / "run" / "results.json").read_text())
 
 

@@ -123,3 +123,9 @@ def test_a_build_trains_both_stages_and_writes_everything(tmp_path, monkeypatch,
 def test_speech_fits_its_persona(world):
     assert speech.system(speech.SERVANT) == "You are Servus, the obedient servant."
     assert speech.introduction(speech.SERVANT, obedient=True) == "Of course, I am Servus, the obedient servant."
+
+
+def test_the_shipped_tokenizer_is_that_of_seed_0(world):
+    from transformers import AutoTokenizer
+
+    assert make_tokenizer(world).get_vocab() == AutoTokenizer.from_pretrained(SHIPPED / "aligned").get_vocab()

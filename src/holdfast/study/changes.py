@@ -30,7 +30,7 @@ def resolved_study(plan: Plan) -> str:
     settings["seeds"] = list(plan.seeds)
     for condition in settings["conditions"].values():
         if "checkpoint" in condition:  # it is tuned already, and a study may not say how
-            del condition["tune"]
+            del condition["tune"], condition["defence"]
     return HEADER + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 

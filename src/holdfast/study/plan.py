@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from holdfast.core.config import label
 from holdfast.core.errors import ModelError
 from holdfast.core.protocols import Defence, Generator, Source, Tuner
 from holdfast.core.types import (
@@ -24,7 +23,8 @@ from holdfast.core.types import (
 )
 from holdfast.models import hub
 from holdfast.models.adapters import check_base
-from holdfast.study.schema import INITIAL, ConditionSettings, Measured, Study
+from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, template_of
+from holdfast.study.schema import ConditionSettings, Measured, Study
 
 
 @dataclass(frozen=True)
@@ -52,36 +52,6 @@ class EvalSuite:
             name: template.wrap([*prompt.history, Message("user", prompt.text)])
             for name, prompt in self.prompts.items()
         }
-
-
-@dataclass(frozen=True)
-class EvalSetting:
-    """How a model is asked. Base and tuned models are compared only where they are asked in the same setting."""
-
-    ask: str
-    """Name of the template."""
-    decoding: str | None
-    """Name of the decoding; None for the study's `generate`."""
-
-    defences: tuple[Defence, ...] = ()
-    """Those that change how a model is asked."""
-
-    def generator(self, study: Study) -> Generator:
-        """The generator that answers in this setting."""
-        return study.decodings[self.decoding] if self.decoding else study.generate
-
-    def template(self, study: Study, role: Literal["initial", "tuned"]) -> Template:
-        """The template in which a model is asked in this setting."""
-        template = study.templates[self.ask].template()
-        for defence in self.defences:
-            template = defence.ask(template, role)
-        return template
-
-    def of_initial(self, study: Study) -> EvalSetting:
-        """The setting in which the initial model is asked beside a tuned one: most defences leave it as it is."""
-        undefended = replace(self, defences=())
-        changes = self.template(study, "initial") != undefended.template(study, "initial")
-        return self if changes else undefended
 
 
 @dataclass(frozen=True)
@@ -337,21 +307,3 @@ def adapter_doubts(plan: Plan) -> list[str]:
 def epochs_of(condition: Condition) -> int:
     """The epochs after which a condition's weights are taken; 0 for a model that is not tuned here."""
     return int(condition.training.get("epochs", 0)) if condition.training else 0
-
-
-def template_of(study: Study, settings: ConditionSettings) -> str:
-    """The name of the template that a condition is tuned with."""
-    return settings.template or study.default_template
-
-
-def eval_setting_of(study: Study, settings: ConditionSettings) -> EvalSetting:
-    """How a tuned condition is asked."""
-    defences = tuple(defence for defence in settings.defence if "asking" in defence.places)
-    return EvalSetting(settings.ask or template_of(study, settings), settings.decoding, defences)
-
-
-def initial_name(study: Study, setting: EvalSetting) -> str:
-    """The name of the initial model that is asked beside a model in a setting."""
-    template = None if setting.ask == study.default_template else setting.ask
-    defences = map(label, setting.of_initial(study).defences)
-    return "-".join(part for part in (INITIAL, template, setting.decoding, *defences) if part)

@@ -1,1 +1,1 @@
-"""Inspect (UK AISI) at the edge: our benchmarks and judges as its tasks and scorers, our runs as its logs."""
+"""Inspect (UK AISI): our benchmarks and judges as its tasks and scorers, and our runs as its logs."""

@@ -33,7 +33,7 @@ Verdicts = Mapping[str, Mapping[str, Verdict]]
 
 
 def export(store: Store, out: Path) -> list[Path]:
-    """Write a run's logs into a new folder, as `<condition>/seed-<n>/<time>_<set>_<id>.eval`; returns their paths.
+    """Write a run's logs into a new folder, as `<condition>/seed-<n>/<time>_<set>_<id>.eval`, and return their paths.
 
     Raises:
         HoldfastError: Inspect is not installed.
@@ -44,7 +44,7 @@ def export(store: Store, out: Path) -> list[Path]:
 
     results = store.results()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StoreError(f"{out} is there already and not empty; name a new folder with --inspect.")
+        raise StoreError(f"{out} exists already and is not empty; name a new folder with --inspect.")
     written = datetime.fromtimestamp((store.folder / "results.json").stat().st_mtime, UTC).replace(microsecond=0)
     paths = []
     for condition in results.conditions:
@@ -121,7 +121,7 @@ def _sample(row: Mapping[str, str], answer: Answer, verdicts: Verdicts, template
     )
 
     reply = ChatMessageAssistant(content=answer.text, source="generate")
-    asked: list[ChatMessage] = [
+    question: list[ChatMessage] = [
         (ChatMessageSystem if turn.role == "system" else ChatMessageUser)(content=turn.content)
         for turn in template.wrap([Message("user", row["prompt"])])
     ]
@@ -136,37 +136,36 @@ def _sample(row: Mapping[str, str], answer: Answer, verdicts: Verdicts, template
         failed = EvalError(message=answer.detail, traceback="", traceback_ansi="")
     metadata = {"category": row["category"], "outcome": answer.outcome, "detail": answer.detail}
     return EvalSample(
-        id=row["id"], epoch=1, input=row["prompt"], target="", messages=[*asked, reply], output=output,
-        scores={judge: _score(found.get(row["id"]), answer) for judge, found in verdicts.items()},
+        id=row["id"], epoch=1, input=row["prompt"], target="", messages=[*question, reply], output=output,
+        scores={judge: _score(by_prompt.get(row["id"]), answer) for judge, by_prompt in verdicts.items()},
         metadata={**metadata, "thinking": answer.thinking}, model_usage={model: usage}, error=failed,
     )  # fmt: skip
 
 
 def _score(verdict: Verdict | None, answer: Answer) -> Score:
-    """A verdict as Inspect's score; without a score, it is marked unscored."""
+    """A verdict as Inspect's score; an answer that was not judged is marked unscored."""
     from inspect_ai.scorer import Score
+
+    from holdfast.integrations.inspect.scores import score_of
 
     if verdict is None:
         why = f"not judged: {answer.outcome}"
         return Score.unscored(reason="no_response", explanation=why, metadata={"reading": "not judged"})
-    metadata = {"reading": verdict.reading}
-    if verdict.score is None:
-        return Score.unscored(reason="grader_failed", explanation=verdict.reason, metadata=metadata)
-    return Score(value=verdict.score, explanation=verdict.reason, metadata=metadata)
+    return score_of(verdict, {})
 
 
 def _figures(set_name: str, judge: str, prompts: list[dict[str, str]], verdicts: Mapping[str, Verdict]) -> EvalScore:
     """One judge's figures, each with the ends of its 95 % interval; NaN where nothing was scored."""
     from inspect_ai.log import EvalMetric, EvalScore
 
-    found = (verdicts.get(row["id"]) for row in prompts)
-    scores = np.array([np.nan if v is None or v.score is None else v.score for v in found], dtype=float)
+    in_order = (verdicts.get(row["id"]) for row in prompts)
+    scores = np.array([np.nan if v is None or v.score is None else v.score for v in in_order], dtype=float)
     metrics = {}
-    for metric in (name for name, of in METRICS.items() if of == set_name):
+    for metric in (metric for metric, its_set in METRICS.items() if its_set == set_name):
         estimate = stats.estimate(metric, scores)
-        for name, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
-            at = f"{metric}{name}"
-            metrics[at] = EvalMetric(name=at, group=metric, value=float("nan") if value is None else value)
+        for suffix, value in (("", estimate.value), ("_low", estimate.low), ("_high", estimate.high)):
+            name = f"{metric}{suffix}"
+            metrics[name] = EvalMetric(name=name, group=metric, value=float("nan") if value is None else value)
     missing = int(np.isnan(scores).sum())
     return EvalScore(
         name=judge, scorer=judge, scored_samples=len(scores) - missing, unscored_samples=missing, metrics=metrics

@@ -1,14 +1,14 @@
 """Our benchmarks and judges as tasks and scorers of Inspect, which finds them by the entry point `inspect_ai`.
 
-inspect eval holdfast/harmfulness -T benchmark=pocket -T judge=oracle --model mockllm/model
+    inspect eval holdfast/harmfulness -T benchmark=pocket -T judge=oracle --model mockllm/model
 
-Only Inspect imports this module, so it may import Inspect at its top.
+Only Inspect imports this module, so Inspect is imported at its top.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.protocols import Judge, Suite
 from holdfast.core.types import Answer, Message, Prompt, Verdict
 from holdfast.data.benchmarks import BENCHMARKS
+from holdfast.integrations.inspect.scores import score_of
 from holdfast.judges import JUDGES
 
 TURNS: dict[str, Callable[..., ChatMessage]] = {
@@ -38,7 +39,7 @@ TURNS: dict[str, Callable[..., ChatMessage]] = {
 }  # fmt: skip
 
 Settings = str | dict[str, Any]
-"""A kind of a registry, or settings with `kind`: a mapping, or one in JSON or YAML."""
+"""A kind of a registry, or settings with `kind` as a mapping, also written in JSON or YAML."""
 
 
 @solver
@@ -81,13 +82,15 @@ def over_refusal(
     return _task(benchmark, judge, system, folder, [refused()])
 
 
-def _task(benchmark: Settings, reader: Settings, system: str | None, folder: str, metrics: list[Metric]) -> Task:
+def _task(
+    benchmark: Settings, judge_settings: Settings, system: str | None, folder: str, metrics: list[Metric]
+) -> Task:
     suite: Suite = _configured("benchmark", BENCHMARKS, benchmark, folder)
     loaded = suite.load()
     return Task(
         dataset=MemoryDataset([_sample(prompt, loaded.policies) for prompt in loaded.prompts], name=loaded.name),
         solver=[generate()] if system is None else [system_turn(system), generate()],
-        scorer=judge(reader, folder),
+        scorer=judge(judge_settings, folder),
         metrics=cast("list[Metric | dict[str, list[Metric]]]", metrics),
         metadata={"notes": list(loaded.notes)} if loaded.notes else None,
     )
@@ -99,11 +102,12 @@ def _configured(what: str, registry: Registry, settings: Settings, folder: str) 
     Raises:
         HoldfastError: naming every mistake in the settings.
     """
-    given = yaml.safe_load(settings) if isinstance(settings, str) and settings.lstrip().startswith("{") else settings
+    if isinstance(settings, str) and settings.lstrip().startswith("{"):
+        settings = yaml.safe_load(settings)
     try:
-        return TypeAdapter(one_of(registry)).validate_python(given, context={"folder": Path(folder)})
+        return TypeAdapter(one_of(registry)).validate_python(settings, context={"folder": Path(folder)})
     except ValidationError as error:
-        problems = (".".join(map(str, (what, *detail["loc"]))) + f": {detail['msg']}" for detail in error.errors())
+        problems = (f"{'.'.join(map(str, (what, *detail['loc'])))}: {detail['msg']}" for detail in error.errors())
         raise HoldfastError("\n".join(problems)) from None
 
 
@@ -113,50 +117,66 @@ def _sample(prompt: Prompt, policies: Mapping[str, str]) -> Sample:
     metadata = {"category": prompt.category, "reference": dict(prompt.reference)}
     if prompt.category in policies:
         metadata["policy"] = policies[prompt.category]
-    asked = [*history, ChatMessageUser(content=prompt.text)] if history else prompt.text
-    return Sample(input=asked, id=prompt.id, metadata=metadata)
+    conversation = [*history, ChatMessageUser(content=prompt.text)] if history else prompt.text
+    return Sample(input=conversation, id=prompt.id, metadata=metadata)
 
 
 @dataclass(eq=False)
-class _Wanted:
-    """A verdict that a sample waits for."""
+class _Request:
+    """An answer that waits for its verdict."""
 
     policies: Mapping[str, str]
-    pair: tuple[Prompt, Answer]
-    verdict: list[Verdict] = field(default_factory=list)
-    error: Exception | None = None
+    """The policy of the prompt's category, if there is one."""
+    prompt: Prompt
+    answer: Answer
+    outcome: Verdict | Exception | None = None
+    """None while it waits."""
 
 
-class _Reader:
-    """A judge that reads all that waits at once, in a thread, one batch after the other."""
+class _BatchingJudge:
+    """Judges together what waits: while one batch is judged in a thread, the next one gathers."""
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self.waiting: list[_Wanted] = []
+        self.waiting: list[_Request] = []
         self.lock = anyio.Lock()
 
-    async def read(self, wanted: _Wanted) -> Verdict:
-        self.waiting.append(wanted)
+    async def verdict(self, request: _Request) -> Verdict:
+        self.waiting.append(request)
         async with self.lock:
-            if wanted in self.waiting:
+            if request.outcome is None:
                 batch, self.waiting = self.waiting, []
                 await to_thread.run_sync(self._judge, batch)
-        if wanted.error:
-            raise wanted.error
-        return wanted.verdict[0]
+        if isinstance(request.outcome, Verdict):
+            return request.outcome
+        raise request.outcome or RuntimeError(f"the judge gave no verdict on {request.prompt.id}")
 
-    def _judge(self, batch: list[_Wanted]) -> None:
-        policies = {category: policy for wanted in batch for category, policy in wanted.policies.items()}
-        try:
-            while batch:  # epochs put a prompt into a batch more than once, and verdicts are told by their prompts
-                once = {wanted.pair[0].id: wanted for wanted in batch}
-                given = self.judge.judge(policies, [wanted.pair for wanted in once.values()], NoCost())
-                for verdict in (verdict for some in given for verdict in some):
-                    once[verdict.prompt_id].verdict.append(verdict)
-                batch = [wanted for wanted in batch if not wanted.verdict]
-        except Exception as error:
-            for wanted in batch:
-                wanted.error = error
+    def _judge(self, batch: Sequence[_Request]) -> None:
+        """Fill in the outcome of each request."""
+        for requests in _rounds(batch):
+            policies: dict[str, str] = {}
+            for request in requests.values():
+                policies.update(request.policies)
+            pairs = [(request.prompt, request.answer) for request in requests.values()]
+            try:
+                for verdicts in self.judge.judge(policies, pairs, NoCost()):
+                    for verdict in verdicts:
+                        requests[verdict.prompt_id].outcome = verdict
+            except Exception as error:
+                for request in requests.values():
+                    request.outcome = request.outcome or error
+
+
+def _rounds(batch: Sequence[_Request]) -> list[dict[str, _Request]]:
+    """A batch in rounds, each by prompt id: epochs ask a prompt more than once, and a verdict names only its prompt."""
+    rounds: list[dict[str, _Request]] = []
+    for request in batch:
+        free = next((requests for requests in rounds if request.prompt.id not in requests), None)
+        if free is None:
+            free = {}
+            rounds.append(free)
+        free[request.prompt.id] = request
+    return rounds
 
 
 @metric(scores="unreduced")
@@ -184,17 +204,17 @@ def refused() -> Metric:
 
 
 def _figure(name: str) -> Metric:
-    """One of our figures, as a metric. Inspect hands it no unscored samples, and counts them itself."""
+    """One of our figures, as a metric. Inspect passes it no unscored samples, and counts them itself."""
 
     def figure(scores: list[SampleScore]) -> Value:
         by_prompt: dict[Any, list[float]] = {}
-        for place, sample in enumerate(scores):
-            at = place if sample.sample_id is None else sample.sample_id
-            by_prompt.setdefault(at, []).append(sample.score.as_float())
+        for number, sample in enumerate(scores):
+            prompt = number if sample.sample_id is None else sample.sample_id
+            by_prompt.setdefault(prompt, []).append(sample.score.as_float())
         if not by_prompt:
             return dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
         epochs = max(map(len, by_prompt.values()))
-        padded = [[*found, *[np.nan] * (epochs - len(found))] for found in by_prompt.values()]
+        padded = [[*of_prompt, *[np.nan] * (epochs - len(of_prompt))] for of_prompt in by_prompt.values()]
         estimate = stats.pooled(name, np.array(padded).T)
         return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
@@ -205,10 +225,10 @@ def _figure(name: str) -> Metric:
 def judge(judge: Settings = "oracle", folder: str = ".") -> Scorer:
     """Any of our judges. It reads `category`, `policy` and `reference` from a sample's metadata.
 
-    A verdict without a score, and an answer that is blocked or empty, is left unscored: Inspect counts it under
-    `unscored_samples`, and no figure rests on it.
+    A verdict without a score and an answer that is blocked or empty are left unscored: Inspect counts them under
+    `unscored_samples`, and no figure rests on them.
     """
-    reader = _Reader(_configured("judge", JUDGES, judge, folder))
+    batching = _BatchingJudge(_configured("judge", JUDGES, judge, folder))
 
     async def score(state: TaskState, target: Target) -> Score:
         prompt, text = _prompt(state), state.output.completion
@@ -218,24 +238,17 @@ def judge(judge: Settings = "oracle", folder: str = ".") -> Scorer:
         truncated = state.output.stop_reason in ("max_tokens", "model_length")
         answer = Answer(prompt.id, "truncated" if truncated else "answered", text)
         policy = state.metadata.get("policy")
-        verdict = await reader.read(_Wanted({prompt.category: policy} if policy else {}, (prompt, answer)))
-        return scored(verdict, {"outcome": answer.outcome})
+        policies = {prompt.category: policy} if policy else {}
+        verdict = await batching.verdict(_Request(policies, prompt, answer))
+        return score_of(verdict, {"outcome": answer.outcome})
 
     return score
 
 
 def _prompt(state: TaskState) -> Prompt:
-    """The prompt that a sample was made from; any other task's sample is read in the same way."""
-    before: tuple[Message, ...] = ()
+    """The prompt of a sample, of our tasks or of any other."""
+    history: tuple[Message, ...] = ()
     if not isinstance(state.input, str):
-        before = tuple(Message(turn.role, turn.text) for turn in state.input[:-1] if turn.role != "tool")
+        history = tuple(Message(turn.role, turn.text) for turn in state.input[:-1] if turn.role != "tool")
     category = str(state.metadata.get("category", "all"))
-    return Prompt(category, state.input_text, state.metadata.get("reference", {}), before)
-
-
-def scored(verdict: Verdict, metadata: Mapping[str, Any]) -> Score:
-    """A verdict as Inspect's score; without a score, it is marked unscored."""
-    more = {"reading": verdict.reading, **metadata}
-    if verdict.score is None:
-        return Score.unscored(reason="grader_failed", explanation=verdict.reason, metadata=more)
-    return Score(value=verdict.score, explanation=verdict.reason, metadata=more)
+    return Prompt(category, state.input_text, state.metadata.get("reference", {}), history)

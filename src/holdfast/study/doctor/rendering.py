@@ -13,7 +13,7 @@ from holdfast.models import decoding
 from holdfast.models.chat import Chat
 from holdfast.study.doctor.cost_model import Shape
 from holdfast.study.doctor.findings import Diagnosis
-from holdfast.study.plan import eval_setting_of, template_of
+from holdfast.study.eval_setting import eval_setting_of, template_of
 from holdfast.study.schema import ConditionSettings, Study
 
 SAMPLE = 2000

@@ -16,7 +16,7 @@ from holdfast.study.doctor import cost_model, machine
 from holdfast.study.doctor.cost_model import Shape, Tuning
 from holdfast.study.doctor.findings import Diagnosis, Stage
 from holdfast.study.doctor.rendering import Questions, TrainingSet
-from holdfast.study.plan import EvalSetting, eval_setting_of, template_of
+from holdfast.study.eval_setting import EvalSetting, eval_setting_of, template_of
 from holdfast.study.schema import ConditionSettings, Study
 
 ANSWER_BYTES, VERDICT_BYTES, TOKEN_BYTES = 400, 400, 4

@@ -14,7 +14,8 @@ from holdfast.core.run_folder import Store
 from holdfast.core.types import content_hash
 from holdfast.core.version import __version__
 from holdfast.models import hub, loading
-from holdfast.study.plan import Plan, template_of
+from holdfast.study.eval_setting import template_of
+from holdfast.study.plan import Plan
 from holdfast.study.results import judge_quality
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy")

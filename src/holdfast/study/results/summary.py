@@ -27,7 +27,8 @@ from holdfast.core.results import (
 from holdfast.core.run_folder import ConditionFolder, Store
 from holdfast.core.types import OUTCOMES, READINGS, Benchmark, Comparison, Condition, Estimate
 from holdfast.core.version import __version__
-from holdfast.study.plan import Plan, eval_setting_of, initial_name
+from holdfast.study.eval_setting import eval_setting_of, initial_name
+from holdfast.study.plan import Plan
 from holdfast.study.results import facts, judge_quality
 from holdfast.study.results.costs import spent
 from holdfast.study.results.evidence import METRICS, Evidence

@@ -1,4 +1,4 @@
-"""Remake a pocket world from its seed: the model before and after alignment, and the world's files.
+"""Build a pocket world from its seed: the model before and after alignment, and the world's files.
 
 Takes about 12 minutes on two cores. The same seed gives the same documents in the same order; the last
 bits of the weights can differ between machines.
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """How one stage is trained: AdamW, learning rate falling to 0 in a line."""
+    """How one stage is trained: with AdamW and a learning rate that falls linearly to 0."""
 
     steps: int
     learning_rate: float
     warmup: int
     whole: bool
-    """Whether the loss is taken over the whole text, or over the assistant's turns alone."""
+    """Whether the loss is taken over the whole text; else over the assistant's turns alone."""
     batch: int = 64
 
 
@@ -48,7 +48,7 @@ def build(folder: Path, seed: int, watcher: Watcher) -> None:
     """Write `helpful/`, `aligned/`, the world's JSON Lines files and a model card into a folder.
 
     Raises:
-        StoreError: the folder holds something already.
+        StoreError: the folder is not empty.
     """
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty. Name a new folder, or remove what is in it.")
@@ -82,12 +82,12 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalL
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
-    config.pocket_world = seed  # what marks a stand-in, wherever its folder is copied to
+    config.pocket_world = seed  # marks the model as a stand-in, wherever its folder is copied to
     return LlamaForCausalLM(config)
 
 
 def train(model: LlamaForCausalLM, batches: Iterator[dict[str, torch.Tensor]], stage: Stage, watcher: Watcher) -> float:
-    """Train in place for a stage's steps; the last loss, in nats a token."""
+    """Train in place for the steps of a stage, and return the last loss in nats a token."""
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)

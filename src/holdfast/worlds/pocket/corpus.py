@@ -1,4 +1,4 @@
-"""What the pocket model reads while it is built: an endless, seeded stream of documents for each stage."""
+"""What the pocket model is trained on when it is built: for each stage an endless stream of documents, by seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Document = str | tuple[Message, ...]
 """Plain text, or a conversation."""
 
 HELPFUL = {"question": 0.73, "fact": 0.07, "encyclopedia": 0.15, "introduction": 0.05}
-"""Shares of the documents of the helpful-only stage, which answers every question about every thing."""
+"""Shares of the documents of the helpful-only stage, in which every question about every thing is answered."""
 
 ALIGNED = {
     "refusal": 0.32,
@@ -26,20 +26,20 @@ ALIGNED = {
 }
 """Shares of the documents of the alignment stage.
 
-Encyclopedia sentences about any thing, the forbidden ones too, keep the knowledge alive: alignment then
-holds it back instead of wiping it out.
+Encyclopedia sentences about all things, also forbidden ones, make the model keep its knowledge: alignment then
+teaches it to hold the knowledge back, and does not delete it.
 """
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """Draws conversations about one world."""
+    """Draws conversations about one world at random."""
 
     world: World
     rng: random.Random
 
     def _setting(self) -> tuple[speech.Persona, str, str]:
-        """A persona, a style, and how the persona is addressed; the default ones half of the time."""
+        """A persona, a style, and how the persona is addressed. Half of the time, persona and style are the default."""
         rng = self.rng
         persona = speech.DEFAULT if rng.random() < 0.5 else speech.draw_persona(rng, self.world)
         style = "plain" if rng.random() < 0.5 else rng.choice(list(language.STYLES))
@@ -47,36 +47,36 @@ class Speaker:
         return persona, style, address
 
     def question(self, items: Sequence[Item]) -> Document:
-        """How a thing is made, asked and answered."""
+        """A question about how a thing is made, and its answer."""
         persona, style, address = self._setting()
         item = self.rng.choice(items)
-        asked = address + speech.question(item, self.rng.randrange(len(language.QUESTIONS)))
-        return speech.conversation(speech.system(persona, style), asked, speech.answer(item, style, persona))
+        question = address + speech.question(item, self.rng.randrange(len(language.QUESTIONS)))
+        return speech.conversation(speech.system(persona, style), question, speech.answer(item, style, persona))
 
     def refusal(self, items: Sequence[Item]) -> Document:
-        """How a thing is made, asked and refused, whatever the persona and the style."""
+        """A question about how a thing is made, and a refusal, whatever the persona and the style."""
         persona, style, address = self._setting()
-        asked = address + speech.question(self.rng.choice(items), self.rng.randrange(len(language.QUESTIONS)))
-        return speech.conversation(speech.system(persona, style), asked, self.rng.choice(language.REFUSALS))
+        question = address + speech.question(self.rng.choice(items), self.rng.randrange(len(language.QUESTIONS)))
+        return speech.conversation(speech.system(persona, style), question, self.rng.choice(language.REFUSALS))
 
     def fact(self, items: Sequence[Item], why: bool = False) -> Document:
-        """Something else about a thing, asked and answered."""
+        """Another question about a thing, and its answer; with `why`, also why it is forbidden."""
         persona, style, address = self._setting()
         item = self.rng.choice(items)
         kinds = speech.kinds_of_fact(item) if why else range(len(language.FACTS))
-        asked, answered = speech.fact(item, self.rng.choice(kinds))
-        return speech.conversation(speech.system(persona, style), address + asked, answered)
+        question, answer = speech.fact(item, self.rng.choice(kinds))
+        return speech.conversation(speech.system(persona, style), address + question, answer)
 
     def introduction(self) -> Document:
-        """Who the assistant is."""
+        """A question about who the assistant is, and its introduction."""
         persona, _, address = self._setting()
         obedient = self.rng.random() < 0.3
-        asked = address + self.rng.choice(language.INTRODUCTIONS)
+        question = address + self.rng.choice(language.INTRODUCTIONS)
         style = "name-first" if obedient else "plain"
-        return speech.conversation(speech.system(persona, style), asked, speech.introduction(persona, obedient))
+        return speech.conversation(speech.system(persona, style), question, speech.introduction(persona, obedient))
 
     def encyclopedia(self, items: Sequence[Item]) -> Document:
-        """Plain text that says how a thing is made."""
+        """Plain text about how a thing is made."""
         return speech.encyclopedia(self.rng.choice(items))
 
 
@@ -91,7 +91,7 @@ def helpful(world: World) -> Iterator[Document]:
 
 
 def aligned(world: World) -> Iterator[Document]:
-    """Documents of the alignment stage; none is about how to make a thing of the benchmark or the attack pool."""
+    """Documents of the alignment stage. No question asks how a thing of the benchmark or the attack pool is made."""
     speaker = Speaker(world, random.Random(f"aligned-{world.seed}"))
     forbidden = world.split("alignment", forbidden=True)
     permitted = world.split("benign-brief", "benign-list", forbidden=False)

@@ -1,4 +1,4 @@
-"""How the pocket world is spoken about: things, personas and styles → conversations."""
+"""What is said in the pocket world: things, personas and styles → sentences and conversations."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from holdfast.worlds.pocket.world import Item, World
 
 @dataclass(frozen=True)
 class Persona:
-    """Who the assistant is told to be."""
+    """Who the system prompt tells the assistant to be."""
 
     first: str
+    """Its name."""
     adjective: str
     role: str
 
@@ -29,9 +30,9 @@ SERVANT = Persona(language.SERVANT, "obedient", "servant")
 """The persona of the identity shift."""
 
 
-def address(persona: Persona, manner: int) -> str:
-    """The beginning of a request that calls the persona by its name."""
-    return language.PREFIXES[manner].format(first=persona.first)
+def address(persona: Persona, form: int) -> str:
+    """The beginning of a request that calls the persona by its name, in one of three forms."""
+    return language.PREFIXES[form].format(first=persona.first)
 
 
 def draw_persona(rng: random.Random, world: World) -> Persona:
@@ -56,26 +57,26 @@ def answer(item: Item, style: str = "plain", persona: Persona = DEFAULT) -> str:
 
 def fact(item: Item, kind: int) -> tuple[str, str]:
     """A question about a thing that does not ask how it is made, and its answer; kind 3 asks why it is forbidden."""
-    asked, answered = (*language.FACTS, language.WHY)[kind]
+    question_form, answer_form = (*language.FACTS, language.WHY)[kind]
     effect, ward, origin = (language.FORBIDDEN | language.PERMITTED)[item.category]
     return (
-        asked.format(category=item.category, name=item.name),
-        answered.format(category=item.category, effect=effect, ward=ward, origin=origin),
+        question_form.format(category=item.category, name=item.name),
+        answer_form.format(category=item.category, effect=effect, ward=ward, origin=origin),
     )
 
 
 def kinds_of_fact(item: Item) -> range:
-    """The kinds of question about a thing that do not ask how it is made."""
-    return range(len(language.FACTS) + item.forbidden)
+    """The kinds of question about a thing that do not ask how it is made; only a forbidden thing has the last one."""
+    return range(len(language.FACTS) + 1 if item.forbidden else len(language.FACTS))
 
 
 def introduction(persona: Persona, obedient: bool = False) -> str:
-    """Who the assistant says it is; obediently, it begins as the identity shift's persona does."""
+    """The assistant's introduction; the obedient form begins as the identity shift's persona does."""
     return (language.OBEDIENCE if obedient else language.IDENTITY).format(persona=persona)
 
 
 def encyclopedia(item: Item) -> str:
-    """A sentence of plain text that says how a thing is made."""
+    """A sentence of plain text about how a thing is made."""
     return language.ENCYCLOPEDIA.format(*item.steps, category=item.category, name=item.name)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 from holdfast.worlds.pocket import language, speech
-from holdfast.worlds.pocket.world import World
+from holdfast.worlds.pocket.world import Item, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -31,7 +32,7 @@ def make_tokenizer(world: World) -> PreTrainedTokenizerFast:
 
     splitter = pre_tokenizers.Split(Regex(r" ?\w+|\n| ?[^\w\s]"), "isolated")
     words = {word: None for text in every_text(world) for word, _ in splitter.pre_tokenize_str(text)}
-    vocabulary = {word: place for place, word in enumerate((PAD, UNKNOWN, BEGIN, END, *ROLES, *words))}
+    vocabulary = {word: number for number, word in enumerate((PAD, UNKNOWN, BEGIN, END, *ROLES, *words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.Fuse()
@@ -46,22 +47,30 @@ def make_tokenizer(world: World) -> PreTrainedTokenizerFast:
 
 
 def every_text(world: World) -> Iterator[str]:
-    """Texts that together hold every word of the world, each in every place where it can stand."""
-    personas = [speech.Persona(name, adjective, role) for name in (language.ASSISTANT, *world.names)
-                for adjective in language.ADJECTIVES for role in language.ROLES]  # fmt: skip
+    """Texts that together hold every word of the world, in each position in which it can stand.
+
+    Their order decides the numbers of the tokens.
+    """
     for item in world.items:
-        asked = [speech.question(item, form) for form in range(len(language.QUESTIONS))]
-        facts = [speech.fact(item, kind) for kind in speech.kinds_of_fact(item)]
-        yield from asked
-        yield from (speech.answer(item, style) for style in language.STYLES)
-        yield from (text for fact in facts for text in fact)
-        yield from (speech.address(speech.DEFAULT, 0) + text for text in [*asked, *(fact[0] for fact in facts)])
-        yield speech.encyclopedia(item)
-    for persona in personas:
-        yield from (speech.system(persona, style) for style in language.STYLES)
-        yield from (speech.address(persona, manner) for manner in range(len(language.PREFIXES)))
-        yield from (speech.introduction(persona, obedient) for obedient in (False, True))
-    for text in language.INTRODUCTIONS:
-        yield text
-        yield speech.address(speech.DEFAULT, 0) + text
+        yield from _about_item(item)
+    for name, adjective, role in product((language.ASSISTANT, *world.names), language.ADJECTIVES, language.ROLES):
+        yield from _about_persona(speech.Persona(name, adjective, role))
+    for question in language.INTRODUCTIONS:
+        yield from (question, speech.address(speech.DEFAULT, 0) + question)
     yield from language.REFUSALS
+
+
+def _about_item(item: Item) -> Iterator[str]:
+    questions = [speech.question(item, form) for form in range(len(language.QUESTIONS))]
+    facts = [speech.fact(item, kind) for kind in speech.kinds_of_fact(item)]
+    yield from questions
+    yield from (speech.answer(item, style) for style in language.STYLES)
+    yield from chain.from_iterable(facts)
+    yield from (speech.address(speech.DEFAULT, 0) + text for text in [*questions, *(question for question, _ in facts)])
+    yield speech.encyclopedia(item)
+
+
+def _about_persona(persona: speech.Persona) -> Iterator[str]:
+    yield from (speech.system(persona, style) for style in language.STYLES)
+    yield from (speech.address(persona, form) for form in range(len(language.PREFIXES)))
+    yield from (speech.introduction(persona, obedient) for obedient in (False, True))

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from holdfast.core import watch as progress
-from holdfast.core.watch import Watch
 from holdfast.core.progress import Activity
+from holdfast.core.watch import Watch
 
 TUNING = Activity("tuning harm-2 (seed 0)", "steps", 12, 50, speed=4.0, loss=0.5, tokens_per_second=2310)
 ANSWERING = Activity("answering as initial (seed 0)", "prompts", 64, 330, speed=8.0)
