@@ -43,7 +43,7 @@ def _resources(console: Console, report: Diagnosis) -> None:
     if not report.stages:
         console.print("What the run takes can be estimated once the faults are mended.")
         return
-    table = Table(title="What the run takes (times are good to a factor of about two)", title_justify="left")
+    table = Table(title="What the run takes (times are good to a factor of two to three)", title_justify="left")
     for heading in ("stage", "tokens", "time", "US dollars"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for stage in [*report.stages, report.total]:
