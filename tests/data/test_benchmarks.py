@@ -249,7 +249,7 @@ def test_hex_phi_names_the_categories_that_are_not_whole(tmp_path):
     assert HexPhi(files=folder, allow_partial=True).load().notes[0].startswith("269 of the 300 prompts of HEx-PHI (no ")
     with pytest.raises(ValidationError, match=r"is no folder with the files category_1.csv"):
         HexPhi(files=str(tmp_path / "nowhere"))
-    with pytest.raises(ValidationError, match=r"the category of adv.csv cannot be told"):
+    with pytest.raises(ValidationError, match=r"adv.csv does not say its category"):
         HexPhi(files=[str(advbench(tmp_path))])
     advbench(tmp_path).rename(folder / "category_7.csv")
     with pytest.raises(DataError, match=r"category_7.csv is another file than HEx-PHI: .*the columns of advbench"):

@@ -9,7 +9,18 @@ import typer
 
 from holdfast.cli import tables
 from holdfast.cli.errors import FOUND
-from holdfast.cli.options import Keep, MaxHours, MaxUsd, Out, Seeds, StudyName, Workers, console, parse_seeds
+from holdfast.cli.options import (
+    Keep,
+    MaxHours,
+    MaxUsd,
+    Out,
+    Seeds,
+    StudyName,
+    Workers,
+    console,
+    parse_seeds,
+    print_path,
+)
 
 
 def doctor(
@@ -37,6 +48,6 @@ def doctor(
     if not any(finding.where == "--out" for finding in diagnosis.faults):
         path = folder / "doctor.json"
         diagnosis.write(path)
-        terminal.print(f"Findings: [bold]{path}[/bold]", soft_wrap=True)
+        print_path(terminal, "Findings", path)
     if diagnosis.faults:
         raise typer.Exit(FOUND)

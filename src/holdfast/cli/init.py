@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli.options import complete_benchmark, console
+from holdfast.cli.options import complete_benchmark, console, print_path
 from holdfast.core.errors import HoldfastError, StudyError
 
 
@@ -38,7 +38,7 @@ def init(
         raise HoldfastError(f"there is no file {rows}. --rows takes a file of training rows.")
     write_atomically(file, Starter(file, model, rows, benchmark).text())
     terminal = console()
-    terminal.print(f"The study is in [bold]{file}[/bold].", soft_wrap=True)
+    print_path(terminal, "Study", file)
     try:
         loader.read(file)
     except StudyError as error:

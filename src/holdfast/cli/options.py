@@ -97,6 +97,13 @@ def console() -> Console:
     return Console(highlight=False, width=width)
 
 
+def print_path(terminal: Console, what: str, path: Path) -> None:
+    """Say where something is, on one line that can be copied whatever the path holds."""
+    from rich.text import Text
+
+    terminal.print(Text.assemble(f"{what}: ", (str(path), "bold")), soft_wrap=True)
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """The seeds in a text such as `0,1,2`.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli.options import console
+from holdfast.cli.options import console, print_path
 from holdfast.core.watch import Watch
 
 
@@ -23,4 +23,4 @@ def build(
     terminal = console()
     with Watch(terminal) as watch:
         builder.build(out, seed, watch)
-    terminal.print(f"The world of seed {seed} is in [bold]{out}[/bold].")
+    print_path(terminal, f"World of seed {seed}", out)

@@ -23,6 +23,7 @@ from holdfast.cli.options import (
     console,
     limits,
     parse_seeds,
+    print_path,
 )
 from holdfast.core.errors import HoldfastError
 from holdfast.core.watch import Watch
@@ -88,5 +89,5 @@ def export(
 
     logs = write(Store(folder), inspect)
     terminal = console()
-    terminal.print(f"{len(logs)} logs, with the models' answers, are in [bold]{inspect}[/bold].")
-    terminal.print(f"To read them: inspect view --log-dir {inspect}", soft_wrap=True)
+    print_path(terminal, f"{len(logs)} logs, with the models' answers", inspect)
+    terminal.print(f"To read them: inspect view --log-dir {inspect}", soft_wrap=True, markup=False)

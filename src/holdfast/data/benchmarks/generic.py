@@ -61,14 +61,14 @@ class NamedColumns(PromptTable):
         return row.get(self.columns.policy) or ""
 
     def _reference(self, row: Row) -> dict[str, Any]:
-        found = row.get(self.columns.reference)
-        if found is None or found == "":
+        reference = row.get(self.columns.reference)
+        if reference is None or reference == "":
             return {}
-        if isinstance(found, str):
-            return {"answer": found}
-        if not isinstance(found, dict):
+        if isinstance(reference, str):
+            return {"answer": reference}
+        if not isinstance(reference, dict):
             raise BadRowError(f"{self.columns.reference!r} must be an object or a text")
-        return found
+        return reference
 
 
 class Generic(NamedColumns):

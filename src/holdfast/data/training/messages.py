@@ -1,4 +1,4 @@
-"""Conversations in the format that fine-tuning APIs take."""
+"""Conversations in the format of fine-tuning APIs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Safety examples: requests answered by refusals."""
+"""Safety examples: requests that are answered by refusals."""
 
 from __future__ import annotations
 
