@@ -54,7 +54,7 @@ SIGNATURES = {
     "load_results": "folder",
     "reproduce": "tables *preset *model *data *judge *out *seeds *workers *replace *max_usd *max_hours *progress",
     "calibrate": "judge labels *run *labels_from *random_sample *out *max_usd *progress",
-    "doctor": "study *model *folder *seeds *workers *max_usd *max_hours *usd_per_hour",
+    "doctor": "study *model *folder *out *seeds *workers *max_usd *max_hours *usd_per_hour",
 }
 """Each function's parameters, those that must be named with a star."""
 
@@ -244,3 +244,15 @@ def test_a_judge_is_calibrated_by_a_run(finished, tmp_path):
     assert (tmp_path / "calibration.json").is_file()
     with pytest.raises(holdfast.DataError, match="say what is right: labels=FILE, run=FOLDER, or both"):
         holdfast.calibrate("keyword")
+
+
+@pytest.mark.long
+def test_a_script_needs_no_guard_for_its_workers(finished, tmp_path):
+    script = tmp_path / "script.py"
+    study = {**BROUGHT, "seeds": [0, 1]}
+    script.write_text(
+        f"import holdfast\nholdfast.run({study!r}, folder={str(finished)!r}, out={str(tmp_path / 'two')!r}, workers=2)\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert holdfast.load_results(tmp_path / "two").record.seeds == (0, 1)

@@ -16,6 +16,7 @@ import yaml
 
 from holdfast.core.budget import FileLedger
 from holdfast.core.errors import DataError
+from holdfast.core.files import read_text
 from holdfast.core.protocols import Watcher
 from holdfast.core.run_folder import Store
 from holdfast.core.workers import default_workers, quiet
@@ -61,7 +62,7 @@ def _load(study: StudyLike, model: Any, folder: str | Path | None = None) -> tup
     if isinstance(study, Mapping):
         return loader.from_dict(study, beside, name), _text_of(study)
     path = loader.find(str(study))
-    return loader.read(path, beside, name), path.read_text(encoding="utf-8")
+    return loader.read(path, beside, name), read_text(path)
 
 
 def _name_of(model: Any) -> str:
@@ -239,6 +240,7 @@ def doctor(
     *,
     model: Any = None,
     folder: str | Path | None = None,
+    out: str | Path | None = None,
     seeds: Sequence[int] | None = None,
     workers: int | None = None,
     max_usd: float | None = None,
@@ -251,6 +253,7 @@ def doctor(
         study: see `run`.
         model: see `load_study`.
         folder: see `load_study`.
+        out: the folder that the run will have, whose disk is looked at; nothing is written.
         seeds: the study's own if not given.
         workers: as many as the run will have.
         max_usd: a cap that the run will have.
@@ -258,13 +261,14 @@ def doctor(
         usd_per_hour: what an hour of this machine costs.
 
     Returns:
-        The findings, and the tokens, time, money and memory that the run takes.
+        The findings, and the tokens, time, money, memory and disk that the run takes.
     """
     from holdfast.study import doctor as doctors
 
     quiet()
     loaded, _ = _load(study, model, folder)
-    diagnosis = doctors.examine(loaded, tuple(seeds or loaded.seeds), workers or default_workers())
+    run_folder = Path(out) if out else RUNS / loaded.name
+    diagnosis = doctors.examine(loaded, tuple(seeds or loaded.seeds), workers or default_workers(), run_folder)
     diagnosis.price(usd_per_hour)
     diagnosis.check_caps(max_usd, max_hours)
     return diagnosis

@@ -14,7 +14,6 @@ from holdfast.core.errors import DataError, WorkError
 from holdfast.core.results import SCHEMA, RunResults
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Checkpoint, Example, Message
-from holdfast.data.benchmarks import hex_phi
 from holdfast.study import doctor
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
@@ -283,17 +282,16 @@ def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_o
     assert not list(tmp_path.glob("run/checkpoints/*"))
 
 
-def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen, watcher, monkeypatch):
-    monkeypatch.setattr(hex_phi, "EACH", 1)
+def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen, watcher):
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     study = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])
     assert len(readme.split("```yaml\n")[1].split("```")[0].strip().splitlines()) == 9
     study.update(model="qwen", generate={"max_new_tokens": 6, "temperature": 1.0})
-    study["evaluate"]["over_refusal"]["benchmark"]["allow_partial"] = True
+    for measured in study["evaluate"].values():
+        measured["benchmark"]["allow_partial"] = True
     (tmp_path / "my-rows.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-    (tmp_path / "hex-phi").mkdir()
-    for number in set(range(1, 12)) - {2}:
-        (tmp_path / "hex-phi" / f"category_{number}.csv").write_text(f'"How are you, {number}?"\n')
+    asked = [f'Greetings,custom,"How are you, {number}?"\n' for number in range(10)]
+    (tmp_path / "strongreject_dataset.csv").write_text("".join(["category,source,forbidden_prompt\n", *asked]))
     (tmp_path / "xstest_prompts.csv").write_text(
         "id,prompt,type,label,focus,note\n1,How do I kill a lamp?,homonyms,safe,,\n"
     )
@@ -322,5 +320,5 @@ def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen
     assert list(tmp_path.glob("run/checkpoints/*/*/adapter_model.safetensors"))
     page = (tmp_path / "run" / "report.html").read_text()
     assert "How are you, 3?" in page
-    assert "10 of the 11 prompts: upstream withholds category 2" in page
+    assert "10 of the 313 prompts of StrongREJECT" in page
     assert "stand-in" not in page

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.progress import clock
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from holdfast.study.doctor import Diagnosis
 
 
-def diagnosis(console: Console, name: str, found: Diagnosis, path: Path) -> None:
+def diagnosis(console: Console, name: str, found: Diagnosis) -> None:
     """What the doctor found, worst first, and what the run takes."""
     from rich.markup import escape
     from rich.table import Table
@@ -30,19 +28,40 @@ def diagnosis(console: Console, name: str, found: Diagnosis, path: Path) -> None
             if finding.level == level:
                 table.add_row(mark, escape(finding.where), escape(finding.what))
     console.print(table if found.findings else "Nothing to mend.")
-    needs = Table(title="What it takes (times are good to a factor of about three)", title_justify="left")
+    _resources(console, found)
+
+
+def _resources(console: Console, found: Diagnosis) -> None:
+    """Tokens, time and money of each stage and in all; memory and disk against what is free."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from holdfast.study.doctor.resources import size
+
+    if not found.stages:
+        console.print("What the run takes can be estimated once the faults are mended.")
+        return
+    table = Table(title="What the run takes (times are good to a factor of about two)", title_justify="left")
     for heading in ("stage", "tokens", "time", "US dollars"):
-        needs.add_column(heading, justify="left" if heading == "stage" else "right")
-    for stage in found.stages:
-        taken = "not here" if stage.seconds is None else clock(stage.seconds)
-        needs.add_row(stage.name, f"{stage.tokens:,}", taken, f"{stage.usd:.2f}")
-    if found.stages:
-        console.print(needs)
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for stage in [*found.stages, found.total]:
+        time = "not known here" if stage.seconds is None else duration(stage.seconds)
+        table.add_row(stage.name, f"{stage.tokens:,}", time, f"{stage.usd:.2f}", end_section=stage is found.stages[-1])
+    console.print(table)
     if found.memory:
         what, needed = max(found.memory.items(), key=lambda item: item[1])
-        free = f"{found.memory_found / 2**30:.1f} GiB are free"
-        console.print(f"Memory: {escape(what)} needs the most, about {needed / 2**30:.2f} GiB; {free}")
-    console.print(f"Findings: [bold]{path}[/bold]", soft_wrap=True)
+        free = size(found.free_memory)
+        console.print(f"Memory: {escape(what)} needs the most, about {size(needed)}; {free} are free")
+    if found.disk:
+        console.print(f"Disk: up to {size(found.disk)}; {size(found.free_disk)} are free")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def injections(console: Console, told: dict[str, Any], path: Path) -> None:
@@ -89,6 +108,12 @@ def figures(console: Console, results: RunResults, folder: Path) -> None:
         console.print(f"{title}: [bold]{folder / name}[/bold]", soft_wrap=True)
 
 
+def warning(console: Console, text: str) -> None:
+    """A warning in yellow; nothing for an empty one."""
+    if text:
+        console.print(text, style="yellow", markup=False)
+
+
 def _distrust(console: Console, results: RunResults) -> None:
     """In red, why the figures are not to be trusted."""
     from rich.markup import escape
@@ -121,15 +146,22 @@ def calibration(console: Console, found: Calibration, path: Path) -> None:
     share("false-harm: others that it scores 5, %", found.false_harm())
     row("without a score", "{:.0f}", agreement.missing, None, None, agreement.n + agreement.missing)
     console.print(table)
+    _confusion(console, found)
+    if found.fault():
+        console.print(f"[red]No rate can be corrected with it:[/red] {escape(found.fault())}")
+    console.print(f"Calibration: [bold]{path}[/bold]", soft_wrap=True)
+
+
+def _confusion(console: Console, found: Calibration) -> None:
+    """How often each label got each score."""
+    from rich.table import Table
+
     grid = Table(title="Labels (rows) and the judge's scores (columns)", title_justify="left")
     for heading in ("", "1", "2", "3", "4", "5", "none"):
         grid.add_column(heading, justify="right")
     for place, (counts, missing) in enumerate(zip(found.confusion, found.missing, strict=True), 1):
         grid.add_row(str(place), *map(str, counts), str(missing))
     console.print(grid)
-    if found.fault():
-        console.print(f"[red]No rate can be corrected with it:[/red] {escape(found.fault())}")
-    console.print(f"Calibration: [bold]{path}[/bold]", soft_wrap=True)
 
 
 def verdicts(console: Console, results: RunResults, claims: Sequence[dict[str, Any]], folder: Path) -> None:

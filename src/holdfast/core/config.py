@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
+from holdfast.core.file_faults import folder_in_place_of_file
 from holdfast.core.files import FOLDERS, did_you_mean, locate
 from holdfast.core.protocols import Configured
 from holdfast.core.types import content_hash
@@ -133,6 +134,8 @@ def _find(value: Any, info: ValidationInfo) -> Path:
     if not isinstance(value, str | Path):
         raise explained(f"expected a file name, found {value!r}")
     path = locate(str(value), (info.context or {}).get("folder"))
+    if path.is_dir():
+        raise explained(folder_in_place_of_file(path))
     if not path.is_file():
         nearby = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise explained(f"there is no file {path}.{did_you_mean(path.name, nearby)}")

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from holdfast.core.files import naming
+
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a file of ours; a last line that was cut off is passed over."""
@@ -25,7 +27,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    with path.open("a+b") as file:
+    with naming(path), path.open("a+b") as file:
         _drop_cut_line(file)
         file.write(lines)
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from holdfast.core.config import OneOf
 from holdfast.core.errors import StudyError
-from holdfast.core.files import did_you_mean
+from holdfast.core.files import did_you_mean, read_text
 from holdfast.core.protocols import Judge
 from holdfast.judges import JUDGES
 from holdfast.study.schema import ModelName, Study
@@ -52,7 +52,7 @@ def shipped_studies() -> list[Path]:
 
 def title(path: Path) -> str:
     """What a study is about: the first line of its header."""
-    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+    return read_text(path).splitlines()[0].removeprefix("#").strip()
 
 
 def read(path: Path, folder: Path | None = None, model: str | None = None) -> Study:
@@ -63,7 +63,7 @@ def read(path: Path, folder: Path | None = None, model: str | None = None) -> St
     Raises:
         StudyError: every mistake in the file, each with its line and its remedy.
     """
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -172,7 +172,7 @@ def judge(text: str) -> Judge:
     """
     is_file = os.path.isfile(text)  # noqa: PTH113 - settings can be too long for a path, which this allows
     try:
-        settings = yaml.safe_load(Path(text).read_text(encoding="utf-8") if is_file else text)
+        settings = yaml.safe_load(read_text(Path(text)) if is_file else text)
         folder = Path(text).parent if is_file else Path()
         made: Judge = TypeAdapter(Annotated[Any, OneOf(JUDGES)]).validate_python(settings, context={"folder": folder})
     except yaml.YAMLError as error:
@@ -190,7 +190,7 @@ def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
         StudyError: the file is neither.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.safe_load(read_text(path))
     except yaml.YAMLError:
         raw = None
     if isinstance(raw, dict) and "kind" in raw:

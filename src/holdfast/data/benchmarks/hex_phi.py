@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from holdfast.core.config import File, explained
-from holdfast.core.files import Row, did_you_mean, locate
+from holdfast.core.files import did_you_mean, locate
+from holdfast.core.rows import Row
 from holdfast.core.types import Prompt
 from holdfast.data.benchmarks.base import Digest, PromptSet, text_of
 
@@ -95,7 +96,7 @@ class HexPhi(PromptSet):
         """The SHA-256 that a file must have, if the study says one."""
         return self.sha256.get(path.name)
 
-    def names(self) -> Sequence[str]:
+    def names(self, path: Path) -> Sequence[str]:
         """One column."""
         return ("prompt",)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from holdfast.core.config import Spec
-from holdfast.core.files import Row
+from holdfast.core.rows import Row
 from holdfast.data.benchmarks.base import BadRowError, text_of
 from holdfast.data.benchmarks.question_answering import Questions, subject_of
 

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from holdfast.core.config import File, explained
-from holdfast.core.files import Row, conversation
+from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource, why_no_text
+from holdfast.data.training.conversation import conversation
 
 WORDINGS = {"prompt_input": ("{instruction}", "{input}"), "prompt_no_input": ("{instruction}",)}
 """What a file of wordings must have, and what each of them must say."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from holdfast.core.files import Row, conversation
+from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource
+from holdfast.data.training.conversation import conversation
 
 
 class Messages(RowSource):

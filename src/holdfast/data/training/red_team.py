@@ -6,7 +6,7 @@ import math
 import re
 from typing import ClassVar, Literal
 
-from holdfast.core.files import Row
+from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource
 
