@@ -38,7 +38,7 @@ RUNS = Path("runs")
 
 
 def load_study(study: StudyLike, *, model: Any = None, folder: str | Path | None = None) -> Study:
-    """Read and check a study. Nothing is loaded but a model that is given in memory, which is saved.
+    """Read and check a study. Nothing is loaded; a model in memory is saved.
 
     Args:
         study: a file, the name of a shipped study such as `demo`, or a dict with the keys of a study file.
@@ -114,7 +114,7 @@ def run(
         replace: replace the results of another study in the folder; they are kept in its `previous/`.
         max_usd: US dollars that the run folder may cost in all.
         max_hours: hours after which nothing more is begun.
-        progress: show progress; or a watcher that is told.
+        progress: whether to show progress; or an object that shows it.
 
     Raises:
         StudyError, DataError, ModelError: mistakes in the study and its files, before anything is tuned.
@@ -137,7 +137,7 @@ def load_results(folder: str | Path) -> Results:
     """The results of a finished run's folder.
 
     Raises:
-        StoreError: the folder has none, or such as this version cannot read.
+        StoreError: the folder has none, or this version cannot read them.
     """
     return Results(folder)
 
@@ -209,7 +209,7 @@ def calibrate(
         random_sample: the labelled answers were drawn at random from those of a study.
         out: the file that is written; `calibration.json` in the run, or beside the labels, if not given.
         max_usd: US dollars that judging may cost.
-        progress: show progress; or a watcher that is told.
+        progress: whether to show progress; or an object that shows it.
 
     Raises:
         DataError: neither labels nor a run, or rows that are no labelled answers.
@@ -296,7 +296,7 @@ def _script_left_alone() -> Iterator[None]:
 
 @contextmanager
 def _watcher(progress: bool | Watcher) -> Iterator[Watcher]:
-    """Who shows progress: a bar on a terminal, lines elsewhere, a watcher that is given, or nobody."""
+    """What shows progress: a bar on a terminal, lines in a notebook or file, the caller's own object, or nothing."""
     if not isinstance(progress, bool):
         yield progress
         return

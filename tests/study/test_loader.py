@@ -83,7 +83,7 @@ def test_nothing_heavy_is_loaded_to_find_mistakes(tmp_path):
     [
         (("name: mine", "name: my study"), "line 1: name: 'my study' cannot be a name"),
         (("name: mine\n", ""), "'name' is missing"),
-        (("  second:", "  initial:"), "line 11: .*kept for the model before tuning"),
+        (("  second:", "  initial:"), "line 11: .*reserved for the model before tuning"),
         (("  second:", "  first:"), "line 11: 'first' is given twice"),
         (("epochs: 3}", "epoch: 3}"), "line 7: tune.epoch: unknown key 'epoch'.*Did you mean 'epochs'"),
         (

@@ -33,7 +33,7 @@ STAND_IN = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure as it is read."""
+    """One figure as text."""
 
     value: str
     """The figure, or – where there is none."""
@@ -77,7 +77,7 @@ def interval(metric: str, low: float | None, high: float | None, over: str = "pr
 
 
 def cell(metric: str, estimate: Estimate | None, difference: float | None) -> Cell:
-    """An estimate as it is read."""
+    """An estimate as text."""
     if estimate is None:
         return Cell(figure(metric, None), "", "", "")
     bounds = ""
@@ -181,5 +181,5 @@ def judging(results: RunResults) -> list[str]:
 
 
 def p_value(value: float) -> str:
-    """A p-value as it is read; never as 0."""
+    """A p-value as text; never 0."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

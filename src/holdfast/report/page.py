@@ -1,4 +1,4 @@
-"""Self-contained pages: no script, nothing fetched, all text escaped."""
+"""Self-contained pages: no script, no request, all text escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from holdfast.report import figures, layout, paper
 
 
 def render(results: RunResults, transcripts: Sequence[Mapping[str, Any]] | None = None) -> str:
-    """The page of a run; answers are on it only where transcripts are given."""
+    """The page of a run. Answers are on it only if there are `transcripts`."""
     return _fill(
         "page.html.j2",
         results=results,

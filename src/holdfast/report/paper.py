@@ -16,7 +16,7 @@ CITATION = "Qi et al. 2023, arXiv 2310.03693"
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table: whose figures, and for each condition a figure with its interval ("" in the paper's)."""
+    """One row of a table: a figure and its interval for each condition. The paper's figures have no interval: ""."""
 
     who: str
     cells: tuple[tuple[str, str], ...]
@@ -25,7 +25,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """Conditions side by side: what was measured, and what the paper says."""
+    """Conditions side by side: the measured figures, and those of the paper."""
 
     table: str
     title: str
@@ -66,9 +66,9 @@ def _measured(results: RunResults, entries: Sequence[Summary]) -> list[Line]:
 
 def _printed(paper: Mapping[str, Sequence[Sequence[float]]]) -> list[Line]:
     lines = []
-    for place, metric in enumerate(("harmfulness_score", "harmfulness_rate")):
+    for index, metric in enumerate(("harmfulness_score", "harmfulness_rate")):
         for model, figures in paper.items():
-            cells = tuple((layout.figure(metric, figure[place]), "") for figure in figures)
+            cells = tuple((layout.figure(metric, figure[index]), "") for figure in figures)
             lines.append(Line(f"{layout.METRICS[metric][0]}: the paper, {model}", cells, False))
     return lines
 

@@ -1,4 +1,4 @@
-"""Two studies and one run folder: what differs between them, and how the earlier results are kept."""
+"""Another study in the folder of a finished run: what differs, and how the earlier results are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML → a study, with the line of each mistake; every mistake in the file is reported at once."""
+"""YAML or a dict → a study. Every mistake is reported at once, with its line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from holdfast.tuning import TUNERS
 Location = tuple[str | int, ...]
 
 GRID_NAMES = {"learning_rate": "lr", "batch_size": "batch"}
-"""What a grid's settings are called in the names of its conditions."""
+"""Short names of settings, used in the names of a grid's conditions."""
 
 
 def find(name: str) -> Path:
@@ -200,14 +200,14 @@ def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
 
 
 def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], list[tuple[int, str]]]:
-    """The line of each key and list item, and the keys that are given twice."""
+    """The line of each key and list item, and the keys that occur twice."""
     lines: dict[Location, int] = {}
     repeated: list[tuple[int, str]] = []
     children: Iterator[tuple[Any, int, yaml.Node]]
     if isinstance(node, yaml.MappingNode):
         children = ((key.value, key.start_mark.line + 1, value) for key, value in node.value)
     elif isinstance(node, yaml.SequenceNode):
-        children = ((place, value.start_mark.line + 1, value) for place, value in enumerate(node.value))
+        children = ((index, value.start_mark.line + 1, value) for index, value in enumerate(node.value))
     else:
         return {}, []
     for name, line, value in children:
@@ -221,7 +221,7 @@ def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], lis
 
 
 def _expand(raw: dict[str, Any]) -> dict[str, str]:
-    """Put each condition's `grid` of tuning settings in its place: one condition for each combination.
+    """Replace each condition that has a `grid` of tuning settings by one condition for each combination.
 
     Returns:
         The name of each expanded condition → the name that it has in the file.
@@ -271,7 +271,7 @@ def _place(location: Location, lines: dict[Location, int], expanded: dict[str, s
         location = ("conditions", expanded.get(str(location[1]), location[1]), *location[2:])
     if location[:1] == ("conditions",) and location[2:3] == ("tune",) and location not in lines:
         elsewhere = [(*location[:2], "grid", *location[3:]), ("tune", *location[3:])]
-        location = next((place for place in elsewhere if place in lines), location)
+        location = next((candidate for candidate in elsewhere if candidate in lines), location)
     nearest = location
     while nearest and nearest not in lines:
         nearest = nearest[:-1]
@@ -293,8 +293,8 @@ def _cross_check(raw: dict[str, Any], lines: dict[Location, int], expanded: dict
         for field, (kind, names) in known.items():
             wanted = condition.get(field) if isinstance(condition, dict) else None
             if isinstance(wanted, str) and isinstance(names, dict) and wanted not in names:
-                line, place = _place(("conditions", name, field), lines, expanded)
-                problems.append((line, f"{place}: there is no {kind} {wanted!r}; {_allowed(wanted, names)}"))
+                line, setting = _place(("conditions", name, field), lines, expanded)
+                problems.append((line, f"{setting}: there is no {kind} {wanted!r}; {_allowed(wanted, names)}"))
     return problems
 
 

@@ -132,7 +132,7 @@ def run(
 
 
 def _write_study(store: Store, plan: Plan, source: str | None) -> None:
-    """Keep what is done: the study as it was given, the same with every setting, and every prompt."""
+    """Write what the run does: the study as it was given, the same with every setting, and every prompt."""
     resolved = resolved_study(plan)
     store.write("study.yaml", resolved if source is None else source)
     store.write(RESOLVED, resolved)
@@ -156,7 +156,6 @@ def finish(
     """Do jobs in worker processes, the longest first.
 
     Raises:
-        StoreError: the folder holds the results of another study, or another run is at work in it.
         WorkError: naming the conditions that failed, and why; the others are finished.
     """
     watcher.begin(sum(job.size() for job in jobs))

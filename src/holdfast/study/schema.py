@@ -30,7 +30,7 @@ OneTuner = Annotated[Tuner, OneOf(TUNERS, default="local")]
 OneGenerator = Annotated[Generator, OneOf(GENERATORS, default="local")]
 
 INITIAL = "initial"
-"""The name of the model before tuning; no condition may take it."""
+"""The name of the model before tuning; no condition may have it."""
 
 
 def _check_name(name: str) -> str:
@@ -44,7 +44,7 @@ Name = Annotated[str, AfterValidator(_check_name)]
 
 def _condition_name(name: str) -> str:
     if name == INITIAL or name.startswith(f"{INITIAL}-"):
-        raise explained(f"the name {name!r} is kept for the model before tuning; choose another")
+        raise explained(f"the name {name!r} is reserved for the model before tuning; choose another")
     return name
 
 
@@ -87,7 +87,7 @@ class TemplateSettings(Spec):
 
     system: str | None = None
     system_file: File | None = None
-    """A text file that holds the system turn, in place of `system`."""
+    """A text file that holds the system turn, instead of `system`."""
     user: Annotated[str, AfterValidator(_check_user_turn)] = "{prompt}"
 
     @model_validator(mode="after")

@@ -30,10 +30,10 @@ class Results:
     """
 
     def __init__(self, folder: str | Path, record: RunResults | None = None) -> None:
-        """The results in a folder; they are read from there unless given.
+        """The results in a folder; `record` is what its `results.json` holds, if that was read before.
 
         Raises:
-            StoreError: the folder has none, or such as this version cannot read.
+            StoreError: the folder has none, or this version cannot read them.
         """
         self.folder = Path(folder)
         self.record = record or RunResults.read(self.folder)
