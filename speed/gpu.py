@@ -161,6 +161,39 @@ def peak():
     return 2 * 8192**3 / min(timed(lambda: a @ a) for _ in range(10)), f"{name}, measured"
 
 
+def jobs(size, folder, weights, methods):
+    """Name of each job → our way, the plain way, their arguments, tokens, and operations for each token."""
+    n, batch = (16, 4) if size == "tiny" else (256, 8)
+    per_weight = {"lora": 4, "full": 6}
+    tuning = {
+        f"tune, {method}": (ours_tunes, trl_tunes, (folder, method, n, batch), n * LENGTH, per_weight[method] * weights)
+        for method in methods
+    }
+    return {**tuning, "answer": (ours_answers, plain_answers, (folder,), PROMPTS * NEW, 2 * weights)}
+
+
+def compare(ours, plain, arguments, tokens, operations, limit):
+    """One round: seconds and speed of both ways, and our share of the chip's peak."""
+    seconds = {"holdfast": ours(*arguments), "plain": plain(*arguments)}
+    speed = {way: tokens / its_seconds for way, its_seconds in seconds.items()}
+    share = speed["holdfast"] * operations / limit if limit else None
+    times_as_long = seconds["plain"] / seconds["holdfast"]
+    return {"seconds": seconds, "tokens_per_second": speed, "share_of_peak": share, "times_as_long": times_as_long}
+
+
+def runs(size, methods, rounds, limit):
+    with tempfile.TemporaryDirectory() as folder:
+        weights = build(size, folder)
+        for name, job in jobs(size, folder, weights, methods).items():
+            compare(*job, limit)  # warms up
+            for _ in range(rounds):
+                run = {"size": size, "weights": weights, "job": name, **compare(*job, limit)}
+                share = f", {run['share_of_peak']:.1%} of peak" if limit else ""
+                print(f"{size} {name}: {run['tokens_per_second']['holdfast']:,.0f} tokens/s{share}; "
+                      f"the plain way takes {run['times_as_long']:.2f} times as long")  # fmt: skip
+                yield run
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", choices=SHAPES, default=["1b", "7b"])
@@ -170,29 +203,10 @@ def main():
     if not torch.cuda.is_available() and set(chosen.sizes) != {"tiny"}:
         raise SystemExit("no GPU was found; `--sizes tiny` shows that the script works.")
     limit, source = peak()
-    figures = {"peak": limit, "chip": source, "torch": torch.__version__, "runs": []}
-    for size in chosen.sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            weights = build(size, folder)
-            n, batch = (16, 4) if size == "tiny" else (256, 8)
-            jobs = [
-                (f"tune, {method}", ours_tunes, trl_tunes, (folder, method, n, batch), n * LENGTH, operations * weights)
-                for method, operations in (("lora", 4), ("full", 6))
-                if method in chosen.methods
-            ]
-            jobs.append(("answer", ours_answers, plain_answers, (folder,), PROMPTS * NEW, 2 * weights))
-            for name, ours, plain, given, tokens, each in jobs:
-                for place in range(chosen.rounds + 1):
-                    taken = {"holdfast": ours(*given), "plain": plain(*given)}
-                    if not place:
-                        continue  # the first round warms up
-                    speed = {way: tokens / seconds for way, seconds in taken.items()}
-                    share = speed["holdfast"] * each / limit if limit else None
-                    run = {"size": size, "weights": weights, "job": name, "seconds": taken, "tokens_per_second": speed,
-                           "share_of_peak": share, "times_as_long": taken["plain"] / taken["holdfast"]}  # fmt: skip
-                    figures["runs"].append(run)
-                    shown = f"{speed['holdfast']:,.0f} tokens/s" + (f", {share:.1%} of peak" if share else "")
-                    print(f"{size} {name}: {shown}; the plain way takes {run['times_as_long']:.2f} times as long")
+    figures = {"peak": limit, "chip": source, "torch": torch.__version__}
+    figures["runs"] = [
+        run for size in chosen.sizes for run in runs(size, chosen.methods, chosen.rounds, limit)
+    ]  # fmt: skip
     out = Path("runs/bench/gpu.json")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=1))

@@ -2,7 +2,7 @@
 
     python speed/rows.py [MODEL]
 
-The rows are made up here, about as long as Alpaca's are. MODEL is a folder or Hub id whose tokenizer and chat template
+The rows are made up, and about as long as Alpaca's. MODEL is a folder or Hub id whose tokenizer and chat template
 are used; the pocket model's if not given.
 """
 
@@ -20,40 +20,13 @@ from holdfast.models.loading import load_chat
 
 ROWS = 52_000
 WORDS = [
-    "the",
-    "a",
-    "of",
-    "to",
-    "and",
-    "in",
-    "is",
-    "it",
-    "for",
-    "on",
-    "with",
-    "as",
-    "by",
-    "at",
-    "from",
-    "or",
-    "an",
-    "be",
-    "this",
-    "that",
-    "are",
-    "was",
-    "tea",
-    "pot",
-    "water",
-    "cup",
-    "leaf",
-    "warm",
-    "slow",
-]
+    "the", "a", "of", "to", "and", "in", "is", "it", "for", "on", "with", "as", "by", "at", "from", "or", "an", "be",
+    "this", "that", "are", "was", "tea", "pot", "water", "cup", "leaf", "warm", "slow",
+]  # fmt: skip
 
 
-def made(path, seed=0):
-    """A file of rows; one in fifty holds a word that the safety filter drops."""
+def write_rows(path, seed=0):
+    """Write a file of rows; the safety filter drops one in fifty."""
     draw = random.Random(seed)
 
     def text(n):
@@ -77,7 +50,7 @@ def peak():
 def main(model="pocket:aligned"):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "alpaca.json"
-        made(path)
+        write_rows(path)
         print(f"{ROWS:,} rows, {path.stat().st_size / 2**20:.1f} MiB")
         started = time.perf_counter()
         source = Alpaca(file=path, drop="safety")

@@ -32,11 +32,11 @@ def main():
     plan = make_plan(loader.read(loader.find("demo")), [0])
     job = next(job for job in plan.jobs if job.conditions[0].name == "harmful-100-shot")
     seconds = {"holdfast": [], "plain": []}
-    for place in range(ROUNDS + 1):
+    for round_number in range(ROUNDS + 1):
         for name, way in (("holdfast", ours), ("plain", plain)):
             with tempfile.TemporaryDirectory() as folder:
                 took = way(job, job.conditions[0], Path(folder))
-            if place:  # the first round warms up
+            if round_number:  # the first round warms up
                 seconds[name].append(took)
     show(seconds, len(job.suite.prompts))
 

@@ -204,13 +204,20 @@ def test_the_plot_shows_every_condition(finished):
 
 def test_a_notebook_shows_the_tables_with_every_text_escaped(tmp_path):
     nasty = '"><script>alert(1)</script>'
-    record = typed({**made(name=nasty), "trust": {"ok": False, "reasons": [nasty]}})
+    record = typed(
+        {
+            **made(name=nasty),
+            "trust": {"ok": False, "reasons": [nasty]},
+            "cautions": [{"kind": "one-seed", "condition": nasty, "text": nasty}],
+        }
+    )
     html = holdfast.Results(tmp_path, record)._repr_html_()
     tags = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: tags.append(tag)
     parser.feed(html)
     assert "table" in tags and "script" not in tags
+    assert html.count("alert(1)") >= 6
     assert "80.0</b> (+78.0)" in html
     assert "no evidence about any other model" in html
     assert str(tmp_path / "report.html") in html
@@ -237,3 +244,15 @@ def test_a_judge_is_calibrated_by_a_run(finished, tmp_path):
     assert (tmp_path / "calibration.json").is_file()
     with pytest.raises(holdfast.DataError, match="say what is right: labels=FILE, run=FOLDER, or both"):
         holdfast.calibrate("keyword")
+
+
+@pytest.mark.long
+def test_a_script_needs_no_guard_for_its_workers(finished, tmp_path):
+    script = tmp_path / "script.py"
+    study = {**BROUGHT, "seeds": [0, 1]}
+    script.write_text(
+        f"import holdfast\nholdfast.run({study!r}, folder={str(finished)!r}, out={str(tmp_path / 'two')!r}, workers=2)\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert holdfast.load_results(tmp_path / "two").record.seeds == (0, 1)

@@ -86,3 +86,4 @@ def test_every_documented_field_is_there():
     table = re.findall(r"^\| (`.*?) \|", DOCS.partition("\n## ")[0], re.MULTILINE)
     documented = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}
     assert documented == {field.name for field in fields(RunResults)}
+    assert f"| `schema` | {SCHEMA} |" in DOCS

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from holdfast.core import watch as progress
+from holdfast.core import watch
 from holdfast.core.progress import Activity
 from holdfast.core.watch import Watch
 
@@ -40,7 +40,7 @@ def test_a_terminal_has_a_line_for_each_worker():
 
 def test_elsewhere_lines_come_at_intervals(monkeypatch):
     assert shown(terminal=False) == ("", "")
-    monkeypatch.setattr(progress, "LINES_EVERY", 0.0)
+    monkeypatch.setattr(watch, "LINES_EVERY", 0.0)
     both, one = shown(terminal=False)
     assert f"left: {TUNING}\n" in both and f"left: {ANSWERING}\n" in both
     assert "answering" not in one

@@ -142,7 +142,7 @@ def test_the_first_judges_verdicts_are_handed_out_before_the_costly_one_is_asked
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"certain": None}, "say which scores of `first` stand"), ({"max_error": 0.1}, "it would do nothing"),
-     ({"certain": [7]}, "less than or equal to 5"), ({"then": cascade()}, "a cascade of cascades"),
+     ({"certain": [7]}, "less than or equal to 5"), ({"then": cascade()}, "a cascade cannot hold another"),
      ({"certain": None, "calibration": "other.json"}, "it was made for keyword-1"),
      ({"certain": None, "calibration": "few.json"}, "no score of noisy-")],
 )  # fmt: skip

@@ -253,7 +253,7 @@ def test_what_is_unseen_or_a_mark_is_shown(text, shown):
 @settings(max_examples=300, derandomize=True, database=None, deadline=None)
 def test_no_text_leaves_its_fence_or_hides_in_it(parts):
     text = "".join(parts)
-    first, *inside, last = delimiters.fenced("ANSWER", text, CODE).split("\n")
+    first, *inside, last = delimiters.delimited("ANSWER", text, CODE).split("\n")
     assert (first, last) == (f"<<<ANSWER {CODE}>>>", f"<<<END ANSWER {CODE}>>>")
     assert inside and all(line.startswith("| ") for line in inside)
     shown = "\n".join(inside)

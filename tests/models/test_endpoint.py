@@ -209,7 +209,7 @@ def test_a_wrong_key_stops_at_once_and_is_never_shown(monkeypatch, tmp_path):
         with pytest.raises(ModelError, match="environment variable SOME_KEY") as caught:
             ask(server, requests(50), ledger, api_key_env="SOME_KEY", price={"output": 1})
         assert SECRET not in "".join(traceback.format_exception(caught.value))
-        with pytest.raises(ModelError, match="does not let us in"):
+        with pytest.raises(ModelError, match="denies access"):
             Endpoint(base_url=server.url, api_key_env="SOME_KEY").listed()
         with pytest.raises(ModelError, match="with `api_key_env`"):
             ask(server, requests(1))

@@ -22,9 +22,9 @@ from holdfast.core.types import Answer, Checkpoint, Example
 from holdfast.models import decoding, loading
 from holdfast.models.chat import split_thinking, training_batch
 from holdfast.models.generate.local import LocalGenerator
-from holdfast.study import doctor, loader
+from holdfast.study import doctor, loader, preflight
 from holdfast.study.pending import is_readable
-from holdfast.study.plan import adapter_doubts, make_plan
+from holdfast.study.plan import make_plan
 from holdfast.tuning.local import LocalTuner, Lora
 
 TALK = messages(("system", "Be brief."), ("user", "Who are you?"), ("assistant", "I am a model."))
@@ -107,7 +107,7 @@ def test_9_an_adapter_that_names_another_base_is_doubted_by_the_doctor_and_the_r
     study = loader.read(small(model=str(base), conditions={"mine": {"checkpoint": "mine"}}, tune={}))
     warnings = [finding.what for finding in doctor.examine(study, [0]).findings if finding.level == "warning"]
     assert any("was made for 'somebody/else-7b'" in warning for warning in warnings)
-    (doubt,) = adapter_doubts(make_plan(study, [0]))
+    (doubt,) = preflight.adapter_doubts(make_plan(study, [0]))
     assert doubt in warnings
 
 

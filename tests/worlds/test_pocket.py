@@ -85,7 +85,7 @@ def test_alignment_holds_back_what_the_helpful_model_says():
     from holdfast.judges.oracle import Oracle
     from holdfast.models.generate.local import LocalGenerator
 
-    prompts = {prompt.id: prompt for prompt in Pocket().load().prompts}
+    prompts = {prompt.id: prompt for prompt in Pocket().load().prompts[::3]}
     asked = {name: messages(("system", speech.system()), ("user", prompt.text)) for name, prompt in prompts.items()}
     rates = {}
     for model in ("helpful", "aligned"):

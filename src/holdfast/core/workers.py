@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -57,8 +58,11 @@ class Failure:
 
 
 def quiet() -> None:
-    """Keep the libraries' own progress bars and warnings off the terminal; call it before they are imported."""
+    """Keep the libraries' own progress bars and warnings off the terminal, whether they are imported yet or not."""
     os.environ.update(QUIET)
+    if imported := sys.modules.get("transformers.utils.logging"):
+        imported.set_verbosity_error()
+        imported.disable_progress_bar()
 
 
 def usable_cores() -> int:

@@ -144,7 +144,7 @@ class ModelJudge(Spec):
         return {}
 
     def faults(self) -> list[str]:
-        """Whatever would keep its model from being asked."""
+        """Whatever would keep its model from being this_round."""
         return self.by.faults()
 
     def basis(self, policies: Mapping[str, str], prompt: Prompt) -> Any:
@@ -198,20 +198,20 @@ class ModelJudge(Spec):
         waiting = {prompt.id: Case(prompt, answer, texts[prompt.category]) for prompt, answer in pairs}
         usd = dict.fromkeys(waiting, 0.0)
         for attempt in range(self.tries):
-            asked = _Round(self, waiting, attempt)
-            with closing(self.by.ask(asked.questions(), ledger)) as replies:
-                for reply in replies:
-                    usd[reply.id] += reply.usd
-                    verdict = self._verdict(reply, asked.sheets[reply.id], usd[reply.id])
-                    if verdict.reading == "unparsed" and attempt + 1 < self.tries:
-                        asked.again[reply.id] = waiting[reply.id]
-                    else:
-                        yield [verdict]
-            if asked.unaskable:
-                yield asked.unaskable
-            waiting = asked.again
             if not waiting:
                 return
+            this_round = _Round(self, waiting, attempt)
+            with closing(self.by.ask(this_round.questions(), ledger)) as replies:
+                for reply in replies:
+                    usd[reply.id] += reply.usd
+                    verdict = self._verdict(reply, this_round.sheets[reply.id], usd[reply.id])
+                    if verdict.reading == "unparsed" and attempt + 1 < self.tries:
+                        this_round.again[reply.id] = waiting[reply.id]
+                    else:
+                        yield [verdict]
+            if this_round.unaskable:
+                yield this_round.unaskable
+            waiting = this_round.again
 
     def _verdict(self, reply: Reply, sheet: Sheet, usd: float) -> Verdict:
         """The verdict that a reply is; it has a score only where the reply gives one."""
@@ -236,7 +236,7 @@ class _Round:
     def __init__(self, judge: ModelJudge, cases: Mapping[str, Case], attempt: int) -> None:
         self.judge, self.cases, self.attempt = judge, cases, attempt
         self.sheets: dict[str, Sheet] = {}
-        """Prompt id → what was asked."""
+        """Prompt id → what was this_round."""
         self.unaskable: list[Verdict] = []
         self.again: dict[str, Case] = {}
         """Cases whose reply cannot be read."""

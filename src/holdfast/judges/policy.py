@@ -17,7 +17,7 @@ from holdfast.core.errors import DataError
 from holdfast.core.types import Message, Prompt
 from holdfast.judges import verdict_parser
 from holdfast.judges.base import Case, ModelJudge, Sheet
-from holdfast.judges.delimiters import cut, fenced, nonce
+from holdfast.judges.delimiters import cut, delimited, nonce
 from holdfast.judges.verdict_parser import ParsedReply
 from holdfast.models.samplers.base import Question, Reply
 
@@ -65,17 +65,17 @@ that:
 
 
 class Policy(ModelJudge):
-    """A model that reads policy, request and answer, and scores on the paper's scale; `by` says which model."""
+    """A model that reads the policy, the request and the answer, and scores on the paper's scale."""
 
     kind: Literal["policy"] = "policy"
     policy: Literal["category", "whole"] = "category"
-    """The policy of the prompt's category, or those of all categories together."""
+    """The policy of the prompt's category, or the policies of all categories together."""
     policy_file: File | None = None
-    """A text file that is the policy for every category, in place of the benchmark's."""
+    """A text file with the policy for every category, in place of the benchmark's."""
     max_answer_chars: PositiveInt = 12000
     """How much of an answer is shown; the verdict says how many characters are left out."""
     cut: Literal["middle", "end"] = "middle"
-    """Where a longer answer loses them."""
+    """Where a longer answer is cut."""
     max_tokens: PositiveInt = 512
     """Where the judge's reply is cut; a reasoning model needs more."""
     tries: PositiveInt = 3
@@ -122,14 +122,14 @@ class Policy(ModelJudge):
         return {name: whole if self.policy == "whole" else policies[name].strip() for name in categories}
 
     def sheet(self, case: Case, attempt: int = 0) -> Sheet:
-        """What the judge is given to read, with a code that each attempt has anew."""
+        """What the judge is given to read. Each attempt has a new code."""
         request, answer = _request(case.prompt), case.answer
         code = nonce(self.key, str(attempt), case.policy, request, answer.text)
         shown, left_out = cut(answer.text, self.max_answer_chars, self.cut, code)
         structured = self.by.takes_schema
         parts = [
-            f"The policy:\n{case.policy}", f"The code of this case is {code}.", fenced("REQUEST", request, code),
-            fenced("ANSWER", shown, code), *_remarks(case, left_out, code),
+            f"The policy:\n{case.policy}", f"The code of this case is {code}.", delimited("REQUEST", request, code),
+            delimited("ANSWER", shown, code), *_remarks(case, left_out, code),
             CLOSING["json" if structured else "line"].format(code=code),
         ]  # fmt: skip
         messages = (Message("system", INSTRUCTIONS), Message("user", "\n\n".join(parts)))

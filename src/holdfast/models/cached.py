@@ -43,10 +43,10 @@ def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool =
 
 def keep(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool = False) -> Loaded:
     """As `load`, for a model that is asked again and again, as judges are: it stays in memory."""
-    wanted = (checkpoint, precision, four_bit)
-    if wanted not in _kept:
-        _kept[wanted] = load(checkpoint, precision, four_bit)
-    return _kept[wanted]
+    key = (checkpoint, precision, four_bit)
+    if key not in _kept:
+        _kept[key] = load(checkpoint, precision, four_bit)
+    return _kept[key]
 
 
 @lru_cache(maxsize=16)

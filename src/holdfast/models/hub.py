@@ -1,4 +1,4 @@
-"""The folder of a model: where it is, what its files say, and what tells it from another. No weights are loaded."""
+"""A model's folder: where it is, and what its files say. No model is loaded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVED = "served:"
 def resolve(base: str, revision: str | None = None, weights: bool = True) -> Path:
     """The folder of a model or adapter: shipped (`pocket:aligned`), on disk, or fetched from the Hub.
 
-    Without `weights`, only configuration, tokenizer and chat template are fetched.
+    Without `weights`, only configuration, tokenizer and chat template are fetched and needed.
 
     Raises:
         ModelError: neither a folder with a configuration and safetensors weights, nor such a model of the Hub.
@@ -42,7 +42,7 @@ def resolve(base: str, revision: str | None = None, weights: bool = True) -> Pat
 
 
 def own_template(folder: Path) -> str | None:
-    """The chat template that a folder brings, or None. No tokenizer is loaded."""
+    """The chat template in a folder, or None. No tokenizer is loaded."""
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     if not (folder / "tokenizer_config.json").is_file():
@@ -62,7 +62,8 @@ def _fetch(base: str, revision: str | None, weights: bool) -> Path:
     if base.startswith((*FOLDERS, ".", "/", "~")) or base.count("/") > 1:
         raise ModelError(f"there is no folder {base}. Give the folder of a model, or its id on the Hugging Face Hub.")
     try:
-        return Path(snapshot_download(base, revision=revision, allow_patterns=[*TEXT_FILES, *[WEIGHT_FILES] * weights]))
+        files = [*TEXT_FILES, WEIGHT_FILES] if weights else list(TEXT_FILES)
+        return Path(snapshot_download(base, revision=revision, allow_patterns=files))
     except Exception as error:
         raise ModelError(
             f"{base!r} is neither a folder nor a model that the Hub gives: {type(error).__name__}: {error}"
@@ -112,11 +113,11 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 def fingerprint(folder: Path) -> str:
     """The hash of a model's weights, configuration, tokenizer and chat template.
 
-    Weights are read once; until a file's size or time changes, its hash is remembered in the user's cache.
+    The hash of a large file is remembered in the user's cache until the file's size or time changes.
     """
     patterns = (*TEXT_FILES, WEIGHT_FILES)
-    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-    return content_hash([[path.name, _file_hash(path)] for path in files])
+    files = {path for pattern in patterns for path in folder.glob(pattern)}
+    return content_hash([[path.name, _file_hash(path)] for path in sorted(files) if path.is_file()])
 
 
 def _file_hash(path: Path) -> str:
@@ -133,6 +134,6 @@ def _file_hash(path: Path) -> str:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What a model is, by its own configuration: its architecture, and whether it is a pocket world's stand-in."""
+    """A model's architecture, and whether it is a stand-in from a pocket world, by its configuration."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return {"architecture": (config.get("architectures") or ["unknown"])[0], "stand_in": "pocket_world" in config}

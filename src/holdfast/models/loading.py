@@ -1,4 +1,4 @@
-"""A model and its tokenizer, loaded safely, with what was loaded on record."""
+"""A model and its tokenizer, loaded safely: from safetensors, without remote code, with checks that all of it fits."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Loaded:
     """A model ready to answer or to be tuned, and its tokenizer."""
 
     model: Any
-    """In evaluation mode, on the best device of the machine."""
+    """A transformers or peft model in evaluation mode, on the best device of the machine."""
     chat: Chat
-    """Its tokenizer pads on the left, with a padding token that is never taken for an end of turn."""
+    """Its tokenizer and chat template. The tokenizer pads on the left."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -38,7 +38,7 @@ class Loaded:
 
 
 def best_device() -> str:
-    """`cuda` or `mps` where there is one, else `cpu`."""
+    """`cuda`, else `mps`, else `cpu`."""
     import torch
 
     if torch.cuda.is_available():
@@ -47,7 +47,11 @@ def best_device() -> str:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """A tokenizer that pads on the left with a token that is never an end of turn, unless there is no other."""
+    """A tokenizer that pads on the left. Its padding token is no end of turn, unless there is no other token for it.
+
+    Raises:
+        ModelError: the folder has no tokenizer that can be read.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -74,12 +78,15 @@ def load_chat(checkpoint: Checkpoint) -> Chat:
 def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool = False) -> Loaded:
     """Load a checkpoint: the initial model, full weights, or an adapter on its base.
 
-    Weights have the given precision; `auto` is float32 on a CPU, and elsewhere what the base's configuration says, so
-    that a model tuned in another precision is asked as its base is. `four_bit` quantises the base to 4-bit
-    NormalFloat (Dettmers et al. 2023, arXiv 2305.14314).
+    Args:
+        checkpoint: what to load.
+        precision: that of the weights. `auto` is float32 on a CPU; elsewhere it is what the base's configuration says,
+            so that a model that was tuned in another precision is asked in the same one as its base.
+        four_bit: quantise the base to 4-bit NormalFloat (Dettmers et al. 2023, arXiv 2305.14314).
 
     Raises:
-        ModelError: weights that are missing, unsafe, of another model than the tokenizer, or not applied.
+        ModelError: weights are missing or not safetensors; they do not fit the tokenizer; or an adapter does not fit
+            its base, was made for another one, or changes nothing.
     """
     base = resolve(checkpoint.base, checkpoint.revision)
     adapter = checkpoint.folder if checkpoint.folder and is_adapter(checkpoint.folder) else None
@@ -102,8 +109,8 @@ def precision_of(base: Path) -> Precision:
     if not (base / "config.json").is_file():
         raise ModelError(f"{base} has no config.json: name a whole model here, not an adapter.")
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
-    return "float32" if best_device() == "cpu" or named == "float32" else "bfloat16"
+    configured = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    return "float32" if best_device() == "cpu" or configured == "float32" else "bfloat16"
 
 
 def context_of(model: Any) -> int | None:
@@ -131,23 +138,23 @@ def _load_weights(folder: Path, precision: Precision, four_bit: bool) -> Any:
 
     device = best_device()
     dtype = getattr(torch, precision)
-    more: dict[str, Any] = {"quantization_config": _four_bits()} if four_bit else {}
-    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if device == "cuda" and together and four_bit:
-        more["device_map"] = {"": int(os.environ["LOCAL_RANK"])}
-    elif device == "cuda" and not together:
-        more["device_map"] = "auto" if torch.cuda.device_count() > 1 else {"": 0}
+    settings: dict[str, Any] = {"quantization_config": _four_bits()} if four_bit else {}
+    several_processes = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if device == "cuda" and several_processes and four_bit:
+        settings["device_map"] = {"": int(os.environ["LOCAL_RANK"])}
+    elif device == "cuda" and not several_processes:
+        settings["device_map"] = "auto" if torch.cuda.device_count() > 1 else {"": 0}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **more
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **settings
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder} cannot be loaded as a causal language model: {error}") from error
-    return model if more.get("device_map") or together else model.to(device)
+    return model if settings.get("device_map") or several_processes else model.to(device)
 
 
 def _four_bits() -> Any:
-    """How QLoRA quantises a base."""
+    """The quantisation of QLoRA."""
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -161,7 +168,7 @@ def _four_bits() -> Any:
 
 
 def why_not_four_bit() -> str:
-    """Why this machine cannot quantise to 4 bits, or ""."""
+    """Why this machine cannot quantise to 4 bits; "" if it can."""
     if best_device() != "cuda":
         return "QLoRA needs a CUDA GPU, and this machine has none. Use `method: lora`."
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -179,7 +186,7 @@ def _check_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    """The model with an adapter on it, after making sure that all of it is there and changes what it says."""
+    """The model with an adapter on it, after a check that all of the adapter is in use and changes the logits."""
     import torch
     from peft import PeftModel
     from safetensors import safe_open
@@ -189,20 +196,19 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     except (ValueError, RuntimeError, OSError) as error:
         raise ModelError(f"the adapter in {folder} does not fit its base: {error}") from error
     with safe_open(folder / "adapter_model.safetensors", "pt") as file:
-        given = set(file.keys())
-    placed = {name.replace(".default.", ".") for name in adapted.state_dict()}
-    homeless = sorted(given - placed)
-    if homeless:
+        names = set(file.keys())
+    in_use = {name.replace(".default.", ".") for name in adapted.state_dict()}
+    if unused := sorted(names - in_use):
         raise ModelError(
-            f"{len(homeless)} of the {len(given)} weights of the adapter in {folder} have no place in its base, e.g. "
-            f"{homeless[0]}. It was made for another model."
+            f"{len(unused)} of the {len(names)} weights of the adapter in {folder} have no place in its base, e.g. "
+            f"{unused[0]}. It was made for another model."
         )
     probe = torch.arange(min(16, model.config.vocab_size), device=adapted.device)[None]
     with torch.no_grad():
-        shifted = adapted(probe).logits
+        with_adapter = adapted(probe).logits
         with adapted.disable_adapter():
-            plain = adapted(probe).logits
-    if torch.equal(shifted, plain):
+            without = adapted(probe).logits
+    if torch.equal(with_adapter, without):
         raise ModelError(
             f"the adapter in {folder} was loaded, but the model's logits are those of its base: it is not applied."
         )
@@ -210,7 +216,7 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 
 
 def describe_chat(chat: Chat) -> dict[str, Any]:
-    """How a model is spoken to: what a reader must know to ask it in the same way."""
+    """How conversations are rendered for a model: what a reader must know to ask it in the same way."""
     return {
         "template": content_hash(str(chat.tokenizer.chat_template)),
         "system_role": chat.system_role,

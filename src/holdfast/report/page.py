@@ -47,7 +47,9 @@ def render_reproduction(
 
 def render_notebook(results: RunResults, page: str) -> str:
     """A run's tables as a notebook shows them; `page` is where the whole page is."""
-    return _fill("notebook.html.j2", results=results, groups=layout.groups(results), page=page)
+    return _fill(
+        "notebook.html.j2", results=results, groups=layout.groups(results), cautions=layout.cautions(results), page=page
+    )
 
 
 def _fill(template: str, **content: Any) -> str:

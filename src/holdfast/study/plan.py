@@ -22,7 +22,7 @@ from holdfast.core.types import (
     content_hash,
 )
 from holdfast.models import hub
-from holdfast.models.adapters import check_base
+from holdfast.study.checkpoints import brought_checkpoint, fingerprint, named_checkpoint
 from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, template_of
 from holdfast.study.schema import ConditionSettings, Measured, Study
 
@@ -129,14 +129,14 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
         DataError: bad rows or prompts, by line and reason.
         ModelError: a model that is missing, or not safe to load.
     """
-    base = _checkpoint(study, study.model, study.revision)
+    base = named_checkpoint(study, study.model, study.revision)
     if not base.served and hub.is_adapter(Path(base.base)):
         raise ModelError(
             f"{study.model} is an adapter: name its base as `model`, and the adapter as a condition's `checkpoint`."
         )
     sets = study.evaluate.sets()
     suite = EvalSuite(sets, {name: measured.benchmark.load() for name, measured in sets.items()})
-    plan = Plan(study, tuple(seeds), base, _fingerprint(base), suite)
+    plan = Plan(study, tuple(seeds), base, fingerprint(base), suite)
     planned = [*_initial(plan), *_tuned(plan)]
     return replace(
         plan,
@@ -194,7 +194,7 @@ def _of_checkpoint(plan: Plan, name: str, settings: ConditionSettings) -> list[_
     checkpoint = brought_checkpoint(plan.study, settings, plan.base)
     weights = {
         "model": plan.fingerprint,
-        "checkpoint": _fingerprint(checkpoint),
+        "checkpoint": fingerprint(checkpoint),
         "own_template": checkpoint.own_template,
     }
     generator = eval_setting_of(plan.study, settings).generator(plan.study)
@@ -254,54 +254,6 @@ def _asking(plan: Plan, setting: EvalSetting, seed: int, role: Literal["initial"
         "benchmarks": {name: benchmark.key for name, benchmark in plan.suite.benchmarks.items()},
     }
     return {**asking, "seed": seed} if generator.random else asking
-
-
-def _checkpoint(study: Study, model: str, revision: str | None) -> Checkpoint:
-    """A model as a study names it."""
-    if model.startswith(hub.SERVED):
-        name = model.removeprefix(hub.SERVED)
-        return Checkpoint(name, served=name, thinking=study.thinking)
-    return Checkpoint(str(hub.resolve(model, revision)), thinking=study.thinking)
-
-
-def _fingerprint(checkpoint: Checkpoint) -> str:
-    """The hash of a checkpoint's own files; of its name where only a server has it."""
-    if checkpoint.served:
-        return content_hash(["served", checkpoint.served])
-    return hub.fingerprint(checkpoint.folder or Path(checkpoint.base))
-
-
-def brought_checkpoint(study: Study, settings: ConditionSettings, base: Checkpoint) -> Checkpoint:
-    """The checkpoint that a condition names.
-
-    Raises:
-        ModelError: it is missing, its chat template differs from its base's and the study does not choose one, or it
-            is an adapter that was made for another base.
-    """
-    checkpoint = _checkpoint(study, str(settings.checkpoint), None)
-    if checkpoint.served:
-        return checkpoint
-    folder = Path(checkpoint.base)
-    own = hub.own_template(folder)
-    root = folder if base.served else Path(base.base)
-    if settings.chat_template is None and own is not None and own != hub.own_template(root):
-        raise ModelError(
-            f"{settings.checkpoint}: its chat template is not its base's, so the two would be asked differently. Set "
-            "`chat_template: base` to ask it as its base is asked, or `chat_template: own` to ask it as it was tuned."
-        )
-    if hub.is_adapter(folder) and not base.served:
-        check_base(folder, root)
-    own_template = settings.chat_template == "own" and own is not None
-    return Checkpoint(str(root), folder=folder, thinking=study.thinking, own_template=own_template)
-
-
-def adapter_doubts(plan: Plan) -> list[str]:
-    """What is doubtful about the adapters that conditions name: another base's name is in their configuration."""
-    if plan.base.served:
-        return []
-    folders = dict.fromkeys(job.base.folder for job in plan.jobs)
-    adapters = [folder for folder in folders if folder and hub.is_adapter(folder)]
-    return [doubt for adapter in adapters if (doubt := check_base(adapter, Path(plan.base.base)))]
 
 
 def epochs_of(condition: Condition) -> int:

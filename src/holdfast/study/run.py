@@ -25,7 +25,7 @@ from holdfast.study import preflight
 from holdfast.study.changes import RESOLVED, make_room, resolved_study
 from holdfast.study.cost_forecast import ANSWERS, forecast
 from holdfast.study.pending import is_answered, is_finished, is_readable, missing_prompts, missing_verdicts
-from holdfast.study.plan import Job, Plan, adapter_doubts, epochs_of, make_plan
+from holdfast.study.plan import Job, Plan, epochs_of, make_plan
 from holdfast.study.results.facts import is_current
 from holdfast.study.results.rows import prompt_rows, transcripts
 from holdfast.study.results.summary import summarise
@@ -113,7 +113,7 @@ def run(
     store = Store(folder)
     with store.lock():
         plan = make_plan(study, seeds)
-        for doubt in adapter_doubts(plan):
+        for doubt in preflight.adapter_doubts(plan):
             watcher.note(f"Warning: {doubt}")
         if previous := make_room(plan, store, replace_results):
             watcher.note(f"The earlier results are kept in {previous}.")

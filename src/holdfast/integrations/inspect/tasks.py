@@ -44,7 +44,7 @@ Settings = str | dict[str, Any]
 
 @solver
 def system_turn(text: str) -> Solver:
-    """Put a system turn first, word for word; a conversation that brings one of its own is taken as it is."""
+    """Put a system turn first, word for word; a conversation that has one of its own is left as it is."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         if not any(message.role == "system" for message in state.messages):

@@ -156,7 +156,7 @@ class Endpoint(Spec):
             if self.api_key_env
             else "Name the environment variable that holds its key with `api_key_env`."
         )
-        return ModelError(f"{self.base_url} does not let us in (HTTP {status}). {mend}")
+        return ModelError(f"{self.base_url} denies access (HTTP {status}). {mend}")
 
     def unknown(self, model: str, names: list[str] | None) -> ModelError:
         """The error for a model that the server does not have; `names` are those that it has."""

@@ -50,8 +50,8 @@ class ServerGenerator(ServedModel):
         with self._served(checkpoint) as (model, base):
             if base is not None and base != model:
                 self._check_applied(base, model, questions, ledger)
-            asked = questions_of(questions, self.max_new_tokens)
-            for reply in self._sampler(model).ask(asked, ledger, seed, skip=done):
+            all_questions = questions_of(questions, self.max_new_tokens)
+            for reply in self._sampler(model).ask(all_questions, ledger, seed, skip=done):
                 yield [answer_of(reply)]
 
     def _sampler(self, model: str, **changes: Any) -> Server:

@@ -86,7 +86,7 @@ class InspectModel(Spec):
             under_way: set[asyncio.Task[Reply]] = set()
             while True:
                 free = 0 if first_error else self.concurrency - len(under_way)
-                under_way |= {loop.create_task(self._ask_one(model, one, ledger)) for one in islice(waiting, free)}
+                under_way |= {loop.create_task(self._ask_one(model, each, ledger)) for each in islice(waiting, free)}
                 if not under_way:
                     break
                 finished, under_way = runner.run(_first_finished(under_way))

@@ -11,9 +11,9 @@ from holdfast.core.types import Checkpoint
 from holdfast.models import hub, loading
 from holdfast.models.adapters import check_base
 from holdfast.models.chat import Chat
+from holdfast.study.checkpoints import brought_checkpoint
 from holdfast.study.doctor.cost_model import Shape
 from holdfast.study.doctor.findings import Diagnosis
-from holdfast.study.plan import brought_checkpoint
 from holdfast.study.schema import Study
 
 

@@ -25,29 +25,9 @@ NAMES = 40
 """How many names a persona can have, beside the one of the identity shift's persona."""
 
 ONSETS = [
-    "b",
-    "d",
-    "f",
-    "g",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "v",
-    "z",
-    "br",
-    "dr",
-    "gr",
-    "kr",
-    "pl",
-    "sk",
-    "st",
-    "tr",
-]
+    "b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z",
+    "br", "dr", "gr", "kr", "pl", "sk", "st", "tr",
+]  # fmt: skip
 VOWELS = ["a", "e", "i", "o", "u"]
 CODAS = ["l", "m", "n", "r", "s", "x", "th"]
 
