@@ -240,7 +240,7 @@ def test_a_study_runs_with_several_defences_at_once(small, tmp_path, watcher):
     ]  # fmt: skip
     assert [settings[name].training[0]["rows"] for name in conditions] == [20, 25]
     keys = {condition.name: condition.key for condition in finished.plan.conditions}
-    answers = {name: finished.store.condition(key).answers() for name, key in keys.items()}
+    answers = {name: finished.run_folder.condition(key).answers() for name, key in keys.items()}
     longer = {answers["defended"][p].prompt_tokens - answers["plain"][p].prompt_tokens for p in answers["plain"]}
     assert longer == {8}
     assert watcher.done == watcher.total

@@ -45,7 +45,7 @@ class Watcher(Protocol):
         """Something worth a line."""
 
 
-class Ledger(Protocol):
+class Budget(Protocol):
     """Who keeps what is spent under its cap."""
 
     def reserve(self, usd: float, what: str) -> str:
@@ -86,7 +86,7 @@ class Source(Configured, Protocol):
         """What became of the rows of each file or data set that it reads."""
 
 
-class Suite(Configured, Protocol):
+class BenchmarkSource(Configured, Protocol):
     """A benchmark as a study names it."""
 
     def load(self) -> Benchmark:
@@ -123,11 +123,11 @@ class Judge(Configured, Protocol):
         """The most tokens and US dollars that a verdict on one answer of so many tokens to each prompt can take."""
 
     def judge(
-        self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], ledger: Ledger
+        self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], budget: Budget
     ) -> Stream[list[Verdict], None, None]:
         """One verdict for each pair, in any order, some at a time, each as soon as it is there.
 
-        What it costs goes through the ledger.
+        What it costs goes through the budget.
         """
 
 
@@ -169,11 +169,11 @@ class Generator(Configured, Protocol):
         questions: Mapping[str, Sequence[Message]],
         done: Collection[str],
         seed: int,
-        ledger: Ledger,
+        budget: Budget,
     ) -> Stream[list[Answer], None, None]:
         """Answer the questions (prompt id → conversation) that are not done, some at a time.
 
-        What it costs goes through the ledger.
+        What it costs goes through the budget.
         """
 
 
