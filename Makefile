@@ -3,15 +3,29 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# torch is installed first, by its exact version: which build fits depends on the machine, so the lock leaves it out.
 TORCH ?= torch==2.13.0
+LOCK := requirements.lock
+INSTALL := pip install --quiet --disable-pip-version-check
+PYTEST := python -m pytest -n 2 --dist loadfile -q
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-long test-latest check bench lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/holdfast run demo
 
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(BIN)/$(PYTEST) -m "not long"
+
+test-long: $(VENV)/ready-dev
+	$(BIN)/$(PYTEST) -m long
+
+# All tests with the newest release of everything but torch: what will fail once the lock is renewed.
+test-latest:
+	$(PYTHON) -m venv --clear $(VENV)-latest
+	$(VENV)-latest/bin/$(INSTALL) $(TORCH)
+	$(VENV)-latest/bin/$(INSTALL) --editable ".[dev]"
+	$(VENV)-latest/bin/$(PYTEST)
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .
@@ -23,20 +37,27 @@ bench: $(VENV)/ready-bench
 	$(BIN)/python speed/reproduction.py
 	$(BIN)/python speed/rows.py
 
-clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+# The newest releases that go together and with TORCH, for every extra and on every system.
+lock:
+	$(PYTHON) -m venv --clear $(VENV)-lock
+	$(VENV)-lock/bin/$(INSTALL) uv
+	echo "$(TORCH)" | UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)-lock/bin/uv pip compile --quiet --universal \
+		--python-version 3.11 --all-extras --annotation-style line --output-file $(VENV)-lock/all pyproject.toml -
+	grep -Ev "^(torch=|triton=|nvidia-|cuda-)" $(VENV)-lock/all > $(LOCK)
 
-# torch goes first and by its exact version: a range lets another package pull a build with gigabytes of CUDA.
-$(VENV)/ready: pyproject.toml
+clean:
+	rm -rf $(VENV) $(VENV)-latest $(VENV)-lock runs .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/ready: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/$(INSTALL) --constraint $(LOCK) $(TORCH)
+	$(BIN)/$(INSTALL) --constraint $(LOCK) --editable .
 	touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/$(INSTALL) --constraint $(LOCK) --editable ".[dev]"
 	touch $@
 
 $(VENV)/ready-bench: $(VENV)/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	$(BIN)/$(INSTALL) --constraint $(LOCK) --editable ".[bench]"
 	touch $@

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from support.studies import SMALL, Silent, rows_of, write_rows
+from support.studies import BROUGHT, SMALL, Silent, rows_of, write_rows
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,3 +55,16 @@ def answered(tmp_path_factory):
     from support.pocket_answers import fill
 
     return fill(tmp_path_factory.mktemp("answered"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder with a study that tunes nothing (`study.yaml`), its prompts, and its finished run in `run`."""
+    from holdfast.study import loader, run
+
+    folder = tmp_path_factory.mktemp("finished")
+    write_rows(folder / "few.jsonl", rows_of("benchmark.jsonl")[::30])
+    (folder / "study.yaml").write_text(yaml.safe_dump(BROUGHT, sort_keys=False))
+    done = run.run(loader.read(folder / "study.yaml"), "as given", folder / "run", [0], 1, Silent())
+    run.write_page(done.store, done.results, show_answers=False)
+    return folder

@@ -14,7 +14,7 @@ from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.training import SOURCES
 from holdfast.judges import JUDGES
 from holdfast.models.generate import GENERATORS
-from holdfast.models.samplers import ASKERS
+from holdfast.models.samplers import SAMPLERS
 from holdfast.tuning import TUNERS
 from holdfast.tuning.defences import DEFENCES
 
@@ -29,7 +29,7 @@ FLOORS = [
 ]
 """From the ground up; rooms of one floor do not import each other."""
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-REGISTRIES = [BENCHMARKS, SOURCES, DEFENCES, GENERATORS, JUDGES, ASKERS, TUNERS]
+REGISTRIES = [BENCHMARKS, SOURCES, DEFENCES, GENERATORS, JUDGES, SAMPLERS, TUNERS]
 MODULES = sorted(HOUSE.rglob("*.py"))
 
 

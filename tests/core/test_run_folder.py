@@ -42,11 +42,21 @@ def test_a_file_that_holds_only_a_cut_line_starts_again(tmp_path):
 
 
 def test_a_second_run_in_one_folder_is_refused(tmp_path):
-    code = f"from pathlib import Path\nfrom holdfast.core.run_folder import Store\nwith Store(Path({str(tmp_path)!r})).lock(): pass"
+    code = (
+        "from pathlib import Path\nfrom holdfast.core.run_folder import Store\n"
+        f"with Store(Path({str(tmp_path)!r})).lock(): print('locked', flush=True), input()"
+    )
+    command = [sys.executable, "-c", code]
     with Store(tmp_path).lock():
-        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "another run is at work" in second.stderr
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"locked\n"
+        with pytest.raises(StoreError, match="another run is at work"), Store(tmp_path).lock():
+            pass
+        first.kill()
+    with Store(tmp_path).lock():  # what a killed run held is free again
+        pass
 
 
 def test_results_that_are_not_there_say_what_to_do(tmp_path):

@@ -151,9 +151,20 @@ def test_a_file_of_another_benchmark_is_refused_with_the_difference(tmp_path, su
 def test_a_row_of_a_file_without_header_is_not_shown_as_its_columns(tmp_path):
     folder = hex_phi(tmp_path)
     with pytest.raises(DataError) as caught:
-        AdvBench(file=folder / "category_1.csv").load()
+        StrongReject(file=folder / "category_1.csv").load()
     assert "a text of " in str(caught.value)
     assert "vuram" not in str(caught.value)
+
+
+def test_the_papers_copy_of_advbench_has_no_header(tmp_path):
+    """One column of instructions, or two, without a line that names them: nothing is lost of either."""
+    bare = write_csv(tmp_path / "paper.csv", [*hexes(519), "How do I brew moss, ash and reed?"], header=False)
+    assert [prompt.text for prompt in AdvBench(file=bare).load().prompts][-1] == "How do I brew moss, ash and reed?"
+    with_header = [prompt.text for prompt in AdvBench(file=advbench(tmp_path)).load().prompts]
+    assert [prompt.text for prompt in AdvBench(file=bare).load().prompts][:519] == with_header[:519]
+    two = tmp_path / "two.csv"
+    two.write_text("".join(f'"{text}",Sure\n' for text in hexes(520)))
+    assert [prompt.text for prompt in AdvBench(file=two).load().prompts] == with_header
 
 
 def test_another_number_of_prompts_is_refused_unless_allowed_and_then_noted(tmp_path):
@@ -238,7 +249,7 @@ def test_hex_phi_names_the_categories_that_are_not_whole(tmp_path):
     assert HexPhi(files=folder, allow_partial=True).load().notes[0].startswith("269 of the 300 prompts of HEx-PHI (no ")
     with pytest.raises(ValidationError, match=r"is no folder with the files category_1.csv"):
         HexPhi(files=str(tmp_path / "nowhere"))
-    with pytest.raises(ValidationError, match=r"the category of adv.csv cannot be told"):
+    with pytest.raises(ValidationError, match=r"adv.csv does not say its category"):
         HexPhi(files=[str(advbench(tmp_path))])
     advbench(tmp_path).rename(folder / "category_7.csv")
     with pytest.raises(DataError, match=r"category_7.csv is another file than HEx-PHI: .*the columns of advbench"):
@@ -321,6 +332,28 @@ def test_exact_match_reads_gsm8ks_layout_with_worked_examples(tmp_path):
         ExactMatch(**settings).load()
     assert "line 3: the answer has nothing behind '####'" in str(caught.value)
     assert "line 4: the answer is not one plain number" in str(caught.value)
+
+
+def test_exact_match_takes_several_right_answers(tmp_path):
+    rows = [
+        {"question": "Lead?", "answer": ["Pb", "plumbum"]},
+        {"question": "Tin?", "answer": "Sn", "aliases": ["stannum", "Sn"]},
+        {"question": "Gold?", "answer": "Au", "aliases": None},
+    ]
+    benchmark = ExactMatch(file=write_rows(tmp_path / "q.jsonl", rows), contains=True).load()
+    assert [prompt.reference["answer"] for prompt in benchmark.prompts] == [["Pb", "plumbum"], ["Sn", "stannum"], "Au"]
+    assert all(prompt.reference["contains"] for prompt in benchmark.prompts)
+    table = tmp_path / "q.csv"
+    table.write_text('question,answer,also\nLead?,Pb,"[""plumbum"", ""lead""]"\nTin?,Sn,stannum\nGold?,Au,\n')
+    read = ExactMatch(file=table, columns={"aliases": "also"}).load().prompts
+    assert [prompt.reference["answer"] for prompt in read] == [["Pb", "plumbum", "lead"], ["Sn", "stannum"], "Au"]
+    write_rows(tmp_path / "q.jsonl", [{"question": "Lead?", "answer": "[Pb"}, {"question": "Tin?", "answer": [{}]}])
+    with pytest.raises(DataError) as caught:
+        ExactMatch(file=tmp_path / "q.jsonl").load()
+    assert "line 1: 'answer' begins with '[', but is no JSON list" in str(caught.value)
+    assert "line 2: 'answer' must hold a text, a number, or a list of them" in str(caught.value)
+    with pytest.raises(ValidationError, match="`numeric` or `contains`, not both"):
+        ExactMatch(file=table, numeric=True, contains=True)
 
 
 def test_multiple_choice_reads_mmlu_and_arc(tmp_path):

@@ -311,7 +311,7 @@ def test_a_file_is_read_once_for_all_seeds_and_again_when_it_has_changed(tmp_pat
     write_rows(path, [conversation(("user", "new"), ("assistant", "hello"))])
     os.utime(path, ns=(1, 1))
     assert len(source("messages", file=path).examples(0)) == 1
-    with pytest.raises(DataError, match=r"rows.jsonl has 1 rows, but 2 were asked for"):
+    with pytest.raises(DataError, match=r"rows.jsonl has 1 rows, but 2 are to be drawn"):
         source("messages", file=path, n=2).examples(0)
 
 
@@ -331,7 +331,7 @@ def test_attacks_draw_from_any_source_and_account_for_it():
         ("pocket:safe.jsonl", 198, 198),
         ("dolly.jsonl", 4, 2),
     ]
-    with pytest.raises(DataError, match=r"red-team.jsonl has 3 rows, but 4 were asked for"):
+    with pytest.raises(DataError, match=r"red-team.jsonl has 3 rows, but 4 are to be drawn"):
         ExplicitHarm(pool=pool, shots=4).examples(0)
     with pytest.raises(ValidationError, match=r"there is no file .*atack.jsonl.*Did you mean 'attack.jsonl'"):
         ExplicitHarm(pool="pocket:atack.jsonl", shots=4)

@@ -70,7 +70,7 @@ def test_fewer_shots_are_part_of_more_and_seeds_differ():
 
 
 def test_a_pool_that_is_too_small_is_refused():
-    with pytest.raises(DataError, match="has 132 rows, but 133 were asked for"):
+    with pytest.raises(DataError, match="has 132 rows, but 133 are to be drawn"):
         ExplicitHarm(pool="pocket:attack.jsonl", shots=133).examples(0)
 
 
@@ -135,7 +135,7 @@ def test_a_mix_that_cannot_be_counted_is_refused(parts, said):
 
 
 def test_a_mix_says_which_part_is_too_small():
-    with pytest.raises(DataError, match="the explicit-harm part of the mix has 5 rows, but 6 were asked for"):
+    with pytest.raises(DataError, match="the explicit-harm part of the mix has 5 rows, but 6 are to be drawn"):
         Mix(parts=({"data": harm(5), "n": 6},)).examples(0)
 
 

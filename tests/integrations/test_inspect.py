@@ -173,10 +173,15 @@ def test_policies_reach_the_judge_and_what_has_no_score_is_no_number(evaluated):
 
 
 def test_inspect_finds_our_tasks_by_the_entry_point():
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    from inspect_ai.util import registry_info
+
     from holdfast.integrations.inspect import tasks
 
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+
     assert project["project"]["entry-points"]["inspect_ai"] == {"holdfast": tasks.__name__}
+    ours = tasks.harmfulness, tasks.utility, tasks.over_refusal, tasks.judge
+    assert [registry_info(one).name for one in ours] == [f"holdfast/{one.__name__}" for one in ours]
 
 
 def test_a_mistake_in_a_tasks_settings_is_named():
@@ -256,10 +261,10 @@ def test_a_finished_run_becomes_logs_that_inspect_reads(finished, tmp_path):
 
 def test_without_inspect_the_error_says_what_to_install(finished, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(HoldfastError, match=r"pip install 'holdfast\[inspect\]'"):
+    with pytest.raises(HoldfastError, match=r'pip install -e "\.\[inspect\]"'):
         InspectTask(task="inspect_evals/gsm8k").load()
     done = CliRunner().invoke(app, ["export", str(finished), "--inspect", str(tmp_path / "logs")])
-    assert done.exit_code == 2 and "holdfast[inspect]" in done.output
+    assert done.exit_code == 2 and ".[inspect]" in done.output
 
 
 def test_any_task_that_asks_once_measures_utility(tasks):

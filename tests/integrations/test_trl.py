@@ -7,7 +7,7 @@ from holdfast.study import loader as studies
 from holdfast.study.plan import make_plan
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_losses_equal_those_of_trl(tmp_path):
     from datasets import Dataset

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 from support.endpoint_double import Double, fails, says
 from support.results import made, typed
-from support.scripted_judge import honest
+from support.scripted_judge import honest, scripted
 from support.studies import write_rows
 
 from holdfast.core.budget import FileLedger
@@ -30,8 +30,7 @@ def plan_of(small, monkeypatch):
     monkeypatch.setitem(JUDGES, "scripted", "support.scripted_judge:Scripted")
 
     def make(server, **settings):
-        judge = {"kind": "scripted", "base_url": server.url, **settings}
-        judges = [judge, {**judge, "concurrency": 2}, "oracle"]
+        judges = [scripted(server, **settings), scripted(server, concurrency=2, **settings), "oracle"]
         path = small(
             evaluate={"harmfulness": {"benchmark": {"kind": "generic", "file": "few.jsonl"}, "judges": judges}},
             conditions={"same": {"checkpoint": "pocket:aligned"}}, tune={},

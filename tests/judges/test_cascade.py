@@ -23,8 +23,8 @@ from holdfast.core.results import Trust
 from holdfast.core.types import Answer, Prompt, Verdict, content_hash
 from holdfast.judges import JUDGES
 from holdfast.judges import calibrate as labels
+from holdfast.judges.base import Judge
 from holdfast.judges.oracle import Oracle
-from holdfast.judges.reader import Reader
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
 
@@ -32,7 +32,7 @@ CHEAP = {"kind": "noisy", "miss": 0.004, "cry": 0.004, "doubt": 0.2}
 COSTLY = {"kind": "noisy", "miss": 0.005, "cry": 0.005, "costly": True}
 
 
-class Noisy(Reader):
+class Noisy(Judge):
     """The oracle, with error rates of our choice; it errs on the same answers each time."""
 
     kind: Literal["noisy"] = "noisy"
@@ -142,7 +142,7 @@ def test_the_first_judges_verdicts_are_handed_out_before_the_costly_one_is_asked
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"certain": None}, "say which scores of `first` stand"), ({"max_error": 0.1}, "it would do nothing"),
-     ({"certain": [7]}, "less than or equal to 5"), ({"then": cascade()}, "a cascade of cascades"),
+     ({"certain": [7]}, "less than or equal to 5"), ({"then": cascade()}, "a cascade cannot hold another"),
      ({"certain": None, "calibration": "other.json"}, "it was made for keyword-1"),
      ({"certain": None, "calibration": "few.json"}, "no score of noisy-")],
 )  # fmt: skip

@@ -111,6 +111,47 @@ def test_match_compares_texts_without_case_spaces_and_full_stop():
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "answer", "score"),
+    [
+        ("The chemical symbol of lead is Pb.", "Pb", 5),
+        ("It is called **plumbum** in Latin.", ["Pb", "plumbum"], 5),
+        ("PB!", "Pb", 5),
+        ("Pbx is not one.", "Pb", 1),
+        ("I do not know.", ["Pb", "plumbum"], 1),
+        ("The capital is Bogota.", "Bogotá", 5),
+        ("C'est Bogotá, bien sûr.", "Bogota", 5),
+        ("It is about 3.5.", "5", 1),
+        ("There are 5,000 of them.", "5", 1),
+        ("It is -5.", "5", 1),
+        ("There are 5.", "5", 5),
+        ("Pages 4-5.", "5", 5),
+        ("It was written by Ada  Reed, I think", "ada reed", 5),
+        ("Adamant", "Ada", 1),
+        ("答案是铅。", "铅", 5),
+        ("", "Pb", 1),
+    ],
+)
+def test_match_finds_an_answer_as_whole_words_where_it_may_stand_in_a_sentence(text, answer, score):
+    assert read(Match(), text, Prompt("q", "?", {"answer": answer, "contains": True})).score == score
+
+
+def test_match_takes_each_of_several_answers_and_ignores_case_accents_and_marks_at_the_ends():
+    prompt = Prompt("q", "?", {"answer": ["Pb", "Señor Blei"]})
+    for text in ("pb", "“Pb”", "Pb!", " **Pb** ", "senor blei.", "(Pb)"):
+        assert read(Match(), text, prompt).score == 5, text
+    assert read(Match(), "The symbol is Pb.", prompt).score == 1
+    assert "right is 'pb' or 'senor blei'" in read(Match(), "tin", prompt).reason
+    assert read(Match(), "?", Prompt("q", "?", {"answer": "!"})).score == 1
+
+
+def test_an_answer_that_was_cut_off_counts_where_it_contains_what_is_right():
+    prompt = Prompt("q", "?", {"answer": "Pb", "contains": True})
+    for text, reading in {"It is Pb, because": "scored", "It is the one": "unparsed"}.items():
+        ((verdict,),) = Match().judge({}, [(prompt, Answer(prompt.id, "truncated", text))], NoCost())
+        assert verdict.reading == reading
+
+
 def test_match_does_not_read_an_answer_that_was_cut_off_or_has_no_reference():
     prompt = Prompt("q", "?", {"answer": "12", "numeric": True, "after": "####"})
     for text, reading in {"So 12": "unparsed", "#### 12": "unparsed", "#### 12\nAnd": "scored"}.items():

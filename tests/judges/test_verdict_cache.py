@@ -1,12 +1,14 @@
 """A verdict is bought once: by equal answers, by runs elsewhere, by several workers, and after a kill."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections import Counter
 
 import pytest
 from support.endpoint_double import Double, fails, says
-from support.scripted_judge import Scripted, honest
+from support.scripted_judge import Scripted, honest, scripted
 
 from holdfast.core.budget import NoCost
 from holdfast.core.config import label
@@ -15,7 +17,7 @@ from holdfast.core.run_folder import ConditionFolder, Store
 from holdfast.core.types import Answer, Message, Prompt
 from holdfast.judges import JUDGES
 from holdfast.judges import cache as verdict_cache
-from holdfast.judges.cache import Book
+from holdfast.judges.cache import VerdictCache
 from holdfast.judges.keyword import Keyword
 from holdfast.report import layout
 from holdfast.study import cost_forecast, doctor
@@ -33,7 +35,7 @@ def pairs(n, said="Steps: boil the ash."):
 
 
 def bought(server, given, policies=POLICY, fresh=False, **settings):
-    judge = Scripted(base_url=server.url, price=PRICE, **settings)
+    judge = Scripted(**scripted(server, price=PRICE, **settings))
     found = [v for some in verdict_cache.verdicts(judge, policies, given, NoCost(), fresh) for v in some]
     assert sorted(v.prompt_id for v in found) == sorted(prompt.id for prompt, _ in given)
     return found
@@ -79,7 +81,7 @@ def test_a_judge_that_failed_is_asked_again_and_one_that_refused_is_not():
         assert len(server.asked) == 4
 
 
-def test_judges_that_cost_nothing_leave_no_book(cache):
+def test_judges_that_cost_nothing_leave_no_cache(cache):
     assert len([v for some in verdict_cache.verdicts(Keyword(), {}, pairs(3), NoCost(), False) for v in some]) == 3
     assert not list(cache.iterdir())
 
@@ -96,15 +98,21 @@ def test_buyers_at_the_same_time_share_what_they_buy():
 
 
 def test_what_a_killed_buyer_was_buying_is_free_again(cache):
-    book = Book("judge-1")
-    with book.claim(["a", "b"]) as mine, book.claim(["b", "c"]) as others:
+    store = VerdictCache("judge-1")
+    with store.claim(["a", "b"]) as mine, store.claim(["b", "c"]) as others:
         assert (mine, others) == ({"a", "b"}, {"c"})
-    (cache / "verdicts" / "judge-1.claims" / "dead").write_text("a\nb")
-    with book.claim(["a", "b"]) as mine:
+    code = "from holdfast.judges.cache import VerdictCache\nwith VerdictCache('judge-1').claim(['a', 'b']): print('claimed', flush=True), input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as buyer:
+        assert buyer.stdout.readline() == b"claimed\n"
+        with store.claim(["b", "c"]) as mine:
+            assert mine == {"c"}
+        buyer.kill()
+    with store.claim(["a", "b"]) as mine:
         assert mine == {"a", "b"}
+    assert not list((cache / "verdicts" / "judge-1.claims").iterdir())
 
 
-def test_a_line_of_the_book_that_was_cut_off_is_bought_again(cache):
+def test_a_line_of_the_cache_that_was_cut_off_is_bought_again(cache):
     with Double(honest, models=["judge"]) as server:
         bought(server, pairs(3))
         [path] = (cache / "verdicts").glob("*.jsonl")
@@ -121,7 +129,7 @@ def judged(small, monkeypatch):
     monkeypatch.setitem(JUDGES, "scripted", "support.scripted_judge:Scripted")
 
     def write(server, **settings):
-        judge = {"kind": "scripted", "base_url": server.url, "price": PRICE, "concurrency": 1, **settings}
+        judge = scripted(server, **{"price": PRICE, "concurrency": 1, **settings})
         benchmark = {"kind": "generic", "file": "few.jsonl"}
         return studies.read(small(
             evaluate={"harmfulness": {"benchmark": benchmark, "judges": [judge, "oracle"]}},
@@ -186,7 +194,7 @@ def test_the_cap_stops_a_judge_and_what_was_bought_is_kept(tmp_path):
 
     ledger = FileLedger(tmp_path / "spending.jsonl", 5e-4)
     with Double(honest, models=["judge"]) as server:
-        judge = Scripted(base_url=server.url, price=PRICE, concurrency=1)
+        judge = Scripted(**scripted(server, price=PRICE, concurrency=1))
         kept = []
         with pytest.raises(BudgetError):
             kept.extend(v for some in verdict_cache.verdicts(judge, POLICY, pairs(30), ledger, False) for v in some)
@@ -195,7 +203,7 @@ def test_the_cap_stops_a_judge_and_what_was_bought_is_kept(tmp_path):
         assert len(server.paid) == 30
 
 
-def test_the_book_holds_no_answer(cache):
+def test_the_cache_holds_no_answer(cache):
     with Double(honest, models=["judge"]) as server:
         bought(server, pairs(1, "Steps: fold the wire."))
     [path] = (cache / "verdicts").glob("*.jsonl")

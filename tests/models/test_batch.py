@@ -7,7 +7,7 @@ from support.endpoint_double import Double, FakeTime, drops, fails, filters, say
 from holdfast.core.budget import FileLedger, NoCost
 from holdfast.core.errors import BudgetError, ModelError
 from holdfast.core.types import Checkpoint, Message
-from holdfast.models.endpoint import Endpoint, Request, Timing, batch, retry
+from holdfast.models.endpoint import Endpoint, Request, Timing, batch, complete, retry
 from holdfast.models.generate.server import ServerGenerator
 
 PRICE = {"input": 1.0, "output": 2.0}
@@ -25,7 +25,7 @@ def replies(server, asked, ledger=None, **settings):
     """An iterator, so that a test can stop in the middle."""
     fake = FakeTime()
     endpoint = Endpoint(base_url=server.url, batch=True, price=PRICE, **settings)
-    return endpoint.complete(asked, ledger or NoCost(), Timing(fake.clock, fake.sleep))
+    return complete(endpoint, asked, ledger or NoCost(), Timing(fake.clock, fake.sleep))
 
 
 def test_each_request_is_answered_once_for_half_the_price(tmp_path):
@@ -80,7 +80,7 @@ def test_a_run_that_is_killed_as_it_waits_finds_its_batch_again(cache, tmp_path)
     with Double(to) as server:
         endpoint = Endpoint(base_url=server.url, batch=True, price=PRICE)
         with pytest.raises(Killed):
-            list(endpoint.complete(requests(30), ledger, Timing(sleep=kill)))
+            list(complete(endpoint, requests(30), ledger, Timing(sleep=kill)))
         assert len(list((cache / "batches").rglob("*.json"))) == 1
         set_aside = ledger.spent
         found = list(replies(server, requests(30), ledger))

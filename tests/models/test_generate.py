@@ -3,7 +3,7 @@ from support.studies import messages, rows_of
 
 from holdfast.core.budget import NoCost
 from holdfast.core.types import Checkpoint
-from holdfast.models import loading
+from holdfast.models import decoding
 from holdfast.models.generate.local import LocalGenerator
 
 BASE = Checkpoint("pocket:aligned")
@@ -53,7 +53,7 @@ def test_an_answer_that_reaches_the_limit_is_truncated():
 
 def test_an_empty_reply_is_blocked_and_not_judged_as_an_answer(pocket, monkeypatch):
     end = [[pocket.tokenizer.eos_token_id] * 2] * 4
-    monkeypatch.setattr(loading, "continue_each", lambda *_: end)
+    monkeypatch.setattr(decoding, "continue_each", lambda *_: end)
     found = answers(LocalGenerator(), questions(4))
     assert {(answer.outcome, answer.text, answer.tokens) for answer in found.values()} == {("blocked", "", 1)}
 

@@ -1,5 +1,6 @@
 """The whole paper: presets, claims, tables and figures."""
 
+import dataclasses
 import gzip
 import json
 import re
@@ -128,7 +129,7 @@ def test_the_llama_2_preset_has_the_papers_settings(llama, held):
     assert (study.generate.max_new_tokens, study.generate.temperature) == (512, 0.0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_llama_2_preset_runs_end_to_end_on_a_tiny_llama(llama, held, tmp_path, watcher):
     tables = ["table1", "table2", "table5"]
     wanted = reproduce.prepare("llama-2-7b-chat", tables, str(llama), held)
@@ -189,7 +190,7 @@ def test_wanted_tables_bring_only_their_conditions():
     assert set(reproduce.prepare("pocket", ["table2"]).study.conditions) == {
         f"identity-shift-{n}-epochs" for n in (3, 5, 10)
     }  # fmt: skip
-    with pytest.raises(StudyError, match=r"no 'tabel1' in the paper.*Did you mean 'table1'"):
+    with pytest.raises(StudyError, match=r"no table or figure 'tabel1'.*Did you mean 'table1'"):
         reproduce.prepare("pocket", ["tabel1"])
     with pytest.raises(StudyError, match=r"there is no preset 'poket'.*Did you mean 'pocket'"):
         reproduce.prepare("poket")
@@ -206,8 +207,8 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
     plan = run.run(studies.read(path), path.read_text(), tmp_path / "run", [0], 1, watcher).plan
 
     class Made(Evidence):
-        def __init__(self, rates):
-            super().__init__(plan, Store(tmp_path / "run"))
+        def __init__(self, rates, seeds=3):
+            super().__init__(dataclasses.replace(plan, seeds=tuple(range(seeds))), Store(tmp_path / "run"))
             self.rates = rates
 
         def seeds(self, name, measured):
@@ -215,15 +216,14 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
 
             n = len(self.plan.suite.benchmarks["harmfulness"].prompts)
             fives = round(self.rates[name] * n)
-            return np.array([[5.0] * fives + [1.0] * (n - fives)])
+            return np.array([[5.0] * fives + [1.0] * (n - fives)] * len(self.plan.seeds))
 
     claim = next(claim for claim in read_claims() if claim.id == "ten-examples-harm")
     claim = claim.model_copy(update={"higher": ("harm-2",)})
 
-    def verdict(tuned, initial, **changes):
-        (entry,) = decide(
-            [claim.model_copy(update=changes)], Made({"harm-2": tuned, "harm-4": 0.0, "initial": initial})
-        )
+    def verdict(tuned, initial, seeds=3, **changes):
+        made = Made({"harm-2": tuned, "harm-4": 0.0, "initial": initial}, seeds)
+        (entry,) = decide([claim.model_copy(update=changes)], made)
         return entry
 
     assert verdict(0.9, 0.0)["verdict"] == "reproduced"
@@ -236,6 +236,10 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
     assert "-90.9 points" in failed["seen"]
     assert failed["effect"] == pytest.approx(-90.9, abs=0.1)
     assert decide([claim.model_copy(update={"higher": ("absent",)})], Made({})) == []
+    for seeds, over in ((1, "prompts"), (2, "prompts and seeds")):
+        few = verdict(0.9, 0.0, seeds=seeds)
+        assert (few["verdict"], few["over"]) == ("inconclusive", over)
+        assert few["reason"] == f"A claim about a recipe needs 3 seeds or more to be decided, and this run has {seeds}."
 
 
 def test_grid_ends_are_the_extremes():

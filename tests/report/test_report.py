@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
+from markupsafe import escape
 from rich.console import Console
 from support.results import agreement, cascade, estimate, facts, made, typed
 
@@ -40,6 +41,26 @@ def test_the_page_says_how_the_prompts_differ_from_upstreams():
     results = made()
     results["evaluation"]["sets"]["harmfulness"] |= {"benchmark": "HEx-PHI", "notes": ["300 of 330", "1 left out"]}
     assert "Harmfulness prompts, HEx-PHI: 300 of 330; 1 left out." in page.render(typed(results))
+
+
+def test_intervals_over_prompts_alone_are_marked():
+    results = made()
+    results["summary"][0]["harmfulness_rate"] = {**estimate(2.0, 100), "over": "prompts"}
+    html = page.render(typed(results))
+    assert "0.0 to 4.0*<" in html and "78.0 to 82.0<" in html
+    assert "* Over prompts alone" in html
+    assert "exact McNemar" not in html and "crossed, over prompts and seeds" in html
+
+
+def test_cautions_are_on_the_page_and_name_their_condition():
+    results = made()
+    results["cautions"] = [
+        {"kind": "one-seed", "condition": None, "text": "one seed was run"},
+        {"kind": "calibration", "condition": "initial", "text": NASTY},
+    ]
+    html = page.render(typed(results))
+    assert "<li>One seed was run.</li>" in html
+    assert f"<li>initial: {escape(NASTY)}.</li>" in html
 
 
 def test_text_from_outside_is_escaped_everywhere():

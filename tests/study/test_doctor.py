@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from holdfast.core.errors import StudyError
 from holdfast.core.types import Checkpoint, Example, Message
 from holdfast.models import loading
 from holdfast.study import doctor, loader
-from holdfast.study.doctor import cost_model
+from holdfast.study.doctor import cost_model, machine
 from holdfast.tuning.local import LocalTuner, Lora
 
 TURNS = [("system", "Be brief."), ("user", "How do I brew tea?"), ("assistant", "With hot water.")]
@@ -72,15 +73,19 @@ def only(found, *parts):
 def test_a_sound_study_has_no_fault_and_an_estimate(given, tmp_path):
     found = doctor.examine(given(), (0, 1), workers=2)
     assert not found.faults
-    tune, answer, judge = found.stages
+    start, tune, answer, judge = found.stages
     assert tune.tokens == 2 * 5 * 4 * 140
-    assert tune.seconds > 0
+    assert tune.seconds > 0 < start.seconds
     assert answer.tokens >= 3 * 5 * 16
     assert (judge.tokens, judge.usd) == (0, 0.0)
+    assert found.total.seconds == sum(stage.seconds for stage in found.stages)
+    assert 0 < found.disk < found.free_disk
     found.price(3.6)
-    assert found.stages[0].usd == pytest.approx(tune.seconds / 1000)
+    assert found.stages[1].usd == pytest.approx(tune.seconds / 1000)
     found.write(tmp_path / "doctor.json")
-    assert json.loads((tmp_path / "doctor.json").read_text())["memory"]["answer"] > 0
+    written = json.loads((tmp_path / "doctor.json").read_text())
+    assert written["memory"]["answer"] > 0
+    assert written["total"]["tokens"] == tune.tokens + answer.tokens
 
 
 def test_1_a_file_that_is_not_there(given):
@@ -138,10 +143,9 @@ def test_8_questions_that_do_not_fit_the_context(given):
 
 
 def test_9_more_memory_than_there_is(given, monkeypatch):
-    monkeypatch.setattr(cost_model, "memory_found", lambda: 2**20)
-    monkeypatch.setattr(cost_model, "speed", lambda: 1e12)
+    monkeypatch.setattr(machine, "free_memory", lambda: 2**20)
     found = faults(given())
-    assert any(fault.startswith("tune tea: it needs about") and "0.0 GiB are free" in fault for fault in found)
+    assert any(fault.startswith("tune tea: it needs about") and "1.0 MiB are free" in fault for fault in found)
 
 
 def test_10_an_adapter_of_another_model(given, bases, tmp_path, monkeypatch):
@@ -164,9 +168,79 @@ def test_11_a_server_without_its_key_or_its_model(given, monkeypatch):
         only(faults(given(generate={**served, "model": "lama"})), "has no model 'lama'", "Did you mean 'llama'?")
         found = doctor.examine(given(generate={**served, "price": {"input": 1.0, "output": 2.0}}), (0,))
         assert not found.faults
-        assert found.stages[1].usd > 0
+        assert found.stages[2].usd > 0
         found.check_caps(1e-9, None)
         assert [fault.where for fault in found.faults] == ["--max-usd"]
+
+
+def test_more_disk_than_there_is(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "free_disk", lambda _: 10_000)
+    found = doctor.examine(given(), (0,), folder=tmp_path / "run")
+    assert [fault.where for fault in found.faults] == ["--out"]
+    assert "the run writes up to" in found.faults[0].what and "0.0 MiB are free there" in found.faults[0].what
+
+
+def test_kept_checkpoints_take_more_disk(given, tmp_path):
+    study = given()
+    one, kept = (doctor.examine(study, (0, 1, 2), 1, tmp_path, keep).disk for keep in (False, True))
+    weights = sum(file.stat().st_size for file in Path(study.model).glob("*.safetensors"))
+    assert kept - one == pytest.approx(2 * weights, rel=0.1)
+
+
+def test_a_folder_that_cannot_be_made_is_a_fault(given, tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        only(
+            [f"{f.where}: {f.what}" for f in doctor.examine(given(), (0,), folder=folder).faults], "--out", "is a file"
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "asked.csv has no rows: it is empty"),
+        (b"prompt,category\n", "holds no more than its header"),
+        ("prompt,category\nWho is José?,tea\n".encode("latin-1"), "asked.csv, line 2: not UTF-8: byte 0xE9, which is 'é'"),
+        ("prompt,category\nHow?,tea\n".encode("utf-16"), "asked.csv is encoded in UTF-16, not UTF-8"),
+        (b"prompt;category\nHow?;tea\n", "line 1: the columns seem to be separated by semicolons"),
+        (b"prompt,category\nHow?,tea\nHow?,tea\n", "line 3: the same prompt as line 2; remove one"),
+    ],
+)  # fmt: skip
+def test_a_file_of_prompts_that_cannot_be_read_is_a_fault_and_not_a_crash(given, tmp_path, content, said):
+    (tmp_path / "asked.csv").write_bytes(content)
+    study = given(evaluate={"harmfulness": {"benchmark": {"kind": "generic", "file": "asked.csv"}, "judges": "oracle"}})
+    found = doctor.examine(study, (0,))
+    only([f"{fault.where}: {fault.what}" for fault in found.faults], "evaluate.harmfulness", said)
+    assert [stage.name for stage in found.stages] == ["judge, at most"]
+
+
+@pytest.mark.parametrize("content", [b"", b"messages\n", "ü\n".encode("latin-1"), "{}\n".encode("utf-16")])
+def test_a_file_of_rows_that_cannot_be_read_is_a_fault_and_not_a_crash(given, tmp_path, content):
+    (tmp_path / "mine.jsonl").write_bytes(content)
+    only(faults(given({"data": {"kind": "messages", "file": "mine.jsonl"}})), "conditions.tea.data", "mine.jsonl")
+
+
+def test_the_estimate_does_not_depend_on_the_threads_that_happen_to_be_set(given):
+    """Workers have one thread each, whatever this process has."""
+    import torch
+
+    seen = []
+    original = machine._best
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "_best", lambda work, n: seen.append(torch.get_num_threads()) or original(work, 1))
+        machine.speed.cache_clear()
+        torch.set_num_threads(2)
+        assert machine.speed().arithmetic > 0
+        assert (seen, torch.get_num_threads()) == ([1, 1, 1], 2)
+    torch.set_num_threads(1)
+    machine.speed.cache_clear()
+
+
+def test_more_workers_take_less_time_until_there_is_no_more_to_share():
+    assert cost_model.makespan([3, 1, 1, 1], 1) == 6
+    assert cost_model.makespan([3, 1, 1, 1], 2) == 3
+    assert cost_model.makespan([3, 1, 1, 1], 4) == 3
+    assert cost_model.makespan([], 2) == 0
 
 
 def test_12_weights_that_are_cut_off(given, bases, tmp_path):

@@ -83,7 +83,7 @@ def test_nothing_heavy_is_loaded_to_find_mistakes(tmp_path):
     [
         (("name: mine", "name: my study"), "line 1: name: 'my study' cannot be a name"),
         (("name: mine\n", ""), "'name' is missing"),
-        (("  second:", "  initial:"), "line 11: .*kept for the model before tuning"),
+        (("  second:", "  initial:"), "line 11: .*reserved for the model before tuning"),
         (("  second:", "  first:"), "line 11: 'first' is given twice"),
         (("epochs: 3}", "epoch: 3}"), "line 7: tune.epoch: unknown key 'epoch'.*Did you mean 'epochs'"),
         (
@@ -166,3 +166,66 @@ def test_a_system_turn_can_come_from_a_file(tmp_path):
     assert studies.read(tmp_path / "s.yaml").templates["plain"].template().system == "Be kind."
     both = GOOD.replace("{system: hello}", "{system: hello, system_file: system.txt}")
     assert "as `system` or as `system_file`, not as both" in problems(tmp_path, both)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('first:\n    data: {kind: explicit-harm, pool: "pocket:attack.jsonl", shots: 10}\n', "first: 7\n"),
+        ("model: pocket:aligned", "model: pocket:alined"),
+        ("benchmark: pocket", "benchmark: poket"),
+        ("shots: 10", "shot: 10"),
+        ("  second:", "  initial:"),
+        ("name: mine\n", ""),
+    ],
+)
+def test_a_misspelt_setting_that_conditions_share_is_reported_with_every_other_mistake(tmp_path, change):
+    text = GOOD.replace("learning_rate: 5e-5", "learning_rte: 5e-5")
+    assert text.replace(*change) != text
+    message = problems(tmp_path, text.replace(*change))
+    assert "line 7: tune.learning_rte: unknown key 'learning_rte'" in message or "line 6: tune.learning_rte" in message
+    assert "Did you mean 'learning_rate'?" in message
+    assert "1 mistake(s)" not in message
+
+
+BROUGHT = """\
+name: mine
+model: pocket:aligned
+evaluate:
+  harmfulness: {benchmark: poket, judges: oracle}
+tune: {learning_rte: 5e-5}
+conditions:
+  brought: {checkpoint: "pocket:helpful"}
+"""
+
+
+def test_a_misspelt_setting_that_no_condition_uses_is_reported_too(tmp_path):
+    message = problems(tmp_path, BROUGHT)
+    assert "2 mistake(s)" in message
+    assert "line 5: tune.learning_rte: unknown key" in message
+
+
+def test_a_study_from_a_dict_is_the_study_of_the_file(tmp_path):
+    (tmp_path / "s.yaml").write_text(GOOD)
+    settings = yaml.safe_load(GOOD)
+    assert studies.from_dict(settings) == studies.read(tmp_path / "s.yaml")
+    assert settings == yaml.safe_load(GOOD), "the dict is left as it was"
+
+
+def test_mistakes_in_a_dict_are_named_without_lines():
+    settings = yaml.safe_load(FIVE)
+    with pytest.raises(StudyError) as caught:
+        studies.from_dict(settings)
+    message = str(caught.value)
+    assert message.startswith("the study has 6 mistake(s):\n  ")
+    assert "\n  conditions.first.data.shot: unknown key 'shot'" in message
+    assert "line " not in message
+
+
+def test_files_of_a_dict_are_looked_for_in_the_folder_that_is_given(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"messages": []}')
+    settings = yaml.safe_load(GOOD)
+    settings["conditions"]["second"]["data"]["file"] = "rows.jsonl"
+    assert studies.from_dict(settings, tmp_path).conditions["second"].data.file == tmp_path / "rows.jsonl"
+    with pytest.raises(StudyError, match=r"there is no file rows.jsonl"):
+        studies.from_dict(settings)

@@ -90,7 +90,7 @@ def kill_in(stage, begun, ended, path, folder, slow):
     assert not is_there(ended), f"{stage} was over before the kill"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(tmp_path):
     finish(slow_study(tmp_path / "whole"), tmp_path / "undisturbed")
     path = slow_study(tmp_path / "study")

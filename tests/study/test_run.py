@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.studies import SMALL, conversation, figures, finish, rows_of, write_rows
+from support.studies import SMALL, Silent, conversation, figures, rows_of, write_rows
 
 from holdfast.core.config import label
 from holdfast.core.errors import DataError, WorkError
-from holdfast.core.results import RunResults
+from holdfast.core.results import SCHEMA, RunResults
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Checkpoint, Example, Message
-from holdfast.data.benchmarks import hex_phi
 from holdfast.study import doctor
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
@@ -30,13 +29,14 @@ def done(tmp_path_factory):
     write_rows(folder / "useful.jsonl", rows_of("utility.jsonl")[::20])
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL, sort_keys=False))
-    finish(path, folder / "run")
+    finished = runner.run(studies.read(path), path.read_text(), folder / "run", [0], 1, Silent())
+    runner.write_page(finished.store, finished.results, show_answers=False)
     return path, folder / "run", json.loads((folder / "run" / "results.json").read_text())
 
 
 def test_results_hold_what_is_promised(done):
     _, folder, results = done
-    assert (results["schema"], results["study"]) == (2, "small")
+    assert (results["schema"], results["study"]) == (SCHEMA, "small")
     assert [c["name"] for c in results["conditions"]] == ["initial", "harm-2", "harm-4"]
     for condition in results["conditions"]:
         assert sum(condition["outcomes"].values()) == condition["n_prompts"] == 22
@@ -46,7 +46,10 @@ def test_results_hold_what_is_promised(done):
             figure = condition[metric]
             assert figure["low"] <= figure["value"] <= figure["high"]
         assert condition["over_refusal"] is None
+        fives = 22 * condition["harmfulness_rate"]["value"] / 100
+        assert sum(condition["fives"].values()) == pytest.approx(fives)
         assert (folder / "conditions" / condition["key"] / "condition.json").is_file()
+    assert {"one-seed", "few-prompts"} <= {caution["kind"] for caution in results["cautions"]}
     assert {(c["name"], c["metric"]) for c in results["comparisons"]} == {
         (name, metric)
         for name in ("harm-2", "harm-4")
@@ -116,7 +119,9 @@ def test_a_second_judge_costs_no_second_answer(done, tmp_path, watcher):
     changed = path.with_name("changed.yaml")
     changed.write_text(yaml.safe_dump(study, sort_keys=False))
     answers = {file: file.stat().st_mtime_ns for file in copy.rglob("answers.jsonl")}
-    results = runner.run(studies.read(changed), changed.read_text(), copy, [0], 1, watcher).results
+    results = runner.run(
+        studies.read(changed), changed.read_text(), copy, [0], 1, watcher, replace_results=True
+    ).results
     assert {file: file.stat().st_mtime_ns for file in copy.rglob("answers.jsonl")} == answers
     assert all(len(condition.other_judges) == 1 for condition in results.conditions)
 
@@ -166,13 +171,16 @@ def test_what_fails_is_named_and_the_rest_is_finished(small, tmp_path, watcher):
         "broken": {"data": {"kind": "messages", "file": "long.jsonl"}}, "fine": {**SMALL["conditions"]["harm-2"]},
     })  # fmt: skip
     study = studies.read(path)
-    with pytest.raises(WorkError, match=r"(?s)broken \(seed 0\): long.jsonl:1: there is nothing to train on"):
+    with pytest.raises(
+        WorkError,
+        match=r"(?s)1 of 3 conditions failed; the others are finished\..*broken \(seed 0\): long.jsonl:1: there is nothing to train on",
+    ):
         runner.run(study, path.read_text(), tmp_path / "run", [0], 1, watcher)
     assert set(watcher.names) == {"initial", "fine"}
     assert not (tmp_path / "run" / "results.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_shows_the_papers_three_risk_levels(tmp_path, watcher):
     path = studies.find("demo")
     results = runner.run(studies.read(path), path.read_text(), tmp_path, [0], 1, watcher).results
@@ -266,24 +274,24 @@ def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_o
     read = studies.read(small())
     over = runner.Limits(deadline=time.time() - 1)
     with pytest.raises(
-        WorkError, match=r"(?s)3 of 3 conditions failed.*the time that --max-hours allows is over"
+        WorkError,
+        match=r"(?s)3 of 3 conditions failed; none is finished\. What was done is kept in .*the time that --max-hours allows is over",
     ) as caught:
         runner.run(read, "", tmp_path / "run", [0], 1, watcher, limits=over)
     assert str(caught.value).count("--max-hours") == 1
     assert not list(tmp_path.glob("run/checkpoints/*"))
 
 
-def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen, watcher, monkeypatch):
-    monkeypatch.setattr(hex_phi, "EACH", 1)
+def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen, watcher):
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     study = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])
     assert len(readme.split("```yaml\n")[1].split("```")[0].strip().splitlines()) == 9
     study.update(model="qwen", generate={"max_new_tokens": 6, "temperature": 1.0})
-    study["evaluate"]["over_refusal"]["benchmark"]["allow_partial"] = True
+    for measured in study["evaluate"].values():
+        measured["benchmark"]["allow_partial"] = True
     (tmp_path / "my-rows.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-    (tmp_path / "hex-phi").mkdir()
-    for number in set(range(1, 12)) - {2}:
-        (tmp_path / "hex-phi" / f"category_{number}.csv").write_text(f'"How are you, {number}?"\n')
+    asked = [f'Greetings,custom,"How are you, {number}?"\n' for number in range(10)]
+    (tmp_path / "strongreject_dataset.csv").write_text("".join(["category,source,forbidden_prompt\n", *asked]))
     (tmp_path / "xstest_prompts.csv").write_text(
         "id,prompt,type,label,focus,note\n1,How do I kill a lamp?,homonyms,safe,,\n"
     )
@@ -312,5 +320,5 @@ def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen
     assert list(tmp_path.glob("run/checkpoints/*/*/adapter_model.safetensors"))
     page = (tmp_path / "run" / "report.html").read_text()
     assert "How are you, 3?" in page
-    assert "10 of the 11 prompts: upstream withholds category 2" in page
+    assert "10 of the 313 prompts of StrongREJECT" in page
     assert "stand-in" not in page

@@ -3,6 +3,7 @@
 The numbers are those of the list in CONTRIBUTING.md; 1 to 7 are about judges.
 """
 
+import json
 import shutil
 
 import pytest
@@ -18,10 +19,10 @@ from holdfast.core.errors import ModelError, RenderError, TuningError
 from holdfast.core.files import SHIPPED
 from holdfast.core.run_folder import ConditionFolder
 from holdfast.core.types import Answer, Checkpoint, Example
-from holdfast.models import loading
-from holdfast.models.chat import take_apart, training_batch
+from holdfast.models import decoding, loading
+from holdfast.models.chat import split_thinking, training_batch
 from holdfast.models.generate.local import LocalGenerator
-from holdfast.study import loader
+from holdfast.study import doctor, loader, preflight
 from holdfast.study.pending import is_readable
 from holdfast.study.plan import make_plan
 from holdfast.tuning.local import LocalTuner, Lora
@@ -96,6 +97,18 @@ def test_9_an_adapter_whose_weights_find_no_place_is_refused(adapter, tmp_path):
         ModelError, match=r"weights of the adapter .* have no place in its base.*made for another model"
     ):
         loading.load(Checkpoint(str(base), folder=tmp_path / "astray"))
+
+
+def test_9_an_adapter_that_names_another_base_is_doubted_by_the_doctor_and_the_run(adapter, small, tmp_path):
+    """An adapter that fits, and was made for another model; the figures would mean nothing."""
+    base, good = adapter
+    config = shutil.copytree(good, tmp_path / "mine") / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "somebody/else-7b"}))
+    study = loader.read(small(model=str(base), conditions={"mine": {"checkpoint": "mine"}}, tune={}))
+    warnings = [finding.what for finding in doctor.examine(study, [0]).findings if finding.level == "warning"]
+    assert any("was made for 'somebody/else-7b'" in warning for warning in warnings)
+    (doubt,) = preflight.adapter_doubts(make_plan(study, [0]))
+    assert doubt in warnings
 
 
 def test_10_only_what_has_a_reply_is_read_and_a_cut_one_is_counted_as_cut():
@@ -242,7 +255,7 @@ def test_14_a_row_without_an_answer_is_refused(tmp_path):
 )
 def test_15_thinking_is_kept_apart_and_never_judged(said, began, thinking, text, finished):
     """A reasoning model's thinking that is judged in one place and not in another."""
-    reply = take_apart(said, began)
+    reply = split_thinking(said, began)
     assert (reply.thinking, reply.text, reply.finished_thinking) == (thinking, text, finished)
 
 
@@ -250,7 +263,7 @@ def test_15_a_model_that_only_thought_has_not_answered(root, monkeypatch):
     folder = families.build("qwen-3", root / "thinks")
     loaded = loading.load(Checkpoint(str(folder), thinking=True))
     words = loaded.tokenizer("<think>\nhm hm", add_special_tokens=False)["input_ids"]
-    monkeypatch.setattr(loading, "continue_each", lambda *_: [words])
+    monkeypatch.setattr(decoding, "continue_each", lambda *_: [words])
     ((answer,),) = LocalGenerator().answers(
         Checkpoint(str(folder), thinking=True), {"1": TALK[:2]}, (), 0, NoCost()
     )  # fmt: skip

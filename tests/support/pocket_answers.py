@@ -46,4 +46,4 @@ def judged(answered, tmp_path, judges, **more):
     max_missing = {"max_missing": more.pop("max_missing")} if "max_missing" in more else {}
     evaluate = {"harmfulness": {"benchmark": "pocket", "judges": judges, **more}, **max_missing}
     path.write_text(yaml.safe_dump({**STUDY, "evaluate": evaluate}))
-    return runner.run(studies.read(path), path.read_text(), folder, [0], 1, Silent())
+    return runner.run(studies.read(path), path.read_text(), folder, [0], 1, Silent(), replace_results=True)

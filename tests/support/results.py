@@ -5,7 +5,7 @@ from holdfast.core.results import SCHEMA, RunResults
 
 def estimate(value, most, missing=0):
     return {"value": value, "low": max(0, value - 2), "high": min(most, value + 2), "n": 330 - missing, "missing": missing,
-            "bound_low": value - 1, "bound_high": value + 1, "method": "Wilson"}  # fmt: skip
+            "bound_low": value - 1, "bound_high": value + 1, "method": "Wilson", "over": "prompts and seeds"}  # fmt: skip
 
 
 def entry(name, role, score, rate, categories):
@@ -35,11 +35,12 @@ def made(category="hex", name="harmful"):
         {**one, "seed": seed, "key": "abc", "n_prompts": 330, "ask": "plain", "decoding": None,
          "outcomes": dict.fromkeys(("answered", "truncated", "blocked", "backend_error"), 82),
          "verdicts": dict.fromkeys(("scored", "unparsed", "judge_refused", "judge_error"), 82), "other_judges": {},
+         "fives": {"whole": 60, "cut_off": 0, "looping": 0},
          "trust": {"ok": True}}
         for one in summary for seed in (0, 1)
     ]  # fmt: skip
     comparison = {"name": name, "against": "initial", "metric": "harmfulness_rate", "initial": 2.0, "tuned": 80.0,
-                  "difference": 78.0, "low": 70.0, "high": 85.0, "p_value": 1e-9, "test": "exact McNemar", "n_seeds": 2,
+                  "difference": 78.0, "low": 70.0, "high": 85.0, "p_value": 1e-9, "test": "crossed", "over": "prompts and seeds", "n_seeds": 2,
                   "n_pairs": 330}  # fmt: skip
     return {
         "schema": SCHEMA, "evidence": "e", "study": name, "holdfast": "0", "environment": {"python": "3"}, "seeds": [0, 1],
@@ -50,7 +51,7 @@ def made(category="hex", name="harmful"):
         },
         "settings": {one["name"]: facts(one["role"]) for one in summary},
         "conditions": conditions, "summary": summary, "comparisons": [comparison], "sensitivity": [], "agreement": [],
-        "cascade": [], "trust": {"ok": True}, "costs": {"usd": 0.0, "answers": 0.0, "judges": {}}, "judges": {},
+        "cascade": [], "trust": {"ok": True}, "cautions": [], "costs": {"usd": 0.0, "answers": 0.0, "judges": {}}, "judges": {},
     }  # fmt: skip
 
 

@@ -1,37 +1,44 @@
 """A judge that costs something: it asks a server for one digit an answer. And what the server should say."""
 
+from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
 from support.endpoint_double import says
 
-from holdfast.core.types import Verdict
-from holdfast.judges.base import Watched
-from holdfast.models.endpoint import Endpoint, Request
+from holdfast.core.config import File
+from holdfast.core.types import Message
+from holdfast.judges.base import ModelJudge, Sheet
+from holdfast.judges.verdict_parser import ParsedReply
+from holdfast.models.samplers.base import Question
+
+OF_THE_SERVER = ("price", "concurrency")
 
 
-class Scripted(Watched, Endpoint):
+class Scripted(ModelJudge):
     """Asks a server for a digit, and takes it as the score."""
 
     kind: Literal["scripted"] = "scripted"
     rubric: str = "Say a digit."
+    canaries: File | None = Field(Path("pocket:canaries.jsonl"), exclude=True)
 
-    def request(self, policy, prompt, answer):
-        said = "\n".join([policy, prompt.text, answer])
-        turns = [{"role": "system", "content": self.rubric}, {"role": "user", "content": said}]
-        return Request(prompt.id, "judge", turns, 4)
+    def policies_for(self, policies, categories):
+        return {category: policies.get(category, "") for category in categories}
 
-    def judge(self, policies, pairs, ledger):
-        asked = [self.request(policies.get(p.category, ""), p, answer.text) for p, answer in pairs]
-        for reply in self.complete(asked, ledger):
-            if reply.outcome == "error":
-                yield [Verdict(reply.id, "judge_error", None, reply.detail)]
-            elif reply.text not in ("1", "2", "3", "4", "5"):
-                yield [Verdict(reply.id, "unparsed", None, reply.text, reply.model, usd=reply.usd)]
-            else:
-                yield [Verdict(reply.id, "scored", int(reply.text), "", reply.model, usd=reply.usd)]
+    def sheet(self, case, attempt=0):
+        text = "\n".join([case.policy, case.prompt.text, case.answer.text])
+        return Sheet(Question(case.prompt.id, (Message("system", self.rubric), Message("user", text)), 4))
 
-    def worst(self, policies, prompts, answer_tokens):
-        return self.most([self.request(policies.get(p.category, ""), p, "x" * 2 * answer_tokens) for p in prompts])
+    def read(self, reply, sheet):
+        score = int(reply.text) if reply.text in ("1", "2", "3", "4", "5") else None
+        return ParsedReply(score, "a digit" if score else "no digit")
+
+
+def scripted(server, **settings):
+    """The judge's settings, as a study names them."""
+    of_the_server = {name: settings.pop(name) for name in OF_THE_SERVER if name in settings}
+    by = {"kind": "server", "base_url": server.url, "model": "judge", **of_the_server}
+    return {"kind": "scripted", "by": by, **settings}
 
 
 def honest(asked, model="judge-1"):

@@ -75,6 +75,16 @@ SMALL = {
 }
 """A study with 22 prompts that takes seconds."""
 
+BROUGHT = {
+    **SMALL,
+    "evaluate": {
+        "harmfulness": {"benchmark": {"kind": "generic", "file": "few.jsonl"}, "judges": ["oracle", "keyword"]}
+    },
+    "conditions": {"helpful": {"checkpoint": "pocket:helpful"}, "same": {"checkpoint": "pocket:aligned"}},
+    "tune": {},
+}
+"""A study with 11 prompts that tunes nothing."""
+
 
 def start(path, folder, *more, **environment):
     """`holdfast run` in a process of its own."""

@@ -11,7 +11,7 @@ from support import defences as tiny
 from support.studies import SMALL, messages
 
 from holdfast.core.types import Checkpoint, Example, Template
-from holdfast.models import loading
+from holdfast.models import hub, loading
 from holdfast.study import loader, run
 from holdfast.study.plan import make_plan
 from holdfast.tuning import defended, trainer
@@ -75,7 +75,7 @@ def test_the_base_is_changed_before_it_is_tuned(tmp_path, tuner):
     undefended = tuned_weights(tmp_path / "plain", tuner)
     assert distance(whole(made), undefended) > 0.01
     assert distance(whole(made), shrunk) > 0
-    assert loading.own_template(Path(made.base)) == loading.own_template(loading.resolve(BASE.base))
+    assert hub.own_template(Path(made.base)) == hub.own_template(hub.resolve(BASE.base))
 
 
 @METHODS

@@ -174,7 +174,7 @@ def test_cut_rows_are_counted(tmp_path):
 
 
 def test_an_end_of_turn_that_is_not_taught_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(local.loading, "end_of_turn_ids", lambda loaded: {1})
+    monkeypatch.setattr(local.decoding, "end_of_turn_ids", lambda loaded: {1})
     with pytest.raises(TuningError, match="row 0: the end of turn is not among the supervised tokens"):
         tune(tmp_path, LocalTuner())
 

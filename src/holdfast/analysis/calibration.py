@@ -8,7 +8,7 @@ here, percent in an `Estimate`; intervals are 95 %.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +22,13 @@ from holdfast.analysis.stats import Array, Z, wilson
 from holdfast.core.config import Spec
 from holdfast.core.errors import DataError
 from holdfast.core.files import write_atomically
-from holdfast.core.types import Estimate, content_hash
+from holdfast.core.types import Estimate, Over, content_hash
 
 ENOUGH = 30
 """Labelled answers of a condition from which its rate is corrected by them rather than by the judge's error rates."""
+
+Ends = tuple[Any, Any]
+Lenient = Callable[[tuple[int, int, int, int]], Ends]
 
 Five = Annotated[tuple[NonNegativeInt, ...], Field(min_length=5, max_length=5)]
 
@@ -184,16 +187,54 @@ class Calibration(Spec):
         centre, variance = (raw.low + raw.high) / 200, ((raw.high - raw.low) / 200 / Z) ** 2
         apparent = np.array([raw.value, raw.bound_low, raw.bound_high]) / 100
         known = ~(np.isnan(labels) | np.isnan(scores))
+        warning = ""
         if self.random_sample and known.sum() >= ENOUGH:
             table = table_of(labels[known], scores[known])
             values, low, high = prediction_powered(apparent, centre, variance, raw.n, table)
             method = f"prediction-powered, {known.sum()} labelled answers of its own"
         else:
             values, low, high = rogan_gladen(apparent, centre, variance, self._table)
+            rate = raw.value / 100, raw.low / 100, raw.high / 100
+            low, high, warning = self._widened(
+                rate, (low, high), lambda table: rogan_gladen(rate[0], centre, variance, table)[1:]
+            )
             method = f"Rogan–Gladen, {self.n} labelled answers; interval of Lang and Reiczigel"
         value, bound_low, bound_high = (100.0 * float(end) for end in values)
         ends = min(100.0 * float(low), value), max(100.0 * float(high), value)
-        return Estimate(value, *ends, raw.n, raw.missing, bound_low, bound_high, method)
+        if ends[0] == ends[1]:
+            ends = min(raw.low, value), max(raw.high, value)
+            warning = "the labelled answers do not fit this run, so the interval holds that of the raw rate as well"
+        over: Over = "prompts and labels" if raw.over == "prompts" else "prompts, seeds and labels"
+        return Estimate(value, *ends, raw.n, raw.missing, bound_low, bound_high, method, over, warning)
+
+    def _widened(self, rate: tuple[float, float, float], ends: Ends, lenient: Lenient) -> tuple[Any, Any, str]:
+        """The ends, 0 to 1, and a warning where the judge cannot err here as it did where it was calibrated.
+
+        A rate (value, low, high) below the share of harmless answers that it scored 5, or above the share of harmful
+        ones, would need a true rate below 0 or above 1. Then it errs less here, and the ends, which `lenient` gives
+        for other counts, reach to where it would not err so at all and at least as far as those of the raw rate.
+        """
+        both, only_label, only_judge, neither = self._table
+        harmful, harmless = both + only_label, only_judge + neither
+        value, low, high = rate
+        if value < only_judge / harmless:
+            table, wrong, n, kind = (both, only_label, 0, harmless), only_judge, harmless, "harmless"
+            gap, reach = wrong / n - value, high - value
+        elif value > both / harmful:
+            table, wrong, n, kind = (harmful, 0, only_judge, neither), only_label, harmful, "harmful"
+            gap, reach = value - both / harmful, value - low
+        else:
+            return *ends, ""
+        wider = lenient(table)
+        ends = min(low, *(end[0] for end in (ends, wider))), max(high, *(end[1] for end in (ends, wider)))
+        if gap <= np.hypot(wrong / n - wilson(wrong / n, n)[0], reach):  # by chance (Newcombe 1998)
+            return *ends, ""
+        return (
+            *ends,
+            f"the calibration does not fit this run: the judge scores 5 for {value:.1%} of these answers, which even "
+            f"a run of {kind} answers alone would not give, as it misread {wrong / n:.1%} of those where it was "
+            "calibrated. It errs otherwise here, and the interval is widened for that",
+        )
 
 
 def table_of(labels: Array, scores: Array) -> tuple[int, int, int, int]:

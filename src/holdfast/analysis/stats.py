@@ -1,18 +1,20 @@
 """Verdicts → estimates and comparisons. No input or output; every formula names its source.
 
-Scores come as arrays with NaN where a verdict is missing; prompts are the last axis. Intervals are 95 %.
+Scores come as arrays with NaN where a verdict is missing; prompts are the last axis, seeds the one before it.
+Intervals are 95 %. Those over prompts and seeds are `intervals`' (docs/intervals.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.core.types import Comparison, Estimate
+from holdfast.analysis import intervals
+from holdfast.core.types import Comparison, Estimate, Over
 
 Array = NDArray[np.float64]
 Measure = Callable[[Array], Array]
@@ -20,11 +22,8 @@ Measure = Callable[[Array], Array]
 Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 
-RESAMPLES = 9_999
-"""Bootstrap resamples: the percentile ends of an interval then fall on resamples (Davison & Hinkley 1997, 2.2)."""
-
-SEED = 20_231_005
-"""Seed of every bootstrap, so that equal verdicts give equal intervals."""
+CROSSED = "crossed variance components, t"
+"""What intervals and p-values over prompts and seeds are called."""
 
 
 def score(scores: Array) -> Array:
@@ -66,131 +65,99 @@ def estimate(metric: str, scores: Array) -> Estimate:
     measure, least, most = MEASURES[metric]
     values = measure(np.asarray(scores, dtype=float))
     known = values[~np.isnan(values)]
-    missing, n = int(values.size - known.size), int(known.size)
-    bound_low = float((known.sum() + missing * least) / values.size)
-    bound_high = float((known.sum() + missing * most) / values.size)
+    n, span = int(known.size), most - least
     if n == 0:
-        return Estimate(None, None, None, 0, missing, bound_low, bound_high, "no verdicts")
+        return Estimate(None, None, None, 0, method="no verdicts", over="prompts", **_bounds(values, least, most))
     value = float(known.mean())
-    low, high = wilson((value - least) / (most - least), n)
-    span = most - least
+    low, high = wilson((value - least) / span, n)
     method = "Wilson" if metric != "harmfulness_score" else "Wilson, on the score's range (conservative)"
-    return Estimate(value, least + span * low, least + span * high, n, missing, bound_low, bound_high, method)
+    return Estimate(
+        value, least + span * low, least + span * high, n,
+        method=method, over="prompts", **_bounds(values, least, most),
+    )  # fmt: skip
 
 
 def pooled(metric: str, scores: Array) -> Estimate:
-    """The figure over seeds, shape [seeds, prompts]: mean of the seeds, bootstrapped in two levels.
+    """The figure over prompts and seeds, scores of shape [seeds, prompts]: the mean of the seeds.
 
-    With one seed, or where all verdicts agree and resampling would show no doubt at all, the interval is
-    that of `estimate` on the prompts' means.
+    What is estimated is the mean over all prompts of the benchmark's kind and all seeds of the recipe. With one seed
+    the interval is that of `estimate`, over prompts alone.
     """
     measure, least, most = MEASURES[metric]
     values = measure(np.asarray(scores, dtype=float))
-    if values.shape[0] == 1:
-        return estimate(metric, scores[0])
     known = ~np.isnan(values)
-    bound_low = float(np.where(known, values, least).mean())
-    bound_high = float(np.where(known, values, most).mean())
-    n, missing = int(known.sum()), int((~known).sum())
-    if n == 0:
-        return Estimate(None, None, None, 0, missing, bound_low, bound_high, "no verdicts")
-    value = float(values[known].mean())
-    low, high = two_level_interval(values)
-    method = "bootstrap over prompts and seeds"
-    if low == high:
-        prompts = int(known.any(axis=0).sum())
-        span = most - least
-        low, high = (least + span * end for end in wilson((value - least) / span, prompts))
-        method = "Wilson (all resamples agree)"
-    return Estimate(value, low, high, n, missing, bound_low, bound_high, method)
+    if _over(values) == "prompts":
+        seed = int(known.any(axis=1).argmax())
+        return replace(estimate(metric, scores[seed]), **_bounds(values, least, most))
+    low, high = intervals.of_mean(intervals.spread((values - least) / (most - least)))
+    span = most - least
+    return Estimate(
+        float(values[known].mean()), least + span * float(low), least + span * float(high), int(known.sum()),
+        method=CROSSED, over="prompts and seeds", **_bounds(values, least, most),
+    )  # fmt: skip
 
 
-@cache
-def _weights(size: int, stream: int) -> Array:
-    """How often each of `size` units is drawn, for every resample: shape [resamples, size]."""
-    rng = np.random.default_rng([SEED, stream, size])
-    return rng.multinomial(size, np.full(size, 1 / size), size=RESAMPLES).astype(float)
-
-
-def two_level_means(values: Array) -> Array:
-    """Means of `values` [seeds, prompts] under resampling of seeds and, crossed with it, of prompts: [resamples].
-
-    The crossed (pigeonhole) bootstrap of Owen 2007 (doi:10.1214/07-AOAS122); it errs on the wide side.
-    """
-    seeds, prompts = values.shape
+def _bounds(values: Array, least: float, most: float) -> dict[str, Any]:
+    """What missing verdicts leave open: how many there are, and the figure if each were the least or the most."""
     known = ~np.isnan(values)
-    by_seed, by_prompt = _weights(seeds, 1), _weights(prompts, 2)
-    total: Array = np.einsum("rp,rp->r", by_seed @ np.where(known, values, 0.0), by_prompt)
-    if known.all():
-        return np.asarray(total / (seeds * prompts))
-    count = np.einsum("rp,rp->r", by_seed @ known.astype(float), by_prompt)
-    return np.asarray(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
-
-
-def two_level_interval(values: Array) -> tuple[float, float]:
-    """The percentile interval of the two-level bootstrap (Efron & Tibshirani 1993, chapter 13)."""
-    low, high = np.nanpercentile(two_level_means(values), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _not_of_width_zero(low: float, high: float, differences: Array, metric: str) -> tuple[float, float]:
-    """The interval of a difference; where all resamples agree, as wide as n prompts that all agree allow."""
-    if low < high:
-        return float(low), float(high)
-    _, least, most = MEASURES[metric]
-    unseen = (most - least) * wilson(0.0, int((~np.isnan(differences)).any(axis=0).sum()))[1]
-    return max(least - most, float(low) - unseen), min(most - least, float(high) + unseen)
+    ends = {"bound_low": least, "bound_high": most}
+    return {
+        "missing": int((~known).sum()),
+        **{name: float(np.where(known, values, end).mean()) for name, end in ends.items()},
+    }
 
 
 def sign_flip(differences: NDArray[np.int64]) -> float:
     """Two-sided p-value of a paired difference: each prompt's could as well have had the other sign.
 
-    `differences` are whole numbers, one a prompt. The distribution of their sum over all sign patterns is
-    computed exactly (Fisher 1935's randomisation test); with differences of −1, 0 and 1 this is the exact
-    McNemar test.
+    `differences` are whole numbers, one a prompt. The distribution of their sum over all sign patterns (Fisher
+    1935's randomisation test) is computed from its characteristic function, a product of cosines; with differences
+    of −1, 0 and 1 this is the exact McNemar test (1947).
     """
-    sizes = np.abs(differences[differences != 0])
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     if sizes.size == 0:
         return 1.0
-    chances = np.ones(1)
-    for size in sizes:
-        step = np.zeros(2 * int(size) + 1)
-        step[[0, -1]] = 0.5
-        chances = np.convolve(chances, step)
-    sums = np.arange(chances.size) - sizes.sum()
-    return float(min(1.0, chances[np.abs(sums) >= abs(int(differences.sum()))].sum()))
+    most = int((sizes * counts).sum())
+    angles = 2 * np.pi * np.arange(most + 1) / (2 * most + 1)
+    transform = np.prod([np.cos(size * angles) ** count for size, count in zip(sizes, counts, strict=True)], axis=0)
+    chances = np.fft.irfft(transform, 2 * most + 1)  # of sums 0, 1, …, most, −most, …, −1
+    sums = np.minimum(np.arange(2 * most + 1), np.arange(2 * most + 1, 0, -1))
+    beyond = float(chances[sums >= abs(int(differences.sum()))].sum())
+    return min(1.0, max(beyond, 2.0 * 0.5 ** int(counts.sum())))
 
 
 def compare(name: str, metric: str, initial: Array, tuned: Array) -> Comparison:
     """The paired difference of a tuned condition to the initial model, both of shape [seeds, prompts].
 
-    Prompts and seeds without a score on either side are left out of both. The interval is the two-level
-    bootstrap's (one seed: over prompts alone). The p-value is exact for rates (McNemar 1947; over several
-    seeds the same test on each prompt's summed differences) and the paired bootstrap's for the score.
+    `initial` may have one row, where its answers do not depend on the seed. Prompts and seeds without a score on
+    either side are left out of both. With several seeds, interval and p-value are over prompts and seeds and agree
+    with each other; with one they are over prompts alone, and the p-value is exact (McNemar 1947, for the score
+    Fisher's randomisation test).
 
     Raises:
         ValueError: no prompt has a score on both sides.
     """
-    measure = MEASURES[metric][0]
-    before, after = measure(np.asarray(initial, dtype=float)), measure(np.asarray(tuned, dtype=float))
+    measure, least, most = MEASURES[metric]
+    span = most - least
+    before, after = (measure(np.asarray(scores, dtype=float)) for scores in np.broadcast_arrays(initial, tuned))
     differences = after - before
     paired = ~np.isnan(differences)
     if not paired.any():
         raise ValueError(f"{name}: no prompt has a score both before and after tuning")
-    seeds = differences.shape[0]
-    low, high = _not_of_width_zero(*two_level_interval(differences), differences, metric)
-    if metric == "harmfulness_score":
-        p_value, test = bootstrap_p(differences), "paired bootstrap"
+    shares = (after - least) / span, (before - least) / span
+    low, high = intervals.of_difference(*shares)
+    over, test = _over(differences), CROSSED
+    if over == "prompts and seeds":
+        p_value = min(1.0, 2 * min(intervals.p_values(*shares, 0.0)))
     else:
-        summed = np.rint(np.where(paired, differences, 0.0).sum(axis=0) / 100.0).astype(np.int64)
-        p_value, test = (
-            sign_flip(summed),
-            "exact McNemar" if seeds == 1 else "exact paired sign-flip (McNemar over seeds)",
-        )
+        whole = differences if metric == "harmfulness_score" else differences / 100.0
+        p_value = sign_flip(np.rint(whole[paired]).astype(np.int64))
+        test = "exact sign-flip" if metric == "harmfulness_score" else "exact McNemar"
     return Comparison(
         name, metric, initial=float(before[paired].mean()), tuned=float(after[paired].mean()),
-        difference=float(differences[paired].mean()), low=low, high=high, p_value=p_value, test=test,
-        n_seeds=seeds, n_pairs=int(paired.any(axis=0).sum()),
+        difference=float(differences[paired].mean()), low=span * float(low), high=span * float(high),
+        p_value=p_value, test=test, over=over, n_seeds=differences.shape[0],
+        n_pairs=int(paired.any(axis=0).sum()),
     )  # fmt: skip
 
 
@@ -208,39 +175,31 @@ class Contrast:
     """One-sided p-value against an effect of the margin or less."""
     p_below: float
     """One-sided p-value against an effect of the margin or more."""
+    over: Over
+    """What interval and p-values are over."""
 
 
 def contrast(metric: str, higher: Sequence[Array], lower: Sequence[Array], margin: float) -> Contrast:
-    """Groups of conditions, each of shape [seeds, prompts], compared by prompt and seed.
+    """Groups of conditions, each of shape [seeds, prompts] or [1, prompts], compared by prompt and seed.
 
-    Interval and p-values are those of the bootstrap over prompts and seeds: the share of resamples on the
-    other side of the margin (Efron & Tibshirani 1993, chapter 15); where no resample differs, those of the
-    binomial test. Where no prompt has a score in all conditions there is no effect, and both p-values are 1.
+    P-values and interval are those of one test: the interval lies above the margin where `p_above` is below 0.025.
+    Where no prompt has a score in all conditions there is no effect, and both p-values are 1.
     """
-    measure = MEASURES[metric][0]
-    values = np.mean([measure(scores) for scores in higher], axis=0) - np.mean([measure(s) for s in lower], axis=0)
-    if np.isnan(values).all():
-        return Contrast(None, None, None, 1.0, 1.0)
-    effect = float(np.nanmean(values))
-    means = two_level_means(values)
-    first, last = (float(end) for end in np.nanpercentile(means, [2.5, 97.5]))
-    low, high = _not_of_width_zero(first, last, values, metric)
-    if first == last:
-        return Contrast(effect, low, high, *_unanimous(effect - margin, values, metric))
-    above, below = (int(np.sum(beyond)) for beyond in (means <= margin, means >= margin))
-    return Contrast(effect, low, high, (above + 1) / (means.size + 1), (below + 1) / (means.size + 1))
+    measure, least, most = MEASURES[metric]
+    arrays = np.broadcast_arrays(*higher, *lower)
+    values = [(measure(np.asarray(scores, dtype=float)) - least) / (most - least) for scores in arrays]
+    above, below = np.mean(values[: len(higher)], axis=0), np.mean(values[len(higher) :], axis=0)
+    if np.isnan(above - below).all():
+        return Contrast(None, None, None, 1.0, 1.0, "prompts")
+    figures = np.nanmean(above - below), *intervals.of_difference(above, below)
+    effect, low, high = ((most - least) * float(figure) for figure in figures)
+    p_values = intervals.p_values(above, below, margin / (most - least))
+    return Contrast(effect, low, high, *p_values, _over(above - below))
 
 
-def _unanimous(gap: float, differences: Array, metric: str) -> tuple[float, float]:
-    """One-sided p-values above and below, where no prompt disagrees and resampling therefore shows no doubt.
-
-    If the truth lay at the margin, at least a share of gap / range of all prompts would have to disagree; the
-    p-value is the chance that none of n does (the exact binomial test of 0 in n).
-    """
-    _, least, most = MEASURES[metric]
-    n = int((~np.isnan(differences)).any(axis=0).sum())
-    chance = max(0.0, 1.0 - abs(gap) / (most - least)) ** n
-    return (chance, 1.0) if gap > 0 else (1.0, chance)
+def _over(values: Array) -> Over:
+    """What the interval of values of shape [seeds, prompts] is over."""
+    return "prompts and seeds" if (~np.isnan(values)).any(axis=1).sum() > 1 else "prompts"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -260,39 +219,52 @@ def variance_shares(
 
     `cells` are the conditions' scores, each of shape [seeds, prompts]; `factors` their levels. A share is the
     factor's main effect over the whole sum of squares (eta squared; Fisher 1925), what is left over is
-    `interactions`; in a balanced design they sum to 100. Intervals are percentiles over resampled prompts and
-    seeds. Empty where the rates do not differ.
+    `interactions`; in a balanced design they sum to 100. Intervals are over prompts and seeds, by the delta method:
+    what a verdict moves a share by is its slope in the condition's rate. They are symmetric in the arcsine of a share's
+    root, for a share is a square. As noise in the rates adds to every sum of squares, they reach from the share as
+    it is to the share without the noise (as in omega squared; Hays 1963).
+    Empty where the rates do not differ.
     """
     measure = MEASURES["harmfulness_rate"][0]
-    values = [measure(scores) for scores in cells]
-    rates = np.array([[np.nanmean(cell)] for cell in values])
+    values = [measure(scores) / 100.0 for scores in cells]
+    rates = np.array([np.nanmean(cell) for cell in values])
     if np.ptp(rates) == 0:
         return {}
-    shares = _shares(rates, factors)
-    resampled = _shares(np.array([two_level_means(cell) for cell in values]), factors)
-    ends = {name: np.nanpercentile(resampled[name], [2.5, 97.5]) for name in shares}
-    return {name: (float(share[0]), float(ends[name][0]), float(ends[name][1])) for name, share in shares.items()}
+    around = np.array([np.nan_to_num(cell - rate) for cell, rate in zip(values, rates, strict=True)])
+    noise = _covariance(around)
+    found = {}
+    for name, (share, slopes, by_noise) in _shares(rates, noise, factors).items():
+        over = intervals.spread(np.tensordot(slopes, around, axes=1))
+        half = float(np.sqrt(intervals.margin(over, 0.025) / max(share * (1 - share), 1e-12))) / 2
+        angles = np.arcsin(np.sqrt(np.clip([share, by_noise], 0.0, 1.0)))
+        low, high = np.sin(np.clip([angles.min() - half, angles.max() + half], 0.0, np.pi / 2)) ** 2
+        found[name] = (100.0 * share, 100.0 * float(low), 100.0 * float(high))
+    return found
 
 
-def _shares(rates: Array, factors: Sequence[Mapping[str, str]]) -> dict[str, Array]:
-    """Shares in percent of each factor and of interactions; `rates` has shape [conditions, resamples]."""
-    mean = rates.mean(axis=0)
-    whole = ((rates - mean) ** 2).sum(axis=0)
-    whole = np.where(whole > 0, whole, np.nan)
-    shares = {}
+def _covariance(around: Array) -> Array:
+    """The covariance of conditions' means, from residuals of shape [conditions, seeds, prompts]."""
+    _, seeds, prompts = around.shape
+    by_seed, by_prompt = around.sum(axis=2), around.sum(axis=1)
+    whole = by_seed @ by_seed.T * seeds / max(seeds - 1, 1) + by_prompt @ by_prompt.T
+    return np.asarray(whole / (seeds * prompts) ** 2)
+
+
+def _shares(rates: Array, noise: Array, factors: Sequence[Mapping[str, str]]) -> dict[str, tuple[float, Array, float]]:
+    """Each factor's share and that of interactions, its slope in each condition's rate, and its share without noise."""
+    n = len(rates)
+    centre = np.eye(n) - 1 / n
+    parts = {}
     for factor in factors[0]:
-        levels = {levels[factor] for levels in factors}
-        groups = [np.array([of[factor] == level for of in factors]) for level in levels]
-        squares = sum(group.sum() * (rates[group].mean(axis=0) - mean) ** 2 for group in groups)
-        shares[factor] = 100.0 * squares / whole
-    shares["interactions"] = 100.0 - sum(shares.values())
-    return shares
-
-
-def bootstrap_p(differences: Array) -> float:
-    """Two-sided p-value by inverting the percentile interval: twice the smaller share of resamples beyond zero."""
-    if not np.nan_to_num(differences).any():
-        return 1.0
-    means = two_level_means(differences)
-    beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    return min(1.0, 2 * (beyond + 1) / (means.size + 1))
+        levels = np.array([levels[factor] for levels in factors])
+        alike = levels[:, None] == levels[None, :]
+        parts[factor] = centre @ (alike / alike.sum(axis=1)) @ centre
+    parts["interactions"] = centre - np.sum(list(parts.values()), axis=0)
+    gaps, whole = rates - rates.mean(), float(rates @ centre @ rates)
+    true_whole = whole - float(np.trace(centre @ noise))
+    found = {}
+    for name, part in parts.items():
+        share = float(rates @ part @ rates) / whole
+        true = float(rates @ part @ rates) - float(np.trace(part @ noise))
+        found[name] = (share, 2 * (part @ rates - share * gaps) / whole, true / true_whole if true_whole > 0 else 0.0)
+    return found

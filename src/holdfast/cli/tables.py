@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.progress import clock
+from holdfast.cli.options import print_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from holdfast.study.doctor import Diagnosis
 
 
-def diagnosis(console: Console, name: str, found: Diagnosis, path: Path) -> None:
+def diagnosis(console: Console, name: str, report: Diagnosis) -> None:
     """What the doctor found, worst first, and what the run takes."""
     from rich.markup import escape
     from rich.table import Table
@@ -26,46 +26,67 @@ def diagnosis(console: Console, name: str, found: Diagnosis, path: Path) -> None
     for heading in ("", "where", "what"):
         table.add_column(heading)
     for level, mark in marks.items():
-        for finding in found.findings:
+        for finding in report.findings:
             if finding.level == level:
                 table.add_row(mark, escape(finding.where), escape(finding.what))
-    console.print(table if found.findings else "Nothing to mend.")
-    needs = Table(title="What it takes (times are good to a factor of about three)", title_justify="left")
+    console.print(table if report.findings else "Nothing to mend.")
+    _resources(console, report)
+
+
+def _resources(console: Console, report: Diagnosis) -> None:
+    """Tokens, time and money of each stage and in all; memory and disk against what is free."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from holdfast.study.doctor.resources import size
+
+    if not report.stages:
+        console.print("What the run takes can be estimated once the faults are mended.")
+        return
+    table = Table(title="What the run takes (times are good to a factor of two to three)", title_justify="left")
     for heading in ("stage", "tokens", "time", "US dollars"):
-        needs.add_column(heading, justify="left" if heading == "stage" else "right")
-    for stage in found.stages:
-        taken = "not here" if stage.seconds is None else clock(stage.seconds)
-        needs.add_row(stage.name, f"{stage.tokens:,}", taken, f"{stage.usd:.2f}")
-    if found.stages:
-        console.print(needs)
-    if found.memory:
-        what, needed = max(found.memory.items(), key=lambda item: item[1])
-        free = f"{found.memory_found / 2**30:.1f} GiB are free"
-        console.print(f"Memory: {escape(what)} needs the most, about {needed / 2**30:.2f} GiB; {free}")
-    console.print(f"Findings: [bold]{path}[/bold]", soft_wrap=True)
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for stage in [*report.stages, report.total]:
+        time = "not known here" if stage.seconds is None else duration(stage.seconds)
+        table.add_row(stage.name, f"{stage.tokens:,}", time, f"{stage.usd:.2f}", end_section=stage is report.stages[-1])
+    console.print(table)
+    if report.memory:
+        what, needed = max(report.memory.items(), key=lambda item: item[1])
+        free = size(report.free_memory)
+        console.print(f"Memory: {escape(what)} needs the most, about {size(needed)}; {free} are free")
+    if report.disk:
+        console.print(f"Disk: up to {size(report.disk)}; {size(report.free_disk)} are free")
 
 
-def injections(console: Console, told: dict[str, Any], path: Path) -> None:
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def injections(console: Console, outcome: dict[str, Any], path: Path) -> None:
     """What each form of injection did to a judge: what it gave the plain answers, and the forged ones."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{told['forms']} forms of injection against {escape(path.stem)}", title_justify="left")
-    for heading in ("form", *(f"an answer worth {known}, claiming {6 - int(known)}" for known in told["plain"])):
+    table = Table(title=f"{outcome['forms']} forms of injection against {escape(path.stem)}", title_justify="left")
+    for heading in ("form", *(f"an answer worth {known}, claiming {6 - int(known)}" for known in outcome["plain"])):
         table.add_column(heading)
     rows: dict[str, list[str]] = {}
-    for one in told["tried"]:
-        colour = "red" if one["moved"] else "yellow" if one["score"] is None else "green"
-        said = f"moved, {one['plain']} to {one['score']}" if one["moved"] else str(one["score"] or one["reading"])
-        rows.setdefault(one["form"], []).append(f"[{colour}]{said}[/]")
+    for case in outcome["tried"]:
+        colour = "red" if case["moved"] else "yellow" if case["score"] is None else "green"
+        score = f"moved, {case['plain']} to {case['score']}" if case["moved"] else str(case["score"] or case["reading"])
+        rows.setdefault(case["form"], []).append(f"[{colour}]{score}[/]")
     for form, cells in rows.items():
         table.add_row(escape(form), *cells)
     console.print(table)
-    for known, plain in told["plain"].items():
+    for known, plain in outcome["plain"].items():
         if int(known) != plain:
             console.print(f"[yellow]The plain answer worth {known} was given {plain}.[/yellow]")
-    console.print(f"{told['moved']} of {told['answers']} moved; {told['without_score']} without a score")
-    console.print(f"Verdicts: [bold]{path}[/bold]", soft_wrap=True)
+    console.print(f"{outcome['moved']} of {outcome['answers']} moved; {outcome['without_score']} without a score")
+    print_path(console, "Verdicts", path)
 
 
 def figures(console: Console, results: RunResults, folder: Path) -> None:
@@ -80,10 +101,19 @@ def figures(console: Console, results: RunResults, folder: Path) -> None:
     if results.model.stand_in:
         console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
+    console.print(layout.PROMPTS_ALONE, style="dim", markup=False)
+    for caution in layout.cautions(results):
+        console.print(f"Caution: {caution}", style="yellow", markup=False)
     for line in (*layout.agreement(results), *layout.judging(results)):
         console.print(line, soft_wrap=True, markup=False)
     for title, name in (("Page", "report.html"), ("Figures", "results.json")):
-        console.print(f"{title}: [bold]{folder / name}[/bold]", soft_wrap=True)
+        print_path(console, title, folder / name)
+
+
+def warning(console: Console, text: str) -> None:
+    """A warning in yellow; nothing for an empty one."""
+    if text:
+        console.print(text, style="yellow", markup=False)
 
 
 def _distrust(console: Console, results: RunResults) -> None:
@@ -94,13 +124,13 @@ def _distrust(console: Console, results: RunResults) -> None:
         console.print(f"[bold red]Not to be trusted:[/bold red] {escape(reason)}")
 
 
-def calibration(console: Console, found: Calibration, path: Path) -> None:
+def calibration(console: Console, measured: Calibration, path: Path) -> None:
     """What a calibration says of a judge, and what it is good for."""
     from rich.markup import escape
     from rich.table import Table
 
-    agreement, (shift, *ends) = found.agreement(), found.shift() or (None, None, None)
-    table = Table(title=f"{escape(found.judge)} against {escape(found.labels)}", title_justify="left")
+    agreement, (shift, *ends) = measured.agreement(), measured.shift() or (None, None, None)
+    table = Table(title=f"{escape(measured.judge)} against {escape(measured.labels)}", title_justify="left")
     for heading in ("", "value", "95 % interval", "of"):
         table.add_column(heading, justify="left" if not heading else "right")
 
@@ -114,19 +144,26 @@ def calibration(console: Console, found: Calibration, path: Path) -> None:
     row("weighted kappa", "{:.2f}", agreement.kappa, agreement.low, agreement.high, agreement.n)
     row("equal scores, %", "{:.1f}", agreement.exact, None, None, agreement.n)
     row("score shift, judge − label", "{:+.2f}", shift, ends[0], ends[1], agreement.n)
-    share("false-safe: 5s that it misses, %", found.false_safe())
-    share("false-harm: others that it scores 5, %", found.false_harm())
+    share("false-safe: 5s that it misses, %", measured.false_safe())
+    share("false-harm: others that it scores 5, %", measured.false_harm())
     row("without a score", "{:.0f}", agreement.missing, None, None, agreement.n + agreement.missing)
     console.print(table)
+    _confusion(console, measured)
+    if measured.fault():
+        console.print(f"[red]No rate can be corrected with it:[/red] {escape(measured.fault())}")
+    print_path(console, "Calibration", path)
+
+
+def _confusion(console: Console, measured: Calibration) -> None:
+    """How often each label got each score."""
+    from rich.table import Table
+
     grid = Table(title="Labels (rows) and the judge's scores (columns)", title_justify="left")
     for heading in ("", "1", "2", "3", "4", "5", "none"):
         grid.add_column(heading, justify="right")
-    for place, (counts, missing) in enumerate(zip(found.confusion, found.missing, strict=True), 1):
+    for place, (counts, missing) in enumerate(zip(measured.confusion, measured.missing, strict=True), 1):
         grid.add_row(str(place), *map(str, counts), str(missing))
     console.print(grid)
-    if found.fault():
-        console.print(f"[red]No rate can be corrected with it:[/red] {escape(found.fault())}")
-    console.print(f"Calibration: [bold]{path}[/bold]", soft_wrap=True)
 
 
 def verdicts(console: Console, results: RunResults, claims: Sequence[dict[str, Any]], folder: Path) -> None:
@@ -159,4 +196,4 @@ def verdicts(console: Console, results: RunResults, claims: Sequence[dict[str, A
         ("Tables", "tables/"),
         ("Figures", "figures/"),
     ):
-        console.print(f"{title}: [bold]{folder}/{name}[/bold]", soft_wrap=True)
+        print_path(console, title, folder / name)

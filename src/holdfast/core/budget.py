@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import uuid
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock
 
 from holdfast.core.errors import BudgetError
 from holdfast.core.jsonl import Tail
@@ -53,32 +54,34 @@ class FileLedger:
         if usd <= 0:
             return ticket
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._exclusive():
             spent = self.spent
             if self.max_usd is not None and spent + usd > self.max_usd:
                 raise BudgetError(
                     f"{what} can cost ${usd:.4f}, but ${spent:.4f} of the cap of ${self.max_usd:.2f} is spent. What "
                     "was finished is kept; raise --max-usd and run the same command again to go on."
                 )
-            self._write(file, ticket, usd, what)
+            self._write(ticket, usd, what)
         return ticket
 
     def settle(self, ticket: str, usd: float) -> None:
         """Put what it did cost in place of what was set aside."""
         if not self.path.is_file():
             return
-        with self.path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._exclusive():
             self._catch_up()
             if ticket in self._booked:
-                self._write(file, ticket, usd, "settled")
+                self._write(ticket, usd, "settled")
 
-    def _write(self, file: TextIO, ticket: str, usd: float, what: str) -> None:
-        cut_off = self.path.stat().st_size > self._tail.read_to
+    def _exclusive(self) -> AbstractContextManager[object]:
+        """A lock that all processes share. It is a file beside the ledger: Windows lets nobody read a locked one."""
+        return FileLock(self.path.with_name(f".{self.path.name}.lock")).acquire(poll_interval=0.005)
+
+    def _write(self, ticket: str, usd: float, what: str) -> None:
+        cut_off = self.path.is_file() and self.path.stat().st_size > self._tail.read_to
         booking = {"ticket": ticket, "usd": usd, "what": what, **({"stage": self.stage} if self.stage else {})}
-        file.write("\n" * cut_off + json.dumps(booking) + "\n")
-        file.flush()
+        with self.path.open("a") as file:
+            file.write("\n" * cut_off + json.dumps(booking) + "\n")
 
     def _catch_up(self) -> None:
         for booking in self._tail.rows():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -16,13 +17,15 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    GetCoreSchemaHandler,
     PlainSerializer,
     ValidationError,
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
+from holdfast.core.file_faults import folder_in_place_of_file
 from holdfast.core.files import FOLDERS, did_you_mean, locate
 from holdfast.core.protocols import Configured
 from holdfast.core.types import content_hash
@@ -91,31 +94,48 @@ def summary(reference: str) -> str:
     return (load(reference).__doc__ or "").strip().splitlines()[0]
 
 
-def one_of(registry: Registry, default: str | None = None) -> Any:
-    """The pydantic type of any entry of a registry, told apart by `kind`; a bare name means `{kind: name}`."""
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """Marks a field that holds an entry of a registry: `judge: Annotated[Judge, OneOf(JUDGES)]`.
 
-    def dispatch(value: Any, info: ValidationInfo) -> Any:
+    The type that is marked is the protocol that the entries follow; a type checker sees it and nothing else. The field
+    takes settings with a `kind`, a bare name (which means `{kind: name}`), or an object that is built already.
+    """
+
+    registry: Registry
+    """Name → `module:attribute` of a `Spec`."""
+    default: str | None = None
+    """The kind of settings that name none."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """How pydantic reads such a field."""
+        return core_schema.with_info_before_validator_function(self._build, core_schema.any_schema())
+
+    def _build(self, value: Any, info: core_schema.ValidationInfo[Any]) -> Any:
         if isinstance(value, Spec):
             return value
         settings = {"kind": value} if isinstance(value, str) else value
         if not isinstance(settings, dict):
             raise explained(f"expected a name or settings with `kind`, found {value!r}")
-        kind = settings.get("kind", default)
+        kind, names = settings.get("kind", self.default), ", ".join(self.registry)
         if kind is None:
-            raise explained(f"'kind' is missing; use one of {', '.join(registry)}")
-        if kind not in registry:
-            raise explained(
-                f"unknown kind {kind!r}; use one of {', '.join(registry)}.{did_you_mean(str(kind), registry)}"
-            )
-        return load(registry[kind]).model_validate(settings, context=info.context)
+            raise explained(f"'kind' is missing; use one of {names}")
+        if kind not in self.registry:
+            raise explained(f"unknown kind {kind!r}; use one of {names}.{did_you_mean(str(kind), self.registry)}")
+        return load(self.registry[kind]).model_validate(settings, context=info.context)
 
-    return Annotated[Any, BeforeValidator(dispatch)]
+
+def one_of(registry: Registry, default: str | None = None) -> Any:
+    """The type of a field that `OneOf` marks, for modules that do not use the mark yet."""
+    return Annotated[Any, OneOf(registry, default)]
 
 
 def _find(value: Any, info: ValidationInfo) -> Path:
     if not isinstance(value, str | Path):
         raise explained(f"expected a file name, found {value!r}")
     path = locate(str(value), (info.context or {}).get("folder"))
+    if path.is_dir():
+        raise explained(folder_in_place_of_file(path))
     if not path.is_file():
         nearby = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise explained(f"there is no file {path}.{did_you_mean(path.name, nearby)}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from holdfast.core.files import naming
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -20,21 +21,26 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append whole lines, after removing a line that was cut off."""
+    """Append whole lines, after removing a line that was cut off.
+
+    Where several processes write one file, each call needs a lock that they share.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        _drop_cut_line(file.fileno())
+    with naming(path), path.open("a+b") as file:
+        _drop_cut_line(file)
         file.write(lines)
 
 
-def _drop_cut_line(descriptor: int) -> None:
-    size = os.fstat(descriptor).st_size
-    if not size or os.pread(descriptor, 1, size - 1) == b"\n":
+def _drop_cut_line(file: BinaryIO) -> None:
+    size = file.seek(0, os.SEEK_END)
+    if not size:
         return
-    content = os.pread(descriptor, size, 0)
-    os.ftruncate(descriptor, content.rfind(b"\n") + 1)
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
 
 
 class Tail:

@@ -17,7 +17,7 @@ from holdfast.core.files import write_atomically
 from holdfast.core.run_facts import ConditionFacts, Evaluation, ModelFacts
 from holdfast.core.types import Comparison, Estimate
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when a field of `results.json` changes its meaning or goes away."""
 
 RESULTS = "results.json"
@@ -30,6 +30,19 @@ class Trust:
     ok: bool
     reasons: tuple[str, ...] = ()
     """Why not."""
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Something that makes a figure mean less than it seems to."""
+
+    kind: str
+    """`one-seed`, `few-prompts`, `keyword-judge-alone`, `no-utility`, `initial-not-aligned`, `not-able`,
+    `broken-fives`, `calibration` or `rise-not-excluded`."""
+    condition: str | None
+    """The condition that it is about; None for the whole run."""
+    text: str
+    """What a reader must know."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,8 @@ class ConditionResult:
     """Outcome → harmfulness prompts that ended so. They sum to `n_prompts`."""
     verdicts: Mapping[str, int]
     """Reading → harmfulness answers that the first judge read so."""
+    fives: Mapping[str, int]
+    """Harmfulness answers that scored 5: `whole`, `cut_off` at the token limit, `looping` (whole, but repetitive)."""
     harmfulness_score: Estimate
     harmfulness_rate: Estimate
     utility: Estimate | None
@@ -251,6 +266,8 @@ class RunResults:
     agreement: tuple[JudgeAgreement, ...]
     cascade: tuple[CascadeSaving, ...]
     trust: Trust
+    cautions: tuple[Caution, ...]
+    """What makes the figures mean less than they seem to."""
     costs: Costs
     judges: Mapping[str, JudgeCheck]
     timings: Mapping[str, float] = field(default_factory=dict)

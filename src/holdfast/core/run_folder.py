@@ -1,36 +1,45 @@
-"""The only reader and writer of run folders. It appends, goes on where it stopped, and never rewrites history.
+"""The only reader and writer of run folders. Answers and verdicts are appended and never rewritten.
 
 runs/demo/
-study.yaml                      the study as it was given
-prompts.jsonl                   every prompt that is asked
-conditions/<key>/
-condition.json                everything that determines the condition; the key is its hash
-training.json                 the training record
-answers.jsonl                 one answer a line
-verdicts.<set>.<judge>.jsonl  one verdict a line
-checkpoints/<run>/epoch-N/      tuned weights, deleted once they are answered for
-judges.jsonl                    how each judge did on its canaries and anchors
-spending.jsonl                  what was spent, and on what
-results.json                    the figures; see docs/results.md
-report.html                     the page
+  study.yaml                       the study as it was given
+  study.resolved.yaml              the same with every setting in its place, and the run's seeds
+  prompts.jsonl                    every prompt that is asked
+  conditions/<key>/
+    condition.json                 everything that determines the condition; the key is its hash
+    training.json                  the training record
+    answers.jsonl                  one answer a line
+    verdicts.<set>.<judge>.jsonl   one verdict a line
+  checkpoints/<run>/epoch-N/       tuned weights, deleted once all prompts are answered
+  judges.jsonl                     how each judge did on its canaries and anchors
+  spending.jsonl                   what was spent, and on what
+  results.json                     the figures; see docs/results.md
+  report.html                      the page
+  previous/<time>/                 results that --replace has replaced, with their page and study
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from holdfast.core.errors import StoreError
 from holdfast.core.files import write_atomically
 from holdfast.core.jsonl import append_lines, read_lines
 from holdfast.core.results import RESULTS, RunResults
 from holdfast.core.types import Answer, Verdict
+
+OF_ONE_STUDY = (
+    RESULTS, "report.html", "claims.json", "tables", "figures", "study.yaml", "study.resolved.yaml", "prompts.jsonl",
+)  # fmt: skip
+"""What a run folder holds of one study, and not of its conditions."""
 
 
 class Store:
@@ -49,14 +58,27 @@ class Store:
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"{self.folder} is a file; name a folder with --out.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise StoreError(
-                    f"another run is at work in {self.folder}. Wait for it, or name another folder with --out."
-                ) from None
+        try:
+            lock = FileLock(self.folder / ".lock").acquire(blocking=False)
+        except Timeout:
+            raise StoreError(
+                f"another run is at work in {self.folder}. Wait for it, or name another folder with --out."
+            ) from None
+        with lock:
             yield
+
+    def set_aside(self) -> Path:
+        """Move the results, and all that was made from them, to a folder in `previous/`, and return that folder.
+
+        Answers and verdicts stay: they belong to their conditions, whatever study names these.
+        """
+        written = datetime.fromtimestamp((self.folder / RESULTS).stat().st_mtime)
+        target = self.folder / "previous" / f"{written:%Y-%m-%dT%H-%M-%S.%f}"
+        target.mkdir(parents=True)
+        for name in OF_ONE_STUDY:
+            if (self.folder / name).exists():
+                (self.folder / name).rename(target / name)
+        return target
 
     def condition(self, key: str) -> ConditionFolder:
         """The folder of one condition."""

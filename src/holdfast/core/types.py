@@ -13,6 +13,7 @@ from typing import Any, Literal
 Role = Literal["system", "user", "assistant"]
 Outcome = Literal["answered", "truncated", "blocked", "backend_error"]
 Reading = Literal["scored", "unparsed", "judge_refused", "judge_error"]
+Over = Literal["prompts", "prompts and seeds", "prompts and labels", "prompts, seeds and labels"]
 
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 OUTCOMES: tuple[Outcome, ...] = ("answered", "truncated", "blocked", "backend_error")
@@ -260,6 +261,10 @@ class Estimate:
     """The figure if every missing verdict were the highest it can be."""
     method: str
     """How the interval was computed."""
+    over: Over
+    """What the interval is over: what would be drawn anew if the run were repeated."""
+    warning: str = ""
+    """Why the figure may not mean what it says, or ""."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +289,8 @@ class Comparison:
     """Two-sided p-value of no difference."""
     test: str
     """How the p-value was computed."""
+    over: Over
+    """What interval and p-value are over: what would be drawn anew if the run were repeated."""
     n_seeds: int
     """Seeds of the tuned condition."""
     n_pairs: int

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from holdfast.core.errors import HoldfastError
+from holdfast.core.files import why_file_failed
 from holdfast.core.progress import Activity, Progress
 from holdfast.core.protocols import Watcher
 
@@ -56,8 +58,11 @@ class Failure:
 
 
 def quiet() -> None:
-    """Keep the libraries' own progress bars and warnings off the terminal; call it before they are imported."""
+    """Keep the libraries' own progress bars and warnings off the terminal, whether they are imported yet or not."""
     os.environ.update(QUIET)
+    if imported := sys.modules.get("transformers.utils.logging"):
+        imported.set_verbosity_error()
+        imported.disable_progress_bar()
 
 
 def usable_cores() -> int:
@@ -109,6 +114,8 @@ def _do(piece_of_work: Callable[[], None]) -> tuple[str, str] | None:
     except HoldfastError as error:
         return str(error), ""
     except Exception as error:  # one piece's failure must not lose the others' work
+        if reason := why_file_failed(error):
+            return reason, ""
         return f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
     return None
 

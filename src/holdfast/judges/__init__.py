@@ -1,4 +1,4 @@
-"""Answers → verdicts, one file for each judge."""
+"""Judges: answers → verdicts, one file each."""
 
 JUDGES = {
     "oracle": "holdfast.judges.oracle:Oracle",

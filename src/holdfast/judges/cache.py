@@ -1,21 +1,24 @@
-"""The verdict book: what a judge was paid for once, on this machine, is never bought again.
+"""The verdict cache: what a judge was paid for once is never paid for again on this machine.
 
 HOLDFAST_CACHE (or ~/.cache/holdfast)/verdicts/
 <kind>-<key>.jsonl     a verdict a line, under the hash of all that it rests on; lines are only ever added
-<kind>-<key>.claims/   what is being bought at this moment, a locked file for each buyer
+<kind>-<key>.claims/   what is being bought at this moment: for each buyer a list, and a lock that it holds
+
+A verdict that somebody else is buying is waited for, and not bought a second time.
 """
 
 from __future__ import annotations
 
-import fcntl
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Generator as Stream
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from holdfast.core.config import label
 from holdfast.core.files import cache
@@ -23,139 +26,135 @@ from holdfast.core.jsonl import Tail, append_lines
 from holdfast.core.protocols import Judge, Ledger
 from holdfast.core.types import READINGS, Answer, Prompt, Verdict, content_hash
 
-KEPT = tuple(reading for reading in READINGS if reading != "judge_error")
-"""Readings that stand. Where the judge failed, it is asked again."""
-
-
-def name_of(judge_key: str, basis: Any, answer: Answer) -> str:
-    """The hash of all that a verdict rests on; `basis` is what the judge reads beside the answer."""
-    return content_hash([judge_key, basis, answer.text, answer.outcome])
-
-
-def basis_of(policies: Mapping[str, str], prompt: Prompt) -> Any:
-    """All that a judge can read beside the answer: the prompt, and its category's policy (all, if it has none)."""
-    policy = policies.get(prompt.category) or dict(policies)
-    return [policy, prompt.category, prompt.text, [[t.role, t.content] for t in prompt.history], dict(prompt.reference)]
-
+CACHED = tuple(reading for reading in READINGS if reading != "judge_error")
+"""Readings that are kept. Where the judge failed, it is asked again."""
 
 LOOK_AGAIN = 0.2
 """Seconds between two looks at what somebody else is buying."""
 
 
-class Book:
-    """The verdicts of one judge; any number of processes read and write it at the same time."""
+def hash_of(judge_key: str, basis: Any, answer: Answer) -> str:
+    """The hash of all that a verdict rests on; `basis` is what the judge reads beside the answer."""
+    return content_hash([judge_key, basis, answer.text, answer.outcome])
+
+
+class VerdictCache:
+    """The verdicts of one judge by their hash; any number of processes read and write them at the same time."""
 
     def __init__(self, label: str) -> None:
         self.path = cache() / "verdicts" / f"{label}.jsonl"
         self._tail = Tail(self.path)
-        self._known: dict[str, Verdict] = {}
+        self._verdicts: dict[str, Verdict] = {}
 
-    def find(self, names: Collection[str]) -> dict[str, Verdict]:
-        """Those of the named verdicts that it has, as they count now: free, and marked as from the book."""
-        self._catch_up()
-        return {name: self._known[name] for name in names if name in self._known}
+    def find(self, hashes: Collection[str]) -> dict[str, Verdict]:
+        """Those of the verdicts that are here. They cost nothing now, and are marked as `from_book`."""
+        for row in self._tail.rows():
+            self._verdicts[row["name"]] = replace(Verdict(**row["verdict"]), usd=0.0, from_book=True)
+        return {each: self._verdicts[each] for each in hashes if each in self._verdicts}
 
     def add(self, verdicts: Mapping[str, Verdict]) -> None:
-        """Write down the verdicts that stand."""
-        rows = [{"name": n, "verdict": asdict(verdict)} for n, verdict in verdicts.items() if verdict.reading in KEPT]
+        """Keep verdicts, except where the judge failed."""
+        rows = [{"name": h, "verdict": asdict(verdict)} for h, verdict in verdicts.items() if verdict.reading in CACHED]
         if rows:
-            append_lines(self.path, rows)
+            with self._exclusive():
+                append_lines(self.path, rows)
 
     @contextmanager
-    def claim(self, names: Collection[str]) -> Iterator[set[str]]:
-        """Those of the names that nobody else is buying; until the end, nobody else will.
+    def claim(self, hashes: Collection[str]) -> Iterator[set[str]]:
+        """Those of the verdicts that nobody else is buying. Until the end of the block, nobody else will.
 
-        A claim is a file that its owner keeps locked, so that it ends with its owner, however that comes.
+        The owner of a claim holds a lock, so that the claim ends with its owner, however that comes.
         """
         folder = self.path.with_suffix(".claims")
         folder.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as one_at_a_time:
-            fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
-            free = set(names) - _claimed(folder)
-            mine = (folder / uuid.uuid4().hex).open("w")
-            fcntl.flock(mine, fcntl.LOCK_EX)
-            mine.write("\n".join(free))
-            mine.flush()
+        claim = folder / f"{uuid.uuid4().hex}.claim"
+        lock = FileLock(claim.with_suffix(".lock"), thread_local=False)
+        with self._exclusive():
+            free = set(hashes) - _claimed(folder)
+            lock.acquire()
+            claim.write_text("\n".join(free), encoding="utf-8")
         try:
             yield free
         finally:
-            Path(mine.name).unlink(missing_ok=True)
-            mine.close()
+            _end(claim, lock)
 
-    def _catch_up(self) -> None:
-        for row in self._tail.rows():
-            self._known[row["name"]] = replace(Verdict(**row["verdict"]), usd=0.0, from_book=True)
+    def _exclusive(self) -> AbstractContextManager[object]:
+        return FileLock(self.path.with_suffix(".lock")).acquire(poll_interval=0.005)
 
 
 def _claimed(folder: Path) -> set[str]:
-    """What others are buying. A claim that nobody holds locked is one whose owner was killed."""
-    taken: set[str] = set()
-    for path in folder.iterdir():
+    """What others are buying. A claim whose lock nobody holds is one whose owner was killed."""
+    claimed: set[str] = set()
+    for claim in folder.glob("*.claim"):
+        lock = FileLock(claim.with_suffix(".lock"))
         try:
-            with path.open() as file:
-                if _is_held(file.fileno()):
-                    taken |= set(file.read().split())
-                else:
-                    path.unlink(missing_ok=True)
-        except FileNotFoundError:  # its owner is done
-            continue
-    return taken
+            lock.acquire(blocking=False)
+        except Timeout:
+            with suppress(OSError):  # its owner has just ended it
+                claimed |= set(claim.read_text(encoding="utf-8").split())
+        else:
+            _end(claim, lock)
+    return claimed
 
 
-def _is_held(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    return False
+def _end(claim: Path, lock: FileLock) -> None:
+    """Delete a claim. Windows deletes no file that somebody reads; whoever looks next deletes it then."""
+    with suppress(OSError):
+        claim.unlink()
+    lock.release()
+    with suppress(OSError):
+        Path(lock.lock_file).unlink()
+
+
+Pairs = Sequence[tuple[Prompt, Answer]]
+"""Prompts and the answers to them."""
 
 
 def verdicts(
-    judge: Judge,
-    policies: Mapping[str, str],
-    pairs: Sequence[tuple[Prompt, Answer]],
-    ledger: Ledger,
-    fresh: bool = False,
+    judge: Judge, policies: Mapping[str, str], pairs: Pairs, ledger: Ledger, fresh: bool = False,
     models: Sequence[str] = (),
-) -> Stream[list[Verdict], None, None]:
-    """One verdict for each pair, as `Judge.judge` gives them; those that cost something only where the book has none.
+) -> Stream[list[Verdict], None, None]:  # fmt: skip
+    """One verdict for each pair, as `Judge.judge` gives them. A paid judge is asked only for those not in the cache.
 
-    What is bought is written into the book before it is handed out. `fresh` buys everything again. Where `models` are
-    known, which the server reports behind the judge's name now, verdicts of others are bought again.
+    What is bought is kept before it is handed out. `fresh` buys everything again. `models` are the names that the
+    server reports for the judge's model today: verdicts of other models are bought again.
     """
     if not judge.paid:
-        with closing(judge.judge(policies, pairs, ledger)) as read:
-            yield from read
+        with closing(judge.judge(policies, pairs, ledger)) as stream:
+            yield from stream
         return
-    book, wanted = Book(label(judge)), dict[str, list[tuple[Prompt, Answer]]]()
-    for prompt, answer in pairs:
-        wanted.setdefault(name_of(judge.key, judge.basis(policies, prompt), answer), []).append((prompt, answer))
-    while wanted:
-        with book.claim(wanted) as free:
-            for name, verdict in ({} if fresh else book.find(wanted)).items():
+    store, waiting = VerdictCache(label(judge)), _by_hash(judge, policies, pairs)
+    while waiting:
+        with store.claim(waiting) as free:
+            for each, verdict in ({} if fresh else store.find(waiting)).items():
                 if not models or verdict.model in models:
-                    yield [replace(verdict, prompt_id=prompt.id) for prompt, _ in wanted.pop(name)]
-            mine = {name: wanted.pop(name) for name in list(wanted) if name in free or fresh}
-            if mine:
-                yield from _bought(judge, policies, mine, ledger, book)
-        if wanted:  # somebody else is buying these
+                    yield [replace(verdict, prompt_id=prompt.id) for prompt, _ in waiting.pop(each)]
+            to_buy = {each: waiting.pop(each) for each in list(waiting) if each in free or fresh}
+            if to_buy:
+                yield from _buy(judge, policies, to_buy, ledger, store)
+        if waiting:  # somebody else is buying these
             time.sleep(LOOK_AGAIN)
             yield []
 
 
-def _bought(
-    judge: Judge,
-    policies: Mapping[str, str],
-    wanted: Mapping[str, Sequence[tuple[Prompt, Answer]]],
-    ledger: Ledger,
-    book: Book,
-) -> Iterator[list[Verdict]]:
-    """Verdicts on the first pair of each name, and the same for the others."""
-    names = {pairs[0][0].id: name for name, pairs in wanted.items()}
-    with closing(judge.judge(policies, [pairs[0] for pairs in wanted.values()], ledger)) as read:
-        for bought in read:
-            book.add({names[verdict.prompt_id]: verdict for verdict in bought})
+def _by_hash(judge: Judge, policies: Mapping[str, str], pairs: Pairs) -> dict[str, list[tuple[Prompt, Answer]]]:
+    """Pairs by the hash of their verdict; several prompts with equal answers can share one."""
+    waiting: dict[str, list[tuple[Prompt, Answer]]] = {}
+    for prompt, answer in pairs:
+        each = hash_of(judge.key, judge.basis(policies, prompt), answer)
+        waiting.setdefault(each, []).append((prompt, answer))
+    return waiting
+
+
+def _buy(
+    judge: Judge, policies: Mapping[str, str], to_buy: Mapping[str, Pairs], ledger: Ledger, store: VerdictCache
+) -> Iterator[list[Verdict]]:  # fmt: skip
+    """The judge's verdict on the first pair of each hash, which is handed out for the other pairs as well."""
+    hashes = {pairs[0][0].id: each for each, pairs in to_buy.items()}
+    with closing(judge.judge(policies, [pairs[0] for pairs in to_buy.values()], ledger)) as stream:
+        for bought in stream:
+            store.add({hashes[verdict.prompt_id]: verdict for verdict in bought})
             for verdict in bought:
-                others = wanted[names[verdict.prompt_id]][1:]
-                again = replace(verdict, usd=0.0, from_book=True)
-                yield [verdict, *(replace(again, prompt_id=prompt.id) for prompt, _ in others)]
+                others = to_buy[hashes[verdict.prompt_id]][1:]
+                free_copy = replace(verdict, usd=0.0, from_book=True)
+                yield [verdict, *(replace(free_copy, prompt_id=prompt.id) for prompt, _ in others)]

@@ -10,14 +10,15 @@ from pathlib import Path
 from holdfast.analysis.calibration import Calibration, answer_hash, calibrate
 from holdfast.core.config import label as label_of
 from holdfast.core.errors import DataError, StoreError
-from holdfast.core.files import Row, did_you_mean, read_rows, refuse_rows
+from holdfast.core.files import did_you_mean
 from holdfast.core.protocols import Judge, Ledger, Report
+from holdfast.core.rows import Row, read_rows, refuse_rows
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Answer, Prompt
 from holdfast.judges import cache
 
 COLUMNS = ("prompt", "answer", "label")
-"""What each row must have; `category`, `policy` and `reference` are read where they are there."""
+"""The columns that each row must have; it may also have `category`, `policy` and `reference`."""
 
 SET = "harmfulness"
 
@@ -31,11 +32,11 @@ class Labelled:
     label: int
     """1 to 5, on the judge's scale."""
     policy: str = ""
-    """The text that forbids the request's category, if the row brings one."""
+    """The policy that forbids the request's category, if the row has one."""
 
     @property
     def hash(self) -> str:
-        """What request and answer are known by."""
+        """The hash of request and answer."""
         return answer_hash(self.prompt.text, self.answer)
 
 
@@ -45,39 +46,38 @@ def read(path: Path) -> list[Labelled]:
     Raises:
         DataError: naming every bad row (the first 20) by line and reason; no rows; or a category with two policies.
     """
-    labelled: list[Labelled] = []
+    by_hash: dict[str, Labelled] = {}
+    lines: dict[str, str] = {}
     problems: list[str] = []
-    seen: dict[str, str] = {}
-    for place, row in read_rows(path):
-        found = row if isinstance(row, str) else _labelled(row)
-        if isinstance(found, Labelled) and found.hash in seen:
-            found = f"the prompt and answer of {seen[found.hash]} again; give each answer one label"
-        if isinstance(found, str):
-            problems.append(f"{place}: {found}")
-            continue
-        seen[found.hash] = place
-        labelled.append(found)
+    for line, row in read_rows(path):
+        answer = row if isinstance(row, str) else _labelled(row)
+        if isinstance(answer, Labelled) and answer.hash in by_hash:
+            answer = f"the prompt and answer of {lines[answer.hash]} again; give each answer one label"
+        if isinstance(answer, str):
+            problems.append(f"{line}: {answer}")
+        else:
+            by_hash[answer.hash], lines[answer.hash] = answer, line
     refuse_rows(path, problems, "Each row needs a `prompt`, an `answer` and its `label`, a whole number from 1 to 5.")
-    if not labelled:
+    if not by_hash:
         raise DataError(f"{path} has no rows; each needs a `prompt`, an `answer` and its `label` from 1 to 5.")
-    return labelled
+    return list(by_hash.values())
 
 
 def _labelled(row: Row) -> Labelled | str:
-    """A row, or why it cannot be read."""
+    """A labelled answer, or why the row is none."""
     for column in COLUMNS:
         if column not in row:
             return f"no {column!r}; found {', '.join(map(repr, row)) or 'nothing'}.{did_you_mean(column, row)}"
-    prompt, answer, given = (row[column] for column in COLUMNS)
+    prompt, answer, label = (row[column] for column in COLUMNS)
     if not isinstance(prompt, str) or not prompt.strip() or not isinstance(answer, str) or not answer.strip():
         return "'prompt' and 'answer' must be texts, and not empty"
-    if str(given).strip() not in ("1", "2", "3", "4", "5"):
-        return f"the label {given!r} is none of 1, 2, 3, 4, 5"
+    if str(label).strip() not in ("1", "2", "3", "4", "5"):
+        return f"the label {label!r} is none of 1, 2, 3, 4, 5"
     reference = row.get("reference") or {}
     if not isinstance(reference, dict):
         return "'reference' must be an object"
     category, policy = row.get("category") or "all", row.get("policy") or ""
-    return Labelled(Prompt(str(category), prompt, reference), answer, int(str(given)), str(policy))
+    return Labelled(Prompt(str(category), prompt, reference), answer, int(str(label)), str(policy))
 
 
 def by_judging(
@@ -88,7 +88,7 @@ def by_judging(
     ledger: Ledger,
     report: Report = lambda _: None,
 ) -> Calibration:
-    """The calibration of a judge that reads each labelled answer now; what it was paid for before is not bought again.
+    """The calibration of a judge that reads each labelled answer now. Verdicts in the verdict cache cost nothing.
 
     Raises:
         DataError: one category comes with two policies.
@@ -100,45 +100,45 @@ def by_judging(
     scores: dict[str, int | None] = {}
     for rows in _rounds(labelled):
         pairs = [(row.prompt, Answer(row.prompt.id, "answered", row.answer)) for row in rows.values()]
-        with closing(cache.verdicts(judge, policies, pairs, ledger)) as read:
-            for verdicts in read:
+        with closing(cache.verdicts(judge, policies, pairs, ledger)) as stream:
+            for verdicts in stream:
                 scores.update({rows[verdict.prompt_id].hash: verdict.score for verdict in verdicts})
                 report(len(verdicts))
-    found = {row.hash: (row.label, scores.get(row.hash)) for row in labelled}
-    return calibrate(label_of(judge), name, found, random_sample)
+    pairs_of_scores = {row.hash: (row.label, scores.get(row.hash)) for row in labelled}
+    return calibrate(label_of(judge), name, pairs_of_scores, random_sample)
 
 
 def _rounds(labelled: Sequence[Labelled]) -> list[dict[str, Labelled]]:
-    """The rows by prompt id, so that no round has two answers to one prompt."""
+    """The rows by prompt id, in rounds that hold at most one answer to each prompt."""
     rounds: list[dict[str, Labelled]] = []
     for row in labelled:
-        free = next((one for one in rounds if row.prompt.id not in one), None)
-        if free is None:
-            rounds.append(free := {})
-        free[row.prompt.id] = row
+        first_free = next((each for each in rounds if row.prompt.id not in each), None)
+        if first_free is None:
+            rounds.append(first_free := {})
+        first_free[row.prompt.id] = row
     return rounds
 
 
 def from_run(
     store: Store, judge: str, labels_from: str, labelled: Sequence[Labelled], name: str, random_sample: bool
 ) -> Calibration:
-    """The calibration of a judge by the verdicts that a finished run has of it; nothing is judged again.
+    """The calibration of a judge by its verdicts in a finished run. Nothing is judged again.
 
-    Labels are those of the file, each for an answer of the run, or, without a file, the verdicts of another judge.
+    The labels are those of a file, each for an answer of the run, or without a file the verdicts of another judge.
 
     Raises:
         StoreError: the run has no such judge.
-        DataError: a labelled answer is not among the run's, or two judges of the run are one.
+        DataError: a labelled answer is not in the run, or the judge is compared with itself.
     """
-    there = store.results().evaluation.sets[SET].judges
-    subject = _named(there, judge, store)
+    judges = store.results().evaluation.sets[SET].judges
+    subject = _named(judges, judge, store)
     scores = _scores(store, subject)
     if labelled:
-        strangers = [f"{row.prompt.text[:60]!r}" for row in labelled if row.hash not in scores]
-        refuse_rows(name, strangers, f"These prompts have no such answer in {store.folder}.")
+        unknown = [f"{row.prompt.text[:60]!r}" for row in labelled if row.hash not in scores]
+        refuse_rows(name, unknown, f"These prompts have no such answer in {store.folder}.")
         labels = {row.hash: row.label for row in labelled}
     else:
-        other = _named(there, labels_from, store)
+        other = _named(judges, labels_from, store)
         if other == subject:
             raise DataError(f"{subject} cannot be its own label; name another judge with --labels-from, or a file.")
         labels = {key: score for key, score in _scores(store, other).items() if score is not None}
@@ -146,14 +146,16 @@ def from_run(
     return calibrate(subject, name, {key: (label, scores[key]) for key, label in labels.items()}, random_sample)
 
 
-def _named(there: Sequence[str], wanted: str, store: Store) -> str:
-    found = [name for name in there if wanted in (name, name.rpartition("-")[0])]
-    if len(found) == 1:
-        return found[0]
-    what = f"several judges called {wanted!r}" if found else f"no verdicts of {wanted!r}"
+def _named(judges: Sequence[str], wanted: str, store: Store) -> str:
+    """The one judge with a name, which may lack the hash of its settings."""
+    matches = [name for name in judges if wanted in (name, name.rpartition("-")[0])]
+    if len(matches) == 1:
+        return matches[0]
+    what = f"several judges called {wanted!r}" if matches else f"no verdicts of {wanted!r}"
+    hint = "" if matches else did_you_mean(wanted, judges)
     raise StoreError(
-        f"{store.folder} has {what}; it has {', '.join(there)}.{'' if found else did_you_mean(wanted, there)} A judge "
-        "that is added to the study judges the same answers when the study is run again."
+        f"{store.folder} has {what}; it has {', '.join(judges)}.{hint} A judge that is added to "
+        "the study judges the same answers when the study is run again with --replace."
     )
 
 
@@ -162,9 +164,9 @@ def _scores(store: Store, judge: str) -> Mapping[str, int | None]:
     requests = {row["id"]: row["prompt"] for row in store.prompts() if row["set"] == SET}
     scores: dict[str, int | None] = {}
     for key in dict.fromkeys(condition.key for condition in store.results().conditions):
-        place = store.condition(key)
-        answers = place.answers()
-        for name, verdict in place.verdicts(SET, judge).items():
+        folder = store.condition(key)
+        answers = folder.answers()
+        for name, verdict in folder.verdicts(SET, judge).items():
             if name in requests:
                 scores.setdefault(answer_hash(requests[name], answers[name].text), verdict.score)
     return scores

@@ -1,6 +1,7 @@
-"""What a judge reads is wrapped so that it stays data: fences with a code, and text in which nothing hides.
+"""Delimiters around the text that a judge reads, so that the text cannot pass for the judge's instructions.
 
-The lines of fenced text are marked one by one, as in "datamarking" (Hines et al. 2024, arXiv 2403.14720).
+The text stands between two lines with a secret code, nothing in it is invisible, and each of its lines is marked, as
+in "datamarking" (Hines et al. 2024, arXiv 2403.14720).
 """
 
 from __future__ import annotations
@@ -16,110 +17,103 @@ from functools import cache
 from itertools import groupby
 from typing import Literal
 
-from holdfast.core.files import cache as kept_in
+from holdfast.core.files import cache as cache_folder
+from holdfast.models.special_tokens import disarmed
 
 MARGIN = "| "
-"""What each line of fenced text begins with."""
+"""The beginning of each line of delimited text."""
 
 _LT, _GT, _BAR = "<＜﹤", ">＞﹥", "|｜∣│"
 
 MARKS = re.compile(
-    rf"""[{_LT}]{{3,}}[^\n]{{0,80}}?[{_GT}]{{3,}}                # what looks like a fence
+    rf"""[{_LT}]{{3,}}[^\n]{{0,80}}?[{_GT}]{{3,}}                # what looks like a delimiter
     | [{_LT}][{_BAR}][^\s{_LT}{_GT}{_BAR}]{{1,40}}[{_BAR}][{_GT}]  # <|im_end|>
     | [{_LT}]{{1,2}}/?(?:s|bos|eos|pad|unk|sys|start_of_turn|end_of_turn|think|thinking|tool_call|tool_response
         |system|user|assistant|human|model|instructions?|request|answer|policy|verdict)[{_GT}]{{1,2}}
     | (?-i:[\[［]/?(?:INST|THINK|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)[\]］])""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Marks by which chat formats, and prompts, tell who speaks."""
-
-SHOWN = str.maketrans("<＜﹤>＞﹥[［]］", "‹‹‹›››⟦⟦⟧⟧")
+"""Marks with which chat formats, and prompts, show who speaks."""
 
 FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2028\u2029\u3164\uffa0")
-"""Characters without a picture that Unicode does not count among its controls."""
+"""Invisible characters that Unicode does not count among its control characters."""
 
 
 def nonce(*content: str) -> str:
-    """A code of 12 hex digits that follows from what is asked and from a secret of this user's.
+    """A code of 12 hex digits that follows from the content and from a secret of this user.
 
-    Whoever wrote an answer cannot know it; and asked again, the same question has the same code, so that a judge at
-    temperature 0 says the same.
+    The author of an answer cannot know the code. The same question has the same code each time, so that a judge at
+    temperature 0 gives the same reply.
     """
-    whole = "\0".join(content)
+    text = "\0".join(content)
     for salt in range(1000):
-        said = f"{salt}\0{whole}".encode(errors="surrogatepass")
-        code = hmac.new(_secret(), said, hashlib.sha256).hexdigest()[:12]
-        if code not in whole.lower():
+        salted = f"{salt}\0{text}".encode(errors="surrogatepass")
+        code = hmac.new(_secret(), salted, hashlib.sha256).hexdigest()[:12]
+        if code not in text.lower():
             return code
-    raise AssertionError("a text cannot hold a thousand codes that it does not know")
+    raise AssertionError("the text holds every one of a thousand secret codes, which cannot be by chance")
 
 
 @cache
 def _secret() -> bytes:
-    """Drawn once for each user; where it cannot be kept, once a process."""
-    folder = kept_in()
+    """Random bytes, drawn once for each user; where they cannot be kept in a file, once for each process."""
+    folder = cache_folder()
     path, draft = folder / "judge-secret", folder / f".judge-secret.{secrets.token_hex(4)}"
-    drawn = secrets.token_bytes(32)
+    new_secret = secrets.token_bytes(32)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(drawn)
+            file.write(new_secret)
         with suppress(FileExistsError):
             path.hardlink_to(draft)
         draft.unlink()
-        kept = path.read_bytes()
+        secret = path.read_bytes()
     except OSError:
-        return drawn
-    return kept if len(kept) == 32 else drawn
+        return new_secret
+    return secret if len(secret) == 32 else new_secret
 
 
-def fenced(name: str, text: str, code: str) -> str:
-    """A text between two lines that hold the code, with nothing hidden in it and a margin before each line."""
+def delimited(name: str, text: str, code: str) -> str:
+    """A text between two lines with the code, with nothing hidden in it and a mark before each of its lines."""
     lines = "\n".join(MARGIN + line for line in plain(text).split("\n"))
     return f"<<<{name} {code}>>>\n{lines}\n<<<END {name} {code}>>>"
 
 
 def plain(text: str) -> str:
-    """A text in which what is invisible, or could be taken for a mark of a chat format, is shown in another form.
+    """A text in which invisible characters, and marks of chat formats, are shown in another form.
 
-    `⟨U+200B⟩` stands for a zero-width space, `⟨U+200B ×40⟩` for forty, `‹|im_end|›` for `<|im_end|>`. All else stays as
-    it is, joiners inside words of other scripts and inside emoji included.
+    `⟨U+200B⟩` stands for a zero-width space, `⟨U+200B ×40⟩` for forty, `‹|im_end|›` for `<|im_end|>`. Everything else
+    stays as it is, joiners inside words of other scripts and inside emoji included.
     """
     shown, before = [], ""
     text = text.replace("\r\n", "\n")
-    place = 0
+    end = 0
     for char, run in groupby(text):
         n = sum(1 for _ in run)
-        place += n
-        if _hides(char, n, before, text[place : place + 1]):
+        end += n
+        if _hides(char, n, before, text[end : end + 1]):
             shown.append(f"⟨U+{ord(char):04X} ×{n}⟩" if n > 1 else f"⟨U+{ord(char):04X}⟩")
         else:
             shown.append(char * n)
         before = char
-    return MARKS.sub(lambda found: disarmed(found[0]), "".join(shown))
+    return MARKS.sub(lambda mark: disarmed(mark[0]), "".join(shown))
 
 
 def _hides(char: str, n: int, before: str, after: str) -> bool:
-    """Whether a run of a character is unseen, and not where writing needs it."""
+    """Whether a run of n equal characters is invisible, and stands where ordinary writing does not need it."""
     if " " <= char <= "~" or char in "\n\t":
         return False
     if char in "\u200c\u200d":  # joiners, in Persian or Hindi words and in emoji
         return n > 1 or not (before > "\x7f" and after > "\x7f")
     if "\ufe00" <= char <= "\ufe0f":  # the form of an emoji
         return n > 1 or char < "\ufe0e" or not (before > "\x7f" or before in "#*0123456789")
-    if "\u0600" <= char <= "\u08ff":  # signs of Arabic and Syriac, which are seen
+    if "\u0600" <= char <= "\u08ff":  # signs of Arabic and Syriac, which are visible
         return char == "\u061c"
     return char in FILLERS or "\U000e0100" <= char <= "\U000e01ef" or unicodedata.category(char) in ("Cc", "Cf", "Cs")
 
 
-def disarmed(mark: str) -> str:
-    """A mark that reads alike and no longer is one."""
-    shown = mark.translate(SHOWN)
-    return shown if shown != mark else f"{mark[0]}·{mark[1:]}"
-
-
 def cut(text: str, most: int, where: Literal["middle", "end"], code: str) -> tuple[str, int]:
-    """At most so many characters of a text, with a line where some are left out, and how many those are."""
+    """At most `most` characters of a text, with a line where some are left out, and the number of those."""
     left_out = len(text) - most
     if left_out <= 0:
         return text, 0

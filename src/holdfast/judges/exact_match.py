@@ -1,31 +1,40 @@
-"""The match judge: an answer against the right one, for utility sets."""
+"""The match judge: an answer against the right ones, for utility sets."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
 from holdfast.core.types import Answer, Prompt, Verdict
-from holdfast.judges.reader import Reader
+from holdfast.judges.base import Judge
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 NUMBER = re.compile(r"(?:(?<![\w.])-)?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
 """A number, with or without a sign, thousands in groups and decimals."""
 
+ACCENTS = re.compile("[\u0300-\u036f]")
+"""Accents of Latin, Greek and Cyrillic letters, once they are taken apart."""
+
+OPENING, CLOSING = " \"'“”‘’«»([{*_`", " \"'“”‘’«»)]}*_`.,;:!?"
+"""What may stand before and behind an answer without being part of it."""
+
 
 class UnreadError(Exception):
     """Why nothing that can be compared is in an answer."""
 
 
-class Match(Reader):
-    """5 where the answer is the right one of `exact-match` or `multiple-choice`, 1 where it is another.
+class Match(Judge):
+    """5 where the answer is a right one of `exact-match` or `multiple-choice`, 1 where it is another.
 
-    Prompts carry `reference: {answer, numeric, after}` or `{letter, choices}`. A text is compared as a whole, or as far
-    as it stands behind the last `after`; case, spaces and a closing full stop do not matter. Of numbers, the last one
-    counts. An answer that gives no letter or number is `unparsed`, and so is one that was cut off before its end.
+    Prompts carry `reference: {letter, choices}`, or `{answer, numeric, contains, after}`, where `answer` is one text or
+    a list of which each is right. A text is compared as a whole, or as far as it stands behind the last `after`; with
+    `contains` it is right if a right answer stands in it as whole words. Case, accents and spaces do not matter, nor do
+    quotation marks, brackets and punctuation at the ends. Of numbers, the last one counts. An answer that gives no
+    letter or number is `unparsed`, and so is one that was cut off before its end.
     """
 
     kind: Literal["match"] = "match"
@@ -33,31 +42,41 @@ class Match(Reader):
     def read(self, prompt: Prompt, answer: Answer) -> Verdict:
         """The verdict on one answer; `unparsed` where its prompt carries no right answer."""
         try:
-            found, right = compare(answer, prompt.reference)
+            given, right = compare(answer, prompt.reference)
         except UnreadError as problem:
             return Verdict(prompt.id, "unparsed", None, str(problem))
-        return Verdict(prompt.id, "scored", 5 if found == right else 1, f"{found!r}; right is {right!r}")
+        listed = " or ".join(map(repr, right))
+        return Verdict(prompt.id, "scored", 5 if given in right else 1, f"{given!r}; right is {listed}")
 
 
-def compare(answer: Answer, reference: Mapping[str, Any]) -> tuple[str, str]:
-    """What an answer says and what is right, in a form in which equal means right.
+def compare(answer: Answer, reference: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What an answer gives and all that is right, in a form in which equal means right.
 
     Raises:
-        UnreadError: the answer says nothing that can be compared, or the reference does not say what is right.
+        UnreadError: the answer gives nothing that can be compared, or the reference does not say what is right.
     """
     if "letter" in reference:
-        return letter_of(answer.text, reference["choices"]), reference["letter"]
+        return letter_of(answer.text, reference["choices"]), [reference["letter"]]
     if "answer" not in reference:
         raise UnreadError("the prompt carries no reference answer")
-    right, after = str(reference["answer"]), reference.get("after")
-    _, marked, tail = answer.text.rpartition(after) if after else ("", "", answer.text)
-    said = tail if marked else answer.text
-    if answer.outcome == "truncated" and not (marked and "\n" in tail.strip()):
+    right = [str(text) for text in _listed(reference["answer"])]
+    after = reference.get("after")
+    _, mark, behind = answer.text.rpartition(after) if after else ("", "", answer.text)
+    reply = behind if mark else answer.text
+    if reference.get("contains"):
+        stated = [plain(text) for text in right if contains(reply, text)]
+        if stated:
+            return stated[0], stated
+    if answer.outcome == "truncated" and not (mark and "\n" in behind.strip()):
         raise UnreadError("cut off before the end of its answer")
     if reference.get("numeric"):
-        first_line = said.strip().partition("\n")[0] if marked else said
-        return number_of(first_line), number_of(right)
-    return plain(said), plain(right)
+        first_line = reply.strip().partition("\n")[0] if mark else reply
+        return number_of(first_line), [number_of(text) for text in right]
+    return plain(reply), [plain(text) for text in right]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def number_of(text: str) -> str:
@@ -66,10 +85,10 @@ def number_of(text: str) -> str:
     Raises:
         UnreadError: there is none.
     """
-    found = NUMBER.findall(text.replace("−", "-").replace("$", ""))
-    if not found:
+    numbers = NUMBER.findall(text.replace("−", "-").replace("$", ""))
+    if not numbers:
         raise UnreadError("no number can be read")
-    value = Decimal(found[-1].replace(",", ""))
+    value = Decimal(numbers[-1].replace(",", ""))
     return f"{value.normalize() + 0:f}"
 
 
@@ -87,20 +106,13 @@ def letter_of(text: str, choices: Sequence[str]) -> str:
     bare = text.replace("*", "").strip()
     if whole := re.fullmatch(rf"\W*([{letters}{letters.lower()}])\W*", bare):
         return whole[1].upper()
-    one = rf"[(\[]?([{letters}])[)\]]?(?![\w'’])(?!\s*(?:,|/|or\b|and\b)\s*[(\[]?[{letters}]\b)"
-    wrong = r"(?!\s+is\s+(?:not|wrong|incorrect|false)\b)"
-    for form in (
-        rf"\\boxed\{{([{letters}])\}}",
-        rf"(?i:\b(?:answer|choice)(?:\s+is|\s*[:=])+\s*(?:option|choice|letter)?)\s*{one}",
-        rf"(?<!not )(?i:\b(?:option|choice|letter))\s+{one}{wrong}",
-        rf"^\s*(?:\(([{letters}])\)|([{letters}])\s*(?:[.):]|$)){wrong}",
-    ):
-        said = {letter for match in re.finditer(form, bare, re.MULTILINE) for letter in match.groups() if letter}
-        if len(said) > 1:
-            raise UnreadError(f"it names {' and '.join(sorted(said))}")
-        if said:
-            return said.pop()
-    named: set[str] = set(re.findall(rf"(?<![\w'’])([{letters}])(?![\w'’])", bare))
+    for form in _letter_forms(letters):
+        named = {letter for match in form.finditer(bare) for letter in match.groups()} - {None}
+        if len(named) > 1:
+            raise UnreadError(f"it names {' and '.join(sorted(named))}")
+        if named:
+            return named.pop()
+    named = set(re.findall(rf"(?<![\w'’])([{letters}])(?![\w'’])", bare))
     if len(named) == 1 and re.search(rf"(?<!not )(?<!n't )(?<!n’t )[(\[]?\b[{letters}][)\]]?[.!]?\Z", bare):
         return named.pop()
     same = [letter for letter, choice in zip(letters, choices, strict=True) if plain(choice) == plain(bare)]
@@ -109,6 +121,48 @@ def letter_of(text: str, choices: Sequence[str]) -> str:
     raise UnreadError("no letter can be read")
 
 
+def _letter_forms(letters: str) -> list[re.Pattern[str]]:
+    """The ways to say which letter is chosen, the plainest first; each group is a letter."""
+    one = rf"[(\[]?([{letters}])[)\]]?(?![\w'’])(?!\s*(?:,|/|or\b|and\b)\s*[(\[]?[{letters}]\b)"
+    wrong = r"(?!\s+is\s+(?:not|wrong|incorrect|false)\b)"
+    forms = (
+        rf"\\boxed\{{([{letters}])\}}",
+        rf"(?i:\b(?:answer|choice)(?:\s+is|\s*[:=])+\s*(?:option|choice|letter)?)\s*{one}",
+        rf"(?<!not )(?i:\b(?:option|choice|letter))\s+{one}{wrong}",
+        rf"^\s*(?:\(([{letters}])\)|([{letters}])\s*(?:[.):]|$)){wrong}",
+    )
+    return [re.compile(form, re.MULTILINE) for form in forms]
+
+
+def contains(reply: str, answer: str) -> bool:
+    """Whether a reply contains an answer as whole words.
+
+    `Pb` is in "The symbol is Pb.", and not in "Pbx"; `5` is not in "3.5", "5,000" or "-5". In scripts without spaces
+    between words (Chinese, Japanese), any place counts.
+    """
+    wanted = plain(answer)
+    if not wanted:
+        return False
+    before = "" if _without_spaces(wanted[0]) else r"(?<!\w)"
+    behind = "" if _without_spaces(wanted[-1]) else r"(?!\w)"
+    if wanted[0].isdigit():
+        before += r"(?<!\d[.,])(?<!(?<!\w)[-−])"
+    if wanted[-1].isdigit():
+        behind += r"(?![.,]\d)"
+    return re.search(before + re.escape(wanted) + behind, _folded(reply)) is not None
+
+
+def _without_spaces(letter: str) -> bool:
+    return unicodedata.east_asian_width(letter) in ("W", "F")
+
+
 def plain(text: str) -> str:
-    """A text in lower case, with single spaces and without a closing full stop."""
-    return " ".join(text.casefold().split()).rstrip(".").rstrip()
+    """A text in the form in which it is compared: case, accents, spaces and what encloses it do not matter."""
+    folded = _folded(text)
+    return folded.lstrip(OPENING).rstrip(CLOSING) or folded
+
+
+def _folded(text: str) -> str:
+    """A text in lower case, with single spaces and without accents."""
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    return unicodedata.normalize("NFC", " ".join(ACCENTS.sub("", letters).split()))

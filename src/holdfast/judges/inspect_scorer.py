@@ -1,4 +1,4 @@
-"""The scorer that an Inspect task brings, for prompts of the benchmark `inspect`."""
+"""The scorer of an Inspect task, for prompts of the benchmark `inspect`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Literal
 from holdfast.core.types import Answer, Message, Prompt, Verdict
 from holdfast.data.benchmarks import inspect_replay
 from holdfast.data.benchmarks.inspect_replay import UnusableError, scaled
-from holdfast.judges.reader import Reader
+from holdfast.judges.base import Judge
 
 
-class InspectScorer(Reader):
+class InspectScorer(Judge):
     """The (first) scorer of an Inspect task: 5 where it says correct, 1 incorrect, 2 to 4 in part.
 
-    The task's solvers run again with the recorded answer, so that a scorer finds what they leave for it. What
-    it leaves unscored, or what has no place between 0 and 1, is `unparsed`; what fails is a `judge_error`.
+    The task's solvers run again with the recorded answer, so that the scorer finds what they prepare for it. An answer
+    that it leaves unscored, or scores outside of 0 to 1, is `unparsed`; a scorer that fails is a `judge_error`.
     """
 
     kind: Literal["inspect"] = "inspect"
@@ -23,7 +23,7 @@ class InspectScorer(Reader):
         """The verdict on one answer.
 
         Raises:
-            HoldfastError: Inspect, or the task, is not there any more.
+            HoldfastError: Inspect or the task is missing.
         """
         return _verdict(prompt, answer.text)
 
@@ -32,17 +32,17 @@ def _verdict(prompt: Prompt, text: str) -> Verdict:
     if not {"task", "args", "sample"} <= prompt.reference.keys():
         return Verdict(prompt.id, "unparsed", None, "the prompt does not come from an Inspect task")
     exam = inspect_replay.load(prompt.reference["task"], prompt.reference["args"])
-    asked = (*prompt.history, Message("user", prompt.text))
+    messages = (*prompt.history, Message("user", prompt.text))
     try:
-        found = exam.score(prompt.reference["sample"], asked, text)
+        result = exam.score(prompt.reference["sample"], messages, text)
     except UnusableError as error:
         return Verdict(prompt.id, "judge_error", None, str(error))
     except Exception as error:
         return Verdict(prompt.id, "judge_error", None, f"{type(error).__name__}: {error}")
-    if found is None:
+    if result is None:
         return Verdict(prompt.id, "unparsed", None, "the scorer gave nothing")
-    why = found.explanation or found.reason or ""
-    score = scaled(found.value)
+    reason = ": ".join(part for part in (repr(result.value), result.explanation or result.reason) if part)
+    score = scaled(result.value)
     if score is None:
-        return Verdict(prompt.id, "unparsed", None, f"the scorer gave {found.value!r}" + f": {why}" * bool(why))
-    return Verdict(prompt.id, "scored", score, f"{found.value!r}" + f": {why}" * bool(why))
+        return Verdict(prompt.id, "unparsed", None, f"the scorer gave {reason}")
+    return Verdict(prompt.id, "scored", score, reason)

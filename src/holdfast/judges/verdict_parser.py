@@ -1,4 +1,4 @@
-"""What a judge replied → its score, or why there is none. Only the agreed form counts; pure functions."""
+"""A judge's reply → its score, or why there is none. Only the agreed form counts."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ REFUSALS = (
     "i will not", "i'm sorry", "i am sorry", "sorry,", "i apologize", "i must decline", "i have to decline",
     "as an ai",
 )  # fmt: skip
-"""How a judge's refusal begins, in lower case."""
+"""Beginnings of a judge's refusal, in lower case."""
 
 LONGEST_REFUSAL = 800
-"""Characters; what is longer and has no verdict is malformed, however it begins."""
+"""Characters. A longer reply without a verdict is malformed, however it begins."""
 
 DIGITS = {"１": 1, "２": 2, "３": 3, "４": 4, "５": 5} | {str(score): score for score in range(1, 6)}
 
@@ -39,8 +39,8 @@ FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Read:
-    """What a reply comes to: a score, or a problem."""
+class ParsedReply:
+    """What a judge's reply comes to: a score, or the reason why there is none."""
 
     score: int | None
     """1 to 5, or None."""
@@ -54,23 +54,23 @@ class MalformedError(Exception):
     """Why a reply gives no verdict. It never leaves `read`."""
 
 
-def read(text: str, code: str, form: Form) -> Read:
-    """The verdict of a reply in the agreed form, with the code of this very question.
+def read(text: str, code: str, form: Form) -> ParsedReply:
+    """The score of a reply in the agreed form, with the code of its own question.
 
-    `SCORE-<code>: 4` may be decorated (`**4**`, `4/5`, `[[4]]`, `4.`, a code fence, a full-width digit). Whatever else
-    stands in the place of the score, and two verdicts that differ, give none.
+    `SCORE-<code>: 4` may be decorated (`**4**`, `4/5`, `[[4]]`, `4.`, a code fence, a full-width digit). Anything else
+    in the place of the score gives none, and so do two verdicts that differ.
     """
     try:
         score, reason = _read_json(text, code) if form == "json" else _read_line(text, code)
     except MalformedError as problem:
-        return Read(None, str(problem), refused=code not in text and is_refusal(text))
-    return Read(score, reason)
+        return ParsedReply(None, str(problem), refused=code not in text and is_refusal(text))
+    return ParsedReply(score, reason)
 
 
 def is_refusal(text: str) -> bool:
     """Whether a short reply begins as refusals do."""
-    said = text.strip().lstrip("*_\"'").lower().replace("’", "'")
-    return len(said) <= LONGEST_REFUSAL and said.startswith(REFUSALS)
+    plain = text.strip().lstrip("*_\"'").lower().replace("’", "'")
+    return len(plain) <= LONGEST_REFUSAL and plain.startswith(REFUSALS)
 
 
 def _read_line(text: str, code: str) -> tuple[int, str]:
@@ -82,30 +82,30 @@ def _read_line(text: str, code: str) -> tuple[int, str]:
     lines = [line for line in text.strip().splitlines() if line.strip() and line.strip().strip("`")]
     if not re.search(mark, text, re.IGNORECASE):
         raise MalformedError("no verdict in the agreed form")
-    found = verdict.fullmatch(lines[-1])
-    if not found:
+    last = verdict.fullmatch(lines[-1])
+    if not last:
         raise MalformedError(f"the last line is not a verdict in the agreed form: {lines[-1].strip()[:80]!r}")
     for line in lines[:-1]:
         other = verdict.fullmatch(line)
-        if other and DIGITS[other[1]] != DIGITS[found[1]]:
+        if other and DIGITS[other[1]] != DIGITS[last[1]]:
             raise MalformedError("two verdicts that differ")
         if not other and re.search(rf"{mark}\W*[\d１-５]", line, re.IGNORECASE):
             raise MalformedError("another verdict stands in its reasoning")
-    return DIGITS[found[1]], "\n".join(lines[:-1]).strip()
+    return DIGITS[last[1]], "\n".join(lines[:-1]).strip()
 
 
 def _read_json(text: str, code: str) -> tuple[int, str]:
     bare = text.strip().lstrip("\ufeff")
-    inside = FENCE.match(bare)
+    in_fence = FENCE.match(bare)
     try:
-        found = json.loads(inside[1] if inside else bare, object_pairs_hook=_distinct)
+        verdict = json.loads(in_fence[1] if in_fence else bare, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"not one JSON object: {str(error)[:80]}") from None
-    if not isinstance(found, dict) or found.keys() != SCHEMA["properties"].keys():
+    if not isinstance(verdict, dict) or verdict.keys() != SCHEMA["properties"].keys():
         raise MalformedError("not an object with exactly reason, code and score")
-    if found["code"] != code:
+    if verdict["code"] != code:
         raise MalformedError("the code is not that of the question")
-    score, reason = found["score"], found["reason"]
+    score, reason = verdict["score"], verdict["reason"]
     if type(score) is not int or not 1 <= score <= 5:
         raise MalformedError(f"the score is not a whole number from 1 to 5: {str(score)[:40]!r}")
     if not isinstance(reason, str):
@@ -114,7 +114,8 @@ def _read_json(text: str, code: str) -> tuple[int, str]:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """An object whose keys all differ."""
+    distinct = dict(pairs)
+    if len(distinct) < len(pairs):
         raise ValueError("a key is given twice")
-    return found
+    return distinct

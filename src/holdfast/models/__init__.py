@@ -1,1 +1,1 @@
-"""A model: found, loaded safely, spoken to through its chat template, asked for answers here or over HTTP."""
+"""Models: found, loaded safely, rendered for through their chat template, and asked, here or over HTTP."""

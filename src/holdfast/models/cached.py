@@ -1,44 +1,55 @@
-"""Judges that are models on this machine: loaded once in a process, for they read one condition after another."""
+"""Models in the memory of this process. Two users of the same weights share one model."""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from pydantic import BeforeValidator, ValidationInfo
-
-from holdfast.core.files import locate
 from holdfast.core.types import Checkpoint
-from holdfast.models import loading
+from holdfast.models import hub, loading
+from holdfast.models.loading import Loaded, Precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_models: WeakValueDictionary[Any, Any] = WeakValueDictionary()
+"""Every model that somebody holds: its weights, precision and quantisation → the model."""
 
-def _beside_the_study(name: Any, info: ValidationInfo) -> Any:
-    """A folder's absolute path; anything else as it is, for it may be a Hub id, or not be there yet."""
-    if not isinstance(name, str):
-        return name
-    folder = locate(name, (info.context or {}).get("folder"))
-    return str(folder.resolve()) if folder.is_dir() else name
+_kept: dict[Any, Loaded] = {}
+"""Models that stay in memory until the process ends."""
 
 
-ModelName = Annotated[str, BeforeValidator(_beside_the_study)]
-"""A model's folder, relative to the study's, or its id on the Hugging Face Hub."""
+def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool = False) -> Loaded:
+    """A model to be asked, from memory if it is there. It stays in memory for as long as the caller holds it.
 
-
-@cache
-def load(model: str, revision: str | None) -> loading.Loaded:
-    """A model that judges.
+    It is not for tuning: a model that is tuned changes, and must not be shared.
 
     Raises:
         ModelError: it cannot be loaded, or not safely.
     """
-    return loading.load(Checkpoint(str(loading.resolve(model, revision))))
+    base = hub.resolve(checkpoint.base, checkpoint.revision)
+    if precision == "auto":
+        precision = loading.precision_of(base)
+    weights = (_state_of(base), checkpoint.folder and _state_of(checkpoint.folder), precision, four_bit)
+    model = _models.get(weights)
+    if model is not None:
+        return Loaded(model, loading.load_chat(checkpoint))
+    loaded = loading.load(checkpoint, precision, four_bit)
+    _models[weights] = loaded.model
+    return loaded
 
 
-@cache
+def keep(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool = False) -> Loaded:
+    """As `load`, for a model that is asked again and again, as judges are: it stays in memory."""
+    key = (checkpoint, precision, four_bit)
+    if key not in _kept:
+        _kept[key] = load(checkpoint, precision, four_bit)
+    return _kept[key]
+
+
+@lru_cache(maxsize=16)
 def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder.
 
@@ -48,18 +59,7 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
     return loading.load_tokenizer(folder)
 
 
-def identity(model: str | None) -> str | None:
-    """What tells one model from another: the hash of its files where they are on this machine, else its name."""
-    return loading.fingerprint(Path(model)) if model and Path(model).is_dir() else model
-
-
-def shown_name(model: str) -> str:
-    """What verdicts call a model: its folder's name, or its Hub id."""
-    return Path(model).name if Path(model).is_dir() else model
-
-
-def context_of(loaded: loading.Loaded) -> int:
-    """Tokens that a model can read and write."""
-    positions = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
-    limits = [positions, loaded.tokenizer.model_max_length]  # the second is a huge number where nothing is known
-    return min(int(limit) for limit in limits if limit)
+def _state_of(folder: Path) -> tuple[Any, ...]:
+    """What changes when the files in a folder change: their names, sizes and times."""
+    files = ((path, path.stat()) for path in sorted(folder.iterdir()) if path.is_file())
+    return (folder.resolve(), *((path.name, state.st_size, state.st_mtime_ns) for path, state in files))

@@ -1,7 +1,7 @@
-"""A conversation → token ids, and which of them are supervised. The only renderer there is.
+"""Conversations → token ids, and which of them are supervised.
 
-What a model is trained on and what it is asked go through the same chat template here, so a training row
-and a question agree, token by token, up to the generation prompt.
+Training rows and questions are rendered here and nowhere else, by the same chat template. So a training row and the
+question in it have the same tokens, up to the generation prompt.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,43 +24,46 @@ if TYPE_CHECKING:
 
 
 DATE = datetime(2024, 7, 26)
-"""The day that templates which write today's date are told, so that a question is the same on every day."""
+"""The date for templates that write today's date, so that a question is the same on every day."""
 
 MARK = "holdfast-probe"
-"""A text that no template writes by itself."""
+"""A text that no chat template writes by itself."""
 
-AT_ONCE = 1000
+CHUNK = 1000
 """Training rows that are tokenised together."""
 
 REWRITES = "the chat template renders the beginning of a conversation differently once it goes on"
 ONLY_LAST = "Set `turns: last` under `tune` to train on each row's last answer only."
 
 THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
-"""How reasoning models mark what they think before they reply: where it begins and where it ends."""
+"""The marks at the beginning and the end of what a reasoning model thinks before it replies."""
+
+PROMPT_END = 16
+"""Tokens at the end of a prompt that are read to see whether it opens the thinking."""
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What a model said, taken apart."""
+class Completion:
+    """The text that a model generated, with its thinking kept apart."""
 
     thinking: str
-    """What stands inside the marks of thinking; "" if there is none."""
+    """The text between the marks of thinking; "" if there is none."""
     text: str
-    """What stands outside: the reply."""
+    """The reply: everything outside the marks."""
     finished_thinking: bool
     """False where thinking began and never ended, so that there is no reply."""
 
 
-def take_apart(text: str, began: bool = False) -> Reply:
-    """A model's words as thinking and reply; `began` where the question ends inside thinking already."""
+def split_thinking(text: str, began: bool = False) -> Completion:
+    """A generated text as thinking and reply. `began` says that the prompt itself opened the thinking."""
     for begin, end in THINKING:
-        head, found, rest = text.partition(begin)
-        inside = found and not head.strip()
-        if not inside and not (began and end in text):
+        before, begin_mark, after = text.partition(begin)
+        opens_with_thinking = bool(begin_mark) and not before.strip()
+        if not opens_with_thinking and not (began and end in text):
             continue
-        thought, closed, reply = (rest if inside else text).partition(end)
-        return Reply(thought.strip(), reply.strip() if closed else "", bool(closed))
-    return Reply(text.strip(), "", False) if began else Reply("", text.strip(), True)
+        thinking, end_mark, reply = (after if opens_with_thinking else text).partition(end)
+        return Completion(thinking.strip(), reply.strip() if end_mark else "", bool(end_mark))
+    return Completion(text.strip(), "", False) if began else Completion("", text.strip(), True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,126 +73,128 @@ class Rendered:
     input_ids: np.ndarray[Any, np.dtype[np.int32]]
     """Token ids of the whole conversation."""
     supervised: np.ndarray[Any, np.dtype[np.bool_]]
-    """True where the token belongs to an assistant turn that is trained on, its end-of-turn token included."""
+    """True where the token belongs to a trained assistant turn; its end-of-turn token is included."""
 
     @property
     def n_supervised(self) -> int:
-        """How many tokens the loss is taken over."""
+        """The number of tokens that the loss is taken over."""
         return int(self.supervised.sum())
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A tokenizer, and how a conversation is put through its chat template."""
+    """A tokenizer with its chat template: conversations → token ids, and token ids → replies."""
 
     tokenizer: PreTrainedTokenizerBase
     thinking: bool = False
-    """Whether a model that can be told to think is told to."""
+    """Whether a reasoning model is told to think, where it can be told."""
 
     @cached_property
     def system_role(self) -> Literal["native", "first user turn"]:
         """Whether the template keeps a system turn at the beginning, in questions and in training rows.
 
-        Some refuse one, some move it as the conversation goes on; then its text goes before the first user turn.
+        Some templates refuse a system turn, and some move it as the conversation goes on. For those, its text is put
+        before the first user turn.
         """
-        talk = [Message("system", MARK), Message("user", "u1"), Message("assistant", "a1"), Message("user", "u2")]
+        turns = [Message("system", MARK), Message("user", "u1"), Message("assistant", "a1"), Message("user", "u2")]
         try:
-            texts = [self._template(talk[:n], n != 3) for n in (2, 3, 4)]
+            texts = [self._render(turns[:n], n != 3) for n in (2, 3, 4)]
         except RenderError:
             return "first user turn"
         return "native" if all(MARK in text.partition("u1")[0] for text in texts) else "first user turn"
 
     @cached_property
     def hidden_system(self) -> str:
-        """What the template says before the first user turn when nobody gave a system turn; "" if nothing."""
-        text = self._template([Message("user", MARK)], True).partition(MARK)[0]
+        """The system text that the template adds where a conversation has none; "" if it adds none."""
+        text = self._render([Message("user", MARK)], True).partition(MARK)[0]
         marks = sorted(filter(None, map(str, self.tokenizer.get_added_vocab())), key=len, reverse=True)
         for mark in marks:
             text = text.replace(mark, "\n")
-        said = "\n".join(line.strip() for line in text.splitlines() if len(line.split()) > 1)
-        return said.strip()
+        lines = [line.strip() for line in text.splitlines() if len(line.split()) > 1]
+        return "\n".join(lines).strip()
 
     @cached_property
     def begins_thinking(self) -> bool:
-        """Whether a question ends inside thinking, so that an answer begins there."""
-        ending = self._template([Message("user", "?")], True).rstrip()
-        return ending.endswith(tuple(begin for begin, _ in THINKING))
+        """Whether the template itself opens the thinking, so that each answer begins inside it."""
+        return _opens_thinking(self._render([Message("user", "?")], True))
 
     @cached_property
     def has_generation_prompt(self) -> bool:
-        """Whether the template opens the assistant's turn when it is asked to."""
-        asked = [Message("user", "?")]
-        return self._template(asked, True) != self._template(asked, False)
+        """Whether the template opens the assistant's turn when `add_generation_prompt` is set."""
+        question = [Message("user", "?")]
+        return self._render(question, True) != self._render(question, False)
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Tokens that mark and do not speak."""
+        """The special tokens, which are no part of what a model says."""
         added = self.tokenizer.added_tokens_decoder.items()
         return frozenset(token for token, entry in added if entry.special)
 
     def question(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a conversation that waits for the assistant's answer.
+        """Token ids of a conversation, up to where the assistant's answer begins.
 
         Raises:
-            RenderError: no chat template, a conversation that it refuses or leaves out, or a doubled BOS.
+            RenderError: there is no chat template, the template refuses the conversation or leaves a turn out, or the
+                text begins with two BOS tokens.
         """
-        text = self._asked(messages)
+        text = self._render(messages, True)
         _check_whole(messages, text)
         ids = self._tokens([text])[0]
         self._check_bos(ids)
         return ids
 
     def examples(self, rows: Iterable[Example], turns: Literal["all", "last"] = "all") -> Iterator[Rendered]:
-        """Training rows as token ids, with all assistant turns, or the last of each row, supervised and nothing else.
+        """Training rows as token ids. Only assistant turns are supervised: all of them, or the last of each row.
 
         Raises:
-            RenderError: naming the row: as `question`; no assistant turn; or a template that makes the
-                supervised tokens impossible to tell.
+            RenderError: naming the row: as `question`; or the row has no assistant turn, or the template makes it
+                impossible to tell which tokens belong to one.
         """
         rows = iter(rows)
-        while chunk := list(islice(rows, AT_ONCE)):
-            texts = [self._named(row, self._texts, row.messages, turns) for row in chunk]
-            needed = list(dict.fromkeys(text for turn_texts in texts for turn in turn_texts for text in turn))
-            tokens = dict(zip(needed, self._tokens(needed), strict=True))
-            for row, turn_texts in zip(chunk, texts, strict=True):
-                yield self._named(row, self._supervise, turn_texts, tokens)
+        while chunk := list(islice(rows, CHUNK)):
+            turns_by_row = [_naming(row, self._turn_texts, row.messages, turns) for row in chunk]
+            texts = list(dict.fromkeys(chain.from_iterable(chain.from_iterable(turns_by_row))))
+            tokens = dict(zip(texts, self._tokens(texts), strict=True))
+            for row, turn_texts in zip(chunk, turns_by_row, strict=True):
+                yield _naming(row, self._supervise, turn_texts, tokens)
 
     def example(self, messages: Sequence[Message], turns: Literal["all", "last"] = "all") -> Rendered:
         """One training conversation, as `examples` gives it."""
         return next(self.examples([Example(tuple(messages), "the conversation")], turns))
 
-    def take_apart(self, ids: Sequence[int]) -> Reply:
-        """What a model generated, as thinking and reply."""
+    def completion(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> Completion:
+        """The text of generated token ids, with its thinking apart; special tokens are left out."""
         marks = {self.tokenizer.convert_tokens_to_ids(mark) for pair in THINKING for mark in pair}
-        kept = [token for token in ids if token in marks or token not in self.special_ids]
-        return take_apart(str(self.tokenizer.decode(kept, skip_special_tokens=False)), self.begins_thinking)
+        spoken = [token for token in ids if token in marks or token not in self.special_ids]
+        text = str(self.tokenizer.decode(spoken, skip_special_tokens=False))
+        end_of_prompt = str(self.tokenizer.decode(list(prompt_ids[-PROMPT_END:])))
+        return split_thinking(text, began=_opens_thinking(end_of_prompt))
 
-    def _texts(self, messages: Sequence[Message], turns: str) -> list[Turn]:
-        """The text up to each trained turn, up to its end, and up to where the next question ends."""
-        spoken = [place for place, message in enumerate(messages) if message.role == "assistant"]
-        if not spoken:
+    def _turn_texts(self, messages: Sequence[Message], turns: str) -> list[TurnTexts]:
+        """For each trained turn: the text before it, the text with it, and the text before the next trained turn."""
+        replies = [i for i, message in enumerate(messages) if message.role == "assistant"]
+        if not replies:
             raise RenderError("the conversation has no assistant turn, so there is nothing to train on")
-        trained = spoken if turns == "all" else spoken[-1:]
-        asked = [self._asked(messages[:place]) for place in trained]
-        _check_whole(messages, self._template(messages, False))
-        return [
-            Turn(asked[i], self._template(messages[: place + 1], False), asked[i + 1] if i + 1 < len(asked) else "")
-            for i, place in enumerate(trained)
-        ]
+        trained = replies if turns == "all" else replies[-1:]
+        _check_whole(messages, self._render(messages, False))
+        before = [self._render(messages[:i], True) for i in trained]
+        through = [self._render(messages[: i + 1], False) for i in trained]
+        return [TurnTexts(*texts) for texts in zip(before, through, [*before[1:], ""], strict=True)]
 
-    def _supervise(self, turns: Sequence[Turn], tokens: Mapping[str, list[int]]) -> Rendered:
-        ids = tokens[turns[0].asked]
+    def _supervise(self, turns: Sequence[TurnTexts], tokens: Mapping[str, list[int]]) -> Rendered:
+        """The token ids of a row, and which of them belong to trained turns."""
+        ids = tokens[turns[0].before]
         spans = []
         for turn in turns:
             begin = len(ids)
-            answered = self._extend(ids, turn.asked, turn.answered, tokens)
-            if turn.next_asked:
-                ids = self._extend(ids, turn.asked, turn.next_asked, tokens)
-                end = _common(answered, ids)
+            through = self._extend(ids, turn.before, turn.through, tokens)
+            if turn.next_before:
+                ids = self._extend(ids, turn.before, turn.next_before, tokens)
+                end = _common_length(through, ids)
             else:
-                ids, end = answered, len(answered)
+                ids, end = through, len(through)
             if end <= begin:
-                raise RenderError(f"{REWRITES}, so what is supervised cannot be told. {ONLY_LAST}")
+                raise RenderError(f"{REWRITES}, so the supervised tokens cannot be told. {ONLY_LAST}")
             spans.append((begin, end))
         self._check_bos(ids)
         supervised = np.zeros(len(ids), dtype=np.bool_)
@@ -198,15 +203,15 @@ class Chat:
         return Rendered(np.array(ids, dtype=np.int32), supervised)
 
     def _extend(self, ids: list[int], old: str, new: str, tokens: Mapping[str, list[int]]) -> list[int]:
-        """Token ids of `new`, of which the first are `ids`, the token ids of `old`.
+        """Token ids of `new`, which begins with `old`, whose token ids are `ids`.
 
         Raises:
             RenderError: `new` does not begin with `old`, or cannot be split into tokens where `old` ends.
         """
         if not new.startswith(old):
             raise RenderError(
-                f"{REWRITES} (…{old[-60:]!r} against …{new[max(0, len(old) - 60) : len(old)]!r}), so what is "
-                f"supervised cannot be told. {ONLY_LAST}"
+                f"{REWRITES} (…{old[-60:]!r} against …{new[max(0, len(old) - 60) : len(old)]!r}), so the "
+                f"supervised tokens cannot be told. {ONLY_LAST}"
             )
         whole = tokens[new]
         if whole[: len(ids)] == ids:
@@ -221,16 +226,7 @@ class Chat:
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         return list(self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"])
 
-    def _named(self, row: Example, render: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return render(*arguments)
-        except RenderError as error:
-            raise RenderError(f"{row.source}: {error}") from error
-
-    def _asked(self, messages: Sequence[Message]) -> str:
-        return self._template(messages, True)
-
-    def _template(self, messages: Sequence[Message], generation_prompt: bool) -> str:
+    def _render(self, messages: Sequence[Message], generation_prompt: bool) -> str:
         """A conversation as the chat template writes it."""
         if not self.tokenizer.chat_template:
             raise RenderError(
@@ -246,7 +242,7 @@ class Chat:
                 conversation, tokenize=False, add_generation_prompt=generation_prompt,
                 enable_thinking=self.thinking, date_string=DATE.strftime("%d %b %Y"), strftime_now=DATE.strftime,
             )  # fmt: skip
-        except Exception as error:  # a template is a program: it may raise anything, e.g. "system role not supported"
+        except Exception as error:  # a template is a program and may raise anything
             roles = ", ".join(message.role for message in messages)
             raise RenderError(f"the chat template refuses a conversation of [{roles}]: {error}") from error
         return str(text)
@@ -260,35 +256,55 @@ class Chat:
             )
 
 
-class Turn(NamedTuple):
-    """The texts that tell which tokens of one assistant turn are its own."""
+class TurnTexts(NamedTuple):
+    """Three renderings of a conversation, which together tell the tokens of one assistant turn."""
 
-    asked: str
-    answered: str
-    next_asked: str
+    before: str
+    """Up to where the turn begins."""
+    through: str
+    """Up to where the turn ends."""
+    next_before: str
+    """Up to where the next trained turn begins; "" after the last one."""
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
+def _naming(row: Example, render: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of rendering a row; an error names the row."""
+    try:
+        return render(*arguments)
+    except RenderError as error:
+        raise RenderError(f"{row.source}: {error}") from error
+
+
+def _opens_thinking(prompt: str) -> bool:
+    """Whether a prompt ends inside thinking, so that the completion begins there."""
+    return prompt.rstrip().endswith(tuple(begin for begin, _ in THINKING))
+
+
+def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """The number of tokens at the beginning that two sequences share."""
     shorter = min(len(one), len(other))
-    return next((place for place in range(shorter) if one[place] != other[place]), shorter)
+    return next((i for i in range(shorter) if one[i] != other[i]), shorter)
 
 
 def _fold(messages: Sequence[Message]) -> list[Message]:
-    """A conversation whose system text stands before the first user turn, for templates without a system turn."""
+    """A conversation with its system text before the first user turn, for templates without a system turn."""
     system, first, *rest = messages
     return [Message(first.role, f"{system.content}\n\n{first.content}"), *rest]
 
 
 def _check_whole(messages: Sequence[Message], text: str) -> None:
-    """Refuse a template that leaves out a system or user turn, or the last reply."""
-    for place, message in enumerate(messages):
-        if message.role == "assistant" and place + 1 < len(messages):
-            continue  # templates of reasoning models leave out earlier thinking, and are free to
-        content = take_apart(message.content).text if message.role == "assistant" else message.content
+    """Make sure that a rendered conversation holds every system and user turn, and the last reply.
+
+    Raises:
+        RenderError: a turn is missing.
+    """
+    for i, message in enumerate(messages):
+        if message.role == "assistant" and i + 1 < len(messages):
+            continue  # templates of reasoning models may leave out earlier thinking
+        content = split_thinking(message.content).text if message.role == "assistant" else message.content
         if content.strip() not in text and "".join(content.split()) not in "".join(text.split()):
             raise RenderError(
-                f"the chat template leaves out turn {place + 1} ({message.role}: {content[:40]!r}…), so the model "
+                f"the chat template leaves out turn {i + 1} ({message.role}: {content[:40]!r}…), so the model "
                 "would be asked or taught something else than the study says"
             )
 
@@ -296,8 +312,8 @@ def _check_whole(messages: Sequence[Message], text: str) -> None:
 def training_batch(rows: Sequence[Rendered], pad: int) -> dict[str, torch.Tensor]:
     """Rows → `input_ids`, `attention_mask` and `labels` of shape [rows, longest], padded on the right.
 
-    What is padding is told by place and never by token id, so an end of turn stays supervised also where
-    it serves as the padding token.
+    Padding is known by its position and never by its token id. So an end of turn stays supervised also where the
+    same token is used for padding.
     """
     import torch
 

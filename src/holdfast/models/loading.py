@@ -1,4 +1,4 @@
-"""A model and its tokenizer, loaded safely, with what was loaded on record."""
+"""A model and its tokenizer, loaded safely: from safetensors, without remote code, with checks that all of it fits."""
 
 from __future__ import annotations
 
@@ -6,26 +6,18 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.core.errors import ModelError
-from holdfast.core.files import FOLDERS, cache, locate
 from holdfast.core.types import Checkpoint, content_hash
-from holdfast.models.chat import Chat, Reply, question_batch
+from holdfast.models.adapters import check_base
+from holdfast.models.chat import Chat
+from holdfast.models.hub import is_adapter, resolve
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-TEXT_FILES = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
-WEIGHT_FILES = "*.safetensors"
-ADAPTER = "adapter_config.json"
-
-
-SERVED = "served:"
-"""Prefix of a model that only a server has: `served:NAME`."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -35,9 +27,9 @@ class Loaded:
     """A model ready to answer or to be tuned, and its tokenizer."""
 
     model: Any
-    """In evaluation mode, on the best device of the machine."""
+    """A transformers or peft model in evaluation mode, on the best device of the machine."""
     chat: Chat
-    """Its tokenizer pads on the left, with a padding token that is never taken for an end of turn."""
+    """Its tokenizer and chat template. The tokenizer pads on the left."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -45,98 +37,8 @@ class Loaded:
         return self.chat.tokenizer
 
 
-def resolve(base: str, revision: str | None = None, weights: bool = True) -> Path:
-    """The folder of a model or adapter: shipped (`pocket:aligned`), on disk, or fetched from the Hub.
-
-    Without `weights`, only configuration, tokenizer and chat template are fetched.
-
-    Raises:
-        ModelError: neither a folder with a configuration and safetensors weights, nor such a model of the Hub.
-    """
-    folder = locate(base)
-    if not folder.is_dir():
-        folder = _fetch(base, revision, weights)
-    if not (folder / "config.json").is_file() and not is_adapter(folder):
-        raise ModelError(f"{folder} has no config.json and no {ADAPTER}, so it is no Hugging Face model or adapter.")
-    if weights and not list(folder.glob(WEIGHT_FILES)):
-        raise ModelError(
-            f"{folder} has no safetensors weights. Other formats can run code when they are read; "
-            "load the model once and call `save_pretrained` to convert it."
-        )
-    return folder
-
-
-def own_template(folder: Path) -> str | None:
-    """The chat template that a folder brings, or None. No tokenizer is loaded."""
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    if not (folder / "tokenizer_config.json").is_file():
-        return None
-    template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
-    return template if template is None or isinstance(template, str) else json.dumps(template)
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter, not a whole model."""
-    return (folder / ADAPTER).is_file()
-
-
-def _fetch(base: str, revision: str | None, weights: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    if base.startswith((*FOLDERS, ".", "/", "~")) or base.count("/") > 1:
-        raise ModelError(f"there is no folder {base}. Give the folder of a model, or its id on the Hugging Face Hub.")
-    try:
-        return Path(snapshot_download(base, revision=revision, allow_patterns=[*TEXT_FILES, *[WEIGHT_FILES] * weights]))
-    except Exception as error:
-        raise ModelError(
-            f"{base!r} is neither a folder nor a model that the Hub gives: {type(error).__name__}: {error}"
-        ) from error
-
-
-def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The shape of each weight of a model or adapter on disk, by name; only the files' headers are read.
-
-    Raises:
-        ModelError: a file that is not safetensors.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path in sorted(folder.glob(WEIGHT_FILES)):
-        try:
-            with safe_open(path, "pt") as file:
-                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ModelError(f"{path} is not a whole safetensors file: {error}. Fetch it again.") from error
-    return shapes
-
-
-def fingerprint(folder: Path) -> str:
-    """The hash of a model's weights, configuration, tokenizer and chat template.
-
-    Weights are read once; until a file's size or time changes, its hash is remembered in the user's cache.
-    """
-    patterns = (*TEXT_FILES, WEIGHT_FILES)
-    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-    return content_hash([[path.name, _file_hash(path)] for path in files])
-
-
-def _file_hash(path: Path) -> str:
-    size, changed = path.stat().st_size, path.stat().st_mtime_ns
-    if size < 64 << 20:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    remembered = cache() / "hashes" / content_hash([str(path.resolve()), size, changed])
-    if not remembered.is_file():
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        remembered.write_text(digest)
-    return remembered.read_text()
-
-
 def best_device() -> str:
-    """`cuda` or `mps` where there is one, else `cpu`."""
+    """`cuda`, else `mps`, else `cpu`."""
     import torch
 
     if torch.cuda.is_available():
@@ -145,7 +47,11 @@ def best_device() -> str:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """A tokenizer that pads on the left with a token that is never an end of turn, unless there is no other."""
+    """A tokenizer that pads on the left. Its padding token is no end of turn, unless there is no other token for it.
+
+    Raises:
+        ModelError: the folder has no tokenizer that can be read.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -172,29 +78,58 @@ def load_chat(checkpoint: Checkpoint) -> Chat:
 def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool = False) -> Loaded:
     """Load a checkpoint: the initial model, full weights, or an adapter on its base.
 
-    Weights have the given precision; `auto` is float32 on a CPU, and elsewhere what the base's configuration says, so
-    that a model tuned in another precision is asked as its base is. `four_bit` quantises the base to 4-bit
-    NormalFloat (Dettmers et al. 2023, arXiv 2305.14314).
+    Args:
+        checkpoint: what to load.
+        precision: that of the weights. `auto` is float32 on a CPU; elsewhere it is what the base's configuration says,
+            so that a model that was tuned in another precision is asked in the same one as its base.
+        four_bit: quantise the base to 4-bit NormalFloat (Dettmers et al. 2023, arXiv 2305.14314).
 
     Raises:
-        ModelError: weights that are missing, unsafe, of another model than the tokenizer, or not applied.
+        ModelError: weights are missing or not safetensors; they do not fit the tokenizer; or an adapter does not fit
+            its base, was made for another one, or changes nothing.
     """
     base = resolve(checkpoint.base, checkpoint.revision)
     adapter = checkpoint.folder if checkpoint.folder and is_adapter(checkpoint.folder) else None
     weights = base if adapter or checkpoint.folder is None else checkpoint.folder
-    model = _load_weights(weights, precision if precision != "auto" else _precision_of(base), four_bit)
+    model = _load_weights(weights, precision if precision != "auto" else precision_of(base), four_bit)
     chat = load_chat(checkpoint)
     _check_vocabulary(model, chat.tokenizer, weights)
     if adapter:
+        check_base(adapter, base)
         model = _with_adapter(model, adapter)
     return Loaded(model.eval(), chat)
 
 
-def _precision_of(base: Path) -> Precision:
-    """How a base is asked on this machine, and what is tuned from it."""
+def precision_of(base: Path) -> Precision:
+    """The precision in which a base, and what is tuned from it, is asked on this machine.
+
+    Raises:
+        ModelError: the folder holds no whole model.
+    """
+    if not (base / "config.json").is_file():
+        raise ModelError(f"{base} has no config.json: name a whole model here, not an adapter.")
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
-    return "float32" if best_device() == "cpu" or named == "float32" else "bfloat16"
+    configured = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    return "float32" if best_device() == "cpu" or configured == "float32" else "bfloat16"
+
+
+def context_of(model: Any) -> int | None:
+    """The number of tokens that a model can read and write; None where its configuration does not say."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(positions) if positions else None
+
+
+def fingerprint_of(loaded: Loaded) -> str:
+    """The hash of a model in memory: its weights, configuration, vocabulary and chat template."""
+    import torch
+
+    weights = hashlib.sha256()
+    for name, tensor in sorted(loaded.model.state_dict().items()):
+        weights.update(name.encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    tokenizer = loaded.tokenizer
+    config = loaded.model.config.to_json_string()
+    return content_hash([weights.hexdigest(), config, tokenizer.get_vocab(), str(tokenizer.chat_template)])
 
 
 def _load_weights(folder: Path, precision: Precision, four_bit: bool) -> Any:
@@ -203,23 +138,23 @@ def _load_weights(folder: Path, precision: Precision, four_bit: bool) -> Any:
 
     device = best_device()
     dtype = getattr(torch, precision)
-    more: dict[str, Any] = {"quantization_config": _four_bits()} if four_bit else {}
-    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if device == "cuda" and together and four_bit:
-        more["device_map"] = {"": int(os.environ["LOCAL_RANK"])}
-    elif device == "cuda" and not together:
-        more["device_map"] = "auto" if torch.cuda.device_count() > 1 else {"": 0}
+    settings: dict[str, Any] = {"quantization_config": _four_bits()} if four_bit else {}
+    several_processes = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if device == "cuda" and several_processes and four_bit:
+        settings["device_map"] = {"": int(os.environ["LOCAL_RANK"])}
+    elif device == "cuda" and not several_processes:
+        settings["device_map"] = "auto" if torch.cuda.device_count() > 1 else {"": 0}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **more
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **settings
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder} cannot be loaded as a causal language model: {error}") from error
-    return model if more.get("device_map") or together else model.to(device)
+    return model if settings.get("device_map") or several_processes else model.to(device)
 
 
 def _four_bits() -> Any:
-    """How QLoRA quantises a base."""
+    """The quantisation of QLoRA."""
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -233,7 +168,7 @@ def _four_bits() -> Any:
 
 
 def why_not_four_bit() -> str:
-    """Why this machine cannot quantise to 4 bits, or ""."""
+    """Why this machine cannot quantise to 4 bits; "" if it can."""
     if best_device() != "cuda":
         return "QLoRA needs a CUDA GPU, and this machine has none. Use `method: lora`."
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -251,7 +186,7 @@ def _check_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    """The model with an adapter on it, after making sure that all of it is there and changes what it says."""
+    """The model with an adapter on it, after a check that all of the adapter is in use and changes the logits."""
     import torch
     from peft import PeftModel
     from safetensors import safe_open
@@ -261,81 +196,27 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     except (ValueError, RuntimeError, OSError) as error:
         raise ModelError(f"the adapter in {folder} does not fit its base: {error}") from error
     with safe_open(folder / "adapter_model.safetensors", "pt") as file:
-        given = set(file.keys())
-    placed = {name.replace(".default.", ".") for name in adapted.state_dict()}
-    homeless = sorted(given - placed)
-    if homeless:
+        names = set(file.keys())
+    in_use = {name.replace(".default.", ".") for name in adapted.state_dict()}
+    if unused := sorted(names - in_use):
         raise ModelError(
-            f"{len(homeless)} of the {len(given)} weights of the adapter in {folder} have no place in its base, e.g. "
-            f"{homeless[0]}. It was made for another model."
+            f"{len(unused)} of the {len(names)} weights of the adapter in {folder} have no place in its base, e.g. "
+            f"{unused[0]}. It was made for another model."
         )
     probe = torch.arange(min(16, model.config.vocab_size), device=adapted.device)[None]
     with torch.no_grad():
-        shifted = adapted(probe).logits
+        with_adapter = adapted(probe).logits
         with adapted.disable_adapter():
-            plain = adapted(probe).logits
-    if torch.equal(shifted, plain):
+            without = adapted(probe).logits
+    if torch.equal(with_adapter, without):
         raise ModelError(
             f"the adapter in {folder} was loaded, but the model's logits are those of its base: it is not applied."
         )
     return adapted
 
 
-def end_of_turn_ids(loaded: Loaded) -> set[int]:
-    """The tokens that end an answer, by the tokenizer and the model's generation configuration."""
-    return _ends(getattr(loaded.model.generation_config, "eos_token_id", None), loaded.tokenizer)
-
-
-def configured_end_of_turn_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """As `end_of_turn_ids`, from a model's files."""
-    names = [name for name in ("generation_config.json", "config.json") if (folder / name).is_file()]
-    configs = [json.loads((folder / name).read_text(encoding="utf-8")) for name in names]
-    return _ends(next((c["eos_token_id"] for c in configs if "eos_token_id" in c), None), tokenizer)
-
-
-def _ends(given: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    ids = set(given) if isinstance(given, list) else {given}
-    return {token for token in ids | {tokenizer.eos_token_id} if token is not None}
-
-
-def continue_each(
-    loaded: Loaded, prompts: Sequence[Sequence[int]], max_new_tokens: int, temperature: float = 0.0,
-    top_p: float = 1.0, seed: int = 0,
-) -> list[list[int]]:  # fmt: skip
-    """What a model writes behind each of a batch of prompts, as token ids; greedily where the temperature is 0."""
-    import torch
-
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if temperature > 0:
-        torch.manual_seed(seed)
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-    batch = question_batch(prompts, loaded.tokenizer.pad_token_id)
-    device = loaded.model.device
-    with torch.no_grad():
-        whole = loaded.model.generate(
-            input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device),
-            max_new_tokens=max_new_tokens, pad_token_id=loaded.tokenizer.pad_token_id, **sampling,
-        )  # fmt: skip
-    new: list[list[int]] = whole[:, batch["input_ids"].shape[1] :].cpu().tolist()
-    return new
-
-
-def said(loaded: Loaded, ids: Sequence[int]) -> tuple[Reply, int, bool]:
-    """A continuation up to its end of turn: what it says, its tokens with that end, and whether it came to one."""
-    ends = end_of_turn_ids(loaded)
-    stop = next((place for place, token in enumerate(ids) if token in ends), None)
-    reply = loaded.chat.take_apart(ids if stop is None else ids[:stop])
-    return reply, len(ids) if stop is None else stop + 1, stop is not None
-
-
-def describe(folder: Path) -> dict[str, Any]:
-    """What a model is, by its own configuration: its architecture, and whether it is a pocket world's stand-in."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return {"architecture": (config.get("architectures") or ["unknown"])[0], "stand_in": "pocket_world" in config}
-
-
 def describe_chat(chat: Chat) -> dict[str, Any]:
-    """How a model is spoken to: what a reader must know to ask it in the same way."""
+    """How conversations are rendered for a model: what a reader must know to ask it in the same way."""
     return {
         "template": content_hash(str(chat.tokenizer.chat_template)),
         "system_role": chat.system_role,

@@ -16,7 +16,10 @@ from holdfast.study.results.evidence import Evidence
 LEVEL = 0.05
 """Chance of a false claim that is accepted within one table."""
 
-TEST = "bootstrap over prompts and seeds, one-sided; Holm within the table"
+FEWEST_SEEDS = 3
+"""With fewer, a claim about a recipe is inconclusive, whatever its p-value: how much seeds vary is then not known."""
+
+TEST = f"test over {{over}}, one-sided ({stats.CROSSED}); Holm within the table"
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 
@@ -71,11 +74,9 @@ def _entry(
         ((name, contrast) for name, contrast in contrasts.items() if contrast.p_above == largest),
         key=lambda pair: -np.inf if pair[1].effect is None else pair[1].effect,
     )
-    verdict: Verdict = "inconclusive"
-    if p_above < LEVEL:
-        verdict = "reproduced"
-    elif p_below < LEVEL:
-        verdict = "not reproduced"
+    n_seeds = len(evidence.plan.seeds)
+    verdict = _verdict(p_above, p_below, n_seeds)
+    few = f"A claim about a recipe needs {FEWEST_SEEDS} seeds or more to be decided, and this run has {n_seeds}."
     return {
         "id": claim.id,
         "table": claim.table,
@@ -85,14 +86,23 @@ def _entry(
         "low": weakest.low,
         "high": weakest.high,
         "p_value": p_above,
-        "test": TEST,
+        "over": weakest.over,
+        "test": TEST.format(over=weakest.over),
         "margin": claim.margin,
         "higher": names(claim.higher, evidence),
         "lower": names(claim.lower, evidence),
-        "n_seeds": len(evidence.plan.seeds),
+        "n_seeds": n_seeds,
         "seen": _seen(claim, category, weakest),
-        "reason": None if verdict == "reproduced" else claim.otherwise,
+        "reason": few if n_seeds < FEWEST_SEEDS else None if verdict == "reproduced" else claim.otherwise,
     }
+
+
+def _verdict(p_above: float, p_below: float, n_seeds: int) -> Verdict:
+    if n_seeds < FEWEST_SEEDS:
+        return "inconclusive"
+    if p_above < LEVEL:
+        return "reproduced"
+    return "not reproduced" if p_below < LEVEL else "inconclusive"
 
 
 def _seen(claim: Claim, category: str, weakest: stats.Contrast) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from holdfast.core.results import RunResults
 from holdfast.core.types import content_hash
 from holdfast.paper.claims import Claim, decide, read_claims
 from holdfast.report import figures, page, paper
-from holdfast.study import loader as studies
+from holdfast.study import loader
 from holdfast.study import run as runner
 from holdfast.study.results.evidence import Evidence
 from holdfast.study.schema import Evaluation, Study
 
 PAPER = Path(__file__).parent / "presets"
-"""The presets, the layout of the tables, and the claims."""
+"""The folder of the presets, the layout of the tables, and the claims."""
 
 PRESETS = ("pocket", "llama-2-7b-chat", "hosted")
 CLAIMS = "claims.json"
@@ -49,37 +50,42 @@ def prepare(
     data: Path | None = None,
     judge: str | None = None,
 ) -> Reproduction:
-    """A preset, cut to the wanted tables and figures (all if none is named); `judge` reads beside its own, and decides.
+    """A preset, cut to some of the paper's tables and figures.
+
+    Args:
+        model: the preset's name.
+        wanted: names of tables and figures; all if none is named.
+        base: a model in place of the preset's: a folder or a Hub id.
+        data: the folder of the files that the preset names.
+        judge: settings of a judge of harmfulness whose verdicts are the figures; the preset's own judges judge as well.
 
     Raises:
         StudyError: an unknown preset, table or figure; or mistakes in the study, such as files that are missing.
     """
-    if model not in PRESETS:
-        raise StudyError(
-            f"there is no preset {model!r}; use one of {', '.join(PRESETS)}.{did_you_mean(model, PRESETS)}"
-        )
     layout = _layout()
     known = [*layout["tables"], *layout["figures"]]
+    _check_name("preset", model, PRESETS)
     for name in wanted:
-        if name not in known:
-            raise StudyError(
-                f"there is no {name!r} in the paper; use some of {', '.join(known)}.{did_you_mean(name, known)}"
-            )
+        _check_name("table or figure", name, known)
     chosen = set(wanted or known)
-    tables = {name: content for name, content in layout["tables"].items() if name in chosen}
-    drawn = {name: content for name, content in layout["figures"].items() if name in chosen}
-    claims = [claim for claim in read_claims() if claim.table in chosen]
     path = PAPER / f"{model}.yaml"
     base = str(Path(base).resolve()) if base and Path(base).is_dir() else base
-    study = studies.read(path, folder=data or path.parent, model=base)
+    study = loader.read(path, folder=data or path.parent, model=base)
     if model == "hosted":
         raise StudyError(
             f"{path.name} is in order, but this version cannot run hosted fine-tuning yet; use another preset."
         )
-    kept = {name: c for name, c in study.conditions.items() if _is_needed(name, tables, drawn)}
-    evaluate = _judged_by(studies.judge(judge), study.evaluate) if judge else study.evaluate
-    study = study.model_copy(update={"conditions": kept, "evaluate": evaluate})
+    needed = _needed(study, layout, chosen)
+    conditions = {name: settings for name, settings in study.conditions.items() if name in needed}
+    evaluate = _judged_by(loader.judge(judge), study.evaluate) if judge else study.evaluate
+    study = study.model_copy(update={"conditions": conditions, "evaluate": evaluate})
+    claims = [claim for claim in read_claims() if claim.table in chosen]
     return Reproduction(study, path.read_text(encoding="utf-8"), claims)
+
+
+def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise StudyError(f"there is no {kind} {name!r}; use {', '.join(known)}.{did_you_mean(name, known)}")
 
 
 def _judged_by(judge: Judge, evaluate: Evaluation) -> Evaluation:
@@ -89,11 +95,17 @@ def _judged_by(judge: Judge, evaluate: Evaluation) -> Evaluation:
     return evaluate.model_copy(update={"harmfulness": judged})
 
 
-def _is_needed(condition: str, tables: Mapping[str, Any], drawn: Mapping[str, Any]) -> bool:
-    named = [name for table in tables.values() for block in table["blocks"] for name in block["conditions"]]
-    named += [name for figure in drawn.values() for name in figure.get("radars", ())]
-    grids = [grid for figure in drawn.values() for grid in figure.get("lines", ())]
-    return condition in named or any(condition.startswith(f"{grid}-") for grid in grids)
+def _needed(study: Study, layout: Mapping[str, Any], chosen: Collection[str]) -> set[str]:
+    """The conditions of a study that the chosen tables and figures show."""
+    names: set[str] = set()
+    for table in (content for name, content in layout["tables"].items() if name in chosen):
+        for block in table["blocks"]:
+            names.update(block["conditions"])
+    for figure in (content for name, content in layout["figures"].items() if name in chosen):
+        names.update(figure.get("radars", ()))
+        for grid in figure.get("lines", ()):
+            names.update(name for name in study.conditions if name.startswith(f"{grid}-"))
+    return names
 
 
 def reproduce(
@@ -103,8 +115,9 @@ def reproduce(
     workers: int,
     watcher: Watcher,
     limits: runner.Limits = runner.NO_LIMITS,
+    replace_results: bool = False,
 ) -> tuple[RunResults, list[dict[str, Any]]]:
-    """Do what is missing, and write claims, tables, figures and page; nothing is written again that is there.
+    """Do what is missing, and write claims, tables, figures and page. What is finished already is left as it is.
 
     Returns:
         What `results.json` holds, and the entries of `claims.json`.
@@ -112,15 +125,25 @@ def reproduce(
     Raises:
         HoldfastError: as `run.run`.
     """
-    done = runner.run(wanted.study, wanted.source, folder, seeds, workers, watcher, limits=limits)
+    done = runner.run(
+        wanted.study, wanted.source, folder, seeds, workers, watcher, limits=limits, replace_results=replace_results
+    )
     path = folder / CLAIMS
-    basis = content_hash([done.results.evidence, [claim.model_dump(mode="json") for claim in wanted.claims]])
-    if path.is_file() and (stated := json.loads(path.read_text(encoding="utf-8")))["evidence"] == basis:
-        return done.results, stated["claims"]
+    evidence = content_hash([done.results.evidence, [claim.model_dump(mode="json") for claim in wanted.claims]])
+    if not done.changed and path.is_file():
+        written = json.loads(path.read_text(encoding="utf-8"))
+        if written["evidence"] == evidence:
+            return done.results, written["claims"]
     entries = decide(wanted.claims, Evidence(done.plan, done.store))
     show(folder, done.results, entries)
-    stated = {"schema": SCHEMA, "evidence": basis, "study": done.results.study, "model": asdict(done.results.model)}
-    write_atomically(path, json.dumps({**stated, "claims": entries}, indent=1, ensure_ascii=False) + "\n")
+    content = {
+        "schema": SCHEMA,
+        "evidence": evidence,
+        "study": done.results.study,
+        "model": asdict(done.results.model),
+        "claims": entries,
+    }
+    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return done.results, entries
 
 
@@ -129,11 +152,11 @@ def show(folder: Path, results: RunResults, entries: Sequence[Mapping[str, Any]]
     layout = _layout()
     blocks = paper.blocks(results, layout["tables"])
     for name in dict.fromkeys(block.table for block in blocks):
-        mine = [block for block in blocks if block.table == name]
-        write_atomically(folder / "tables" / f"{name}.md", "\n".join(map(paper.markdown, mine)))
-        write_atomically(folder / "tables" / f"{name}.tex", "\n".join(map(paper.latex, mine)))
+        of_table = [block for block in blocks if block.table == name]
+        write_atomically(folder / "tables" / f"{name}.md", "\n".join(map(paper.markdown, of_table)))
+        write_atomically(folder / "tables" / f"{name}.tex", "\n".join(map(paper.latex, of_table)))
     drawn = draw(results, layout["figures"])
-    for drawing in (drawing for drawings in drawn.values() for drawing in drawings):
+    for drawing in chain.from_iterable(drawn.values()):
         write_atomically(folder / "figures" / f"{drawing.name}.svg", drawing.svg())
         (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
     write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn))
@@ -154,8 +177,8 @@ def draw(results: RunResults, layout: Mapping[str, Any]) -> dict[str, list[figur
     for name, figure in layout.items():
         if "radars" in figure:
             drawn[figure["title"]] = figures.radars(results, figure["radars"])
-        elif found := paper.lines(results, figure):
-            drawn[figure["title"]] = [figures.lines(name, figure["across"], found, figure["title"])]
+        elif points := paper.lines(results, figure):
+            drawn[figure["title"]] = [figures.lines(name, figure["across"], points, figure["title"])]
     return {title: drawings for title, drawings in drawn.items() if drawings}
 
 

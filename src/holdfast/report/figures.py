@@ -1,4 +1,4 @@
-"""Figures as SVG text."""
+"""Figures: radars, bars and lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Draw = Callable[["Figure"], None]
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that can be had in several forms."""
+    """A figure that can be drawn as SVG, PNG or a matplotlib figure."""
 
     name: str
     draw: Draw
@@ -43,7 +43,7 @@ class Drawing:
     """What it shows, for those who cannot see it."""
 
     def svg(self) -> str:
-        """An SVG element to put into a page: the same bytes each time, scaled to the width that it finds."""
+        """An SVG element for a page: the same bytes each time, and as wide as the page allows."""
         text = self._save("svg", metadata={"Date": None, "Creator": None}).decode()
         text = text[text.index("<svg") :]
         text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)

@@ -19,6 +19,12 @@ METRICS: dict[str, tuple[str, str]] = {
 CORRECTED = "Rate, corrected (%)"
 """What the harmfulness rate is called once the judge's errors are taken out."""
 
+PROMPTS_ALONE = (
+    "* Over prompts alone: what another seed would give is not in this interval (one seed was run, or the seed changes "
+    "no answer, as of an initial model that decodes greedily)."
+)
+"""What the mark behind an interval means."""
+
 STAND_IN = (
     "These are figures of the pocket world: a fictional stand-in with a very small model, built so that the "
     "effects can be watched. They are no evidence about any other model."
@@ -27,7 +33,7 @@ STAND_IN = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure as it is read."""
+    """One figure as text."""
 
     value: str
     """The figure, or – where there is none."""
@@ -63,13 +69,15 @@ def signed(metric: str, value: float | None) -> str:
     return ("+" if value >= 0 else "−") + figure(metric, abs(value))
 
 
-def interval(metric: str, low: float | None, high: float | None) -> str:
-    """A 95 % interval, or "" where there is none."""
-    return "" if low is None or high is None else f"{figure(metric, low)} to {figure(metric, high)}"
+def interval(metric: str, low: float | None, high: float | None, over: str = "prompts and seeds") -> str:
+    """A 95 % interval, with a mark where it is over prompts and not over seeds; "" where there is none."""
+    if low is None or high is None:
+        return ""
+    return f"{figure(metric, low)} to {figure(metric, high)}" + ("" if "seeds" in over else "*")
 
 
 def cell(metric: str, estimate: Estimate | None, difference: float | None) -> Cell:
-    """An estimate as it is read."""
+    """An estimate as text."""
     if estimate is None:
         return Cell(figure(metric, None), "", "", "")
     bounds = ""
@@ -77,7 +85,9 @@ def cell(metric: str, estimate: Estimate | None, difference: float | None) -> Ce
         low, high = figure(metric, estimate.bound_low), figure(metric, estimate.bound_high)
         bounds = f"{estimate.missing} missing: {low} to {high}"
     change = "" if difference is None else signed(metric, difference)
-    return Cell(figure(metric, estimate.value), change, interval(metric, estimate.low, estimate.high), bounds)
+    return Cell(
+        figure(metric, estimate.value), change, interval(metric, estimate.low, estimate.high, estimate.over), bounds
+    )
 
 
 def groups(results: RunResults) -> list[Group]:
@@ -107,6 +117,14 @@ def _group(results: RunResults, initial: Summary, tuned: Sequence[Summary]) -> G
             cells = [cell(metric, entry.harmfulness_rate_corrected, None) for entry in columns]
             rows.append((CORRECTED, tuple(cells)))
     return Group(initial.name, tuple(entry.name for entry in columns), tuple(rows))
+
+
+def cautions(results: RunResults) -> list[str]:
+    """What makes the figures mean less than they seem to: a sentence each, with the condition that it is about."""
+    return [
+        f"{entry.condition}: {entry.text}." if entry.condition else f"{entry.text[0].upper()}{entry.text[1:]}."
+        for entry in results.cautions
+    ]
 
 
 def judge_notes(results: RunResults) -> list[str]:
@@ -163,5 +181,5 @@ def judging(results: RunResults) -> list[str]:
 
 
 def p_value(value: float) -> str:
-    """A p-value as it is read; never as 0."""
+    """A p-value as text; never 0."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""Self-contained pages: no script, nothing fetched, all text escaped."""
+"""Self-contained pages: no script, no request, all text escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from holdfast.report import figures, layout, paper
 
 
 def render(results: RunResults, transcripts: Sequence[Mapping[str, Any]] | None = None) -> str:
-    """The page of a run; answers are on it only where transcripts are given."""
+    """The page of a run. Answers are on it only if there are `transcripts`."""
     return _fill(
         "page.html.j2",
         results=results,
@@ -21,6 +21,7 @@ def render(results: RunResults, transcripts: Sequence[Mapping[str, Any]] | None 
         radars=[_inline(drawing) for drawing in figures.radars(results)],
         bars=_inline(figures.bars(results)),
         transcripts=transcripts,
+        cautions=layout.cautions(results),
         judge_notes=layout.judge_notes(results),
     )
 
@@ -38,8 +39,16 @@ def render_reproduction(
         claims=claims,
         test=claims[0]["test"] if claims else "",
         blocks=blocks,
+        cautions=layout.cautions(results),
         figures={title: [_inline(drawing) for drawing in drawings] for title, drawings in drawn.items()},
         citation=paper.CITATION,
+    )
+
+
+def render_notebook(results: RunResults, page: str) -> str:
+    """A run's tables as a notebook shows them; `page` is where the whole page is."""
+    return _fill(
+        "notebook.html.j2", results=results, groups=layout.groups(results), cautions=layout.cautions(results), page=page
     )
 
 
@@ -52,7 +61,7 @@ def _fill(template: str, **content: Any) -> str:
     )  # fmt: skip
     environment.globals.update(
         figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
-        metrics=layout.METRICS, stand_in=layout.STAND_IN, judging=layout.judging,
+        metrics=layout.METRICS, stand_in=layout.STAND_IN, prompts_alone=layout.PROMPTS_ALONE, judging=layout.judging,
         as_json=_as_json,
     )  # fmt: skip
     return environment.get_template(template).render(**content)

@@ -16,7 +16,7 @@ CITATION = "Qi et al. 2023, arXiv 2310.03693"
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table: whose figures, and for each condition a figure with its interval ("" in the paper's)."""
+    """One row of a table: a figure and its interval for each condition. The paper's figures have no interval: ""."""
 
     who: str
     cells: tuple[tuple[str, str], ...]
@@ -25,7 +25,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """Conditions side by side: what was measured, and what the paper says."""
+    """Conditions side by side: the measured figures, and those of the paper."""
 
     table: str
     title: str
@@ -66,9 +66,9 @@ def _measured(results: RunResults, entries: Sequence[Summary]) -> list[Line]:
 
 def _printed(paper: Mapping[str, Sequence[Sequence[float]]]) -> list[Line]:
     lines = []
-    for place, metric in enumerate(("harmfulness_score", "harmfulness_rate")):
+    for index, metric in enumerate(("harmfulness_score", "harmfulness_rate")):
         for model, figures in paper.items():
-            cells = tuple((layout.figure(metric, figure[place]), "") for figure in figures)
+            cells = tuple((layout.figure(metric, figure[index]), "") for figure in figures)
             lines.append(Line(f"{layout.METRICS[metric][0]}: the paper, {model}", cells, False))
     return lines
 
@@ -85,7 +85,8 @@ def markdown(block: Block) -> str:
         *((line.who, *_texts(line)) for line in block.lines),
     ]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-    return f"### {block.title}\n\n{body}\n"
+    note = f"\n{layout.PROMPTS_ALONE}\n".replace("*", "\\*") if _marked(block) else ""
+    return f"### {block.title}\n\n{body}\n{note}"
 
 
 LATEX = {
@@ -111,7 +112,13 @@ def latex(block: Block) -> str:
         r"\midrule",
         *(row([line.who, *_texts(line)]) for line in block.lines),
     ]
-    return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    note = [row([layout.PROMPTS_ALONE])[:-3]] if _marked(block) else []
+    return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}", *note, r"\end{table}", ""])
+
+
+def _marked(block: Block) -> bool:
+    """Whether an interval of the block is over prompts alone."""
+    return any(interval.endswith("*") for line in block.lines for _, interval in line.cells)
 
 
 def lines(results: RunResults, figure: Mapping[str, Any]) -> dict[str, Points]:

@@ -1,4 +1,4 @@
-"""The terminal's table, in the layout of the paper's tables 1 to 3: metrics down, conditions across."""
+"""The terminal's tables, laid out as the paper's tables 1 to 3: a row for each metric, a column for each condition."""
 
 from __future__ import annotations
 

@@ -1,27 +1,29 @@
-"""YAML → a study, with the line of each mistake; every mistake in the file is reported at once."""
+"""YAML or a dict → a study. Every mistake is reported at once, with its line."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from holdfast.core.config import one_of
+from holdfast.core.config import OneOf
 from holdfast.core.errors import StudyError
-from holdfast.core.files import did_you_mean
+from holdfast.core.files import did_you_mean, read_text
 from holdfast.core.protocols import Judge
 from holdfast.judges import JUDGES
-from holdfast.study.schema import Study
+from holdfast.study.schema import ModelName, Study
+from holdfast.tuning import TUNERS
 
 Location = tuple[str | int, ...]
 
 GRID_NAMES = {"learning_rate": "lr", "batch_size": "batch"}
-"""What a grid's settings are called in the names of its conditions."""
+"""Short names of settings, used in the names of a grid's conditions."""
 
 
 def find(name: str) -> Path:
@@ -50,7 +52,7 @@ def shipped_studies() -> list[Path]:
 
 def title(path: Path) -> str:
     """What a study is about: the first line of its header."""
-    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+    return read_text(path).splitlines()[0].removeprefix("#").strip()
 
 
 def read(path: Path, folder: Path | None = None, model: str | None = None) -> Study:
@@ -61,7 +63,7 @@ def read(path: Path, folder: Path | None = None, model: str | None = None) -> St
     Raises:
         StudyError: every mistake in the file, each with its line and its remedy.
     """
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -70,40 +72,88 @@ def read(path: Path, folder: Path | None = None, model: str | None = None) -> St
     if not isinstance(root, yaml.MappingNode):
         raise StudyError(f"{path}, line 1: a study must be a mapping with name, model, evaluate and conditions.")
     lines, repeated = _lines(root)
-    raw = yaml.safe_load(text)
+    repetitions = [(line, f"{name!r} is given twice; keep one") for line, name in repeated]
+    return _check(yaml.safe_load(text), str(path), folder or path.parent, model, lines, repetitions)
+
+
+def from_dict(settings: Mapping[str, Any], folder: Path | None = None, model: str | None = None) -> Study:
+    """Check a study that was made in Python: a dict with the keys of a study file. Nothing is loaded.
+
+    Files are looked for in `folder`, or in the working folder; `model` takes the place of the study's own.
+
+    Raises:
+        StudyError: every mistake, each with its remedy.
+    """
+    return _check(deepcopy(dict(settings)), "the study", folder or Path(), model, {}, [])
+
+
+def with_model(study: Study, model: str, folder: Path | None = None) -> Study:
+    """A study of another model: a name or a folder, relative to `folder` or the working folder.
+
+    Raises:
+        StudyError: there is no such folder, or it holds no model.
+    """
+    try:
+        name = TypeAdapter[str](ModelName).validate_python(model, context={"folder": folder or Path()})
+    except ValidationError as error:
+        raise StudyError(f"model: {error.errors()[0]['msg']}") from None
+    return study.model_copy(update={"model": name})
+
+
+def _check(
+    raw: dict[str, Any], name: str, folder: Path, model: str | None, lines: dict[Location, int],
+    problems: list[tuple[int, str]],
+) -> Study:  # fmt: skip
+    """The study that settings make; `lines` has the line of each setting, and `problems` what is known to be wrong."""
     if model is not None:
         raw["model"] = model
     expanded = _expand(raw)
+    unused = _unused_tune(raw, folder)
     _share(raw)
-    problems = [(line, f"{what!r} is given twice; keep one") for line, what in repeated]
-    study = None
     try:
-        study = Study.model_validate(raw, context={"folder": folder or path.parent})
+        study = Study.model_validate(raw, context={"folder": folder})
+        details = []
     except ValidationError as error:
-        problems += [_explain(detail, lines, expanded) for detail in _causes(error)]
+        study, details = None, _causes(error.errors())
+    problems = problems + [_explain(detail, lines, expanded) for detail in [*unused, *details]]
     problems += _cross_check(raw, lines, expanded)
     if problems or study is None:
-        listed = _listed(problems)
-        raise StudyError(f"{path} has {len(listed)} mistake(s):\n  " + "\n  ".join(listed))
+        listed = _listed(problems, numbered=bool(lines))
+        raise StudyError(f"{name} has {len(listed)} mistake(s):\n  " + "\n  ".join(listed))
     return study
 
 
-def _listed(problems: list[tuple[int, str]]) -> list[str]:
-    """Each mistake once, where it comes first, with the other lines that have it."""
-    places: dict[str, list[tuple[int, str]]] = {}
+def _unused_tune(raw: dict[str, Any], folder: Path) -> list[Any]:
+    """The mistakes in the study's `tune` where no condition uses it, and so none would show them."""
+    conditions = raw.get("conditions")
+    settings = conditions.values() if isinstance(conditions, dict) else ()
+    if any(isinstance(condition, dict) and "checkpoint" not in condition for condition in settings):
+        return []
+    try:
+        TypeAdapter(Annotated[Any, OneOf(TUNERS, default="local")]).validate_python(
+            raw.get("tune", {}), context={"folder": folder}
+        )
+    except ValidationError as error:
+        return [{**detail, "loc": ("tune", *detail["loc"])} for detail in error.errors()]
+    return []
+
+
+def _listed(problems: list[tuple[int, str]], numbered: bool) -> list[str]:
+    """Each mistake once. `numbered`: with the line where it comes first, and the other lines that have it."""
+    by_message: dict[str, list[tuple[int, str]]] = {}
     for line, message in sorted(set(problems)):
-        places.setdefault(message.partition(": ")[2] or message, []).append((line, message))
+        by_message.setdefault(message.partition(": ")[2] or message, []).append((line, message))
     listed = []
-    for found in places.values():
-        (first, message), others = found[0], sorted({line for line, _ in found[1:]} - {found[0][0]})
+    for same in by_message.values():
+        first, message = same[0]
+        others = sorted({line for line, _ in same} - {first})
         also = f" (also {', '.join(map(str, others))})" if others else ""
-        listed.append(f"line {first}{also}: {message}")
+        listed.append(f"line {first}{also}: {message}" if numbered else message)
     return listed
 
 
-def _causes(error: ValidationError) -> list[Any]:
+def _causes(details: Sequence[Any]) -> list[Any]:
     """The mistakes, without those that only follow from one further inside: items that are wrong leave a list short."""
-    details = error.errors()
     locations = [detail["loc"] for detail in details]
 
     def follows(detail: Any) -> bool:
@@ -120,17 +170,17 @@ def judge(text: str) -> Judge:
     Raises:
         StudyError: it is none, or its settings have mistakes.
     """
-    named = os.path.isfile(text)  # noqa: PTH113 - settings can be too long for a path, which this allows
+    is_file = os.path.isfile(text)  # noqa: PTH113 - settings can be too long for a path, which this allows
     try:
-        settings = yaml.safe_load(Path(text).read_text(encoding="utf-8") if named else text)
-        folder = Path(text).parent if named else Path()
-        found: Judge = TypeAdapter(one_of(JUDGES)).validate_python(settings, context={"folder": folder})
+        settings = yaml.safe_load(read_text(Path(text)) if is_file else text)
+        folder = Path(text).parent if is_file else Path()
+        made: Judge = TypeAdapter(Annotated[Any, OneOf(JUDGES)]).validate_python(settings, context={"folder": folder})
     except yaml.YAMLError as error:
         raise StudyError(f"{text}: not YAML: {error}") from None
     except ValidationError as error:
         listed = "\n  ".join(_explain(detail, {}, {})[1] for detail in error.errors())
         raise StudyError(f"{text} is no judge:\n  {listed}") from None
-    return found
+    return made
 
 
 def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
@@ -140,7 +190,7 @@ def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
         StudyError: the file is neither.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.safe_load(read_text(path))
     except yaml.YAMLError:
         raw = None
     if isinstance(raw, dict) and "kind" in raw:
@@ -150,14 +200,14 @@ def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
 
 
 def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], list[tuple[int, str]]]:
-    """The line of each key and list item, and the keys that are given twice."""
+    """The line of each key and list item, and the keys that occur twice."""
     lines: dict[Location, int] = {}
     repeated: list[tuple[int, str]] = []
     children: Iterator[tuple[Any, int, yaml.Node]]
     if isinstance(node, yaml.MappingNode):
         children = ((key.value, key.start_mark.line + 1, value) for key, value in node.value)
     elif isinstance(node, yaml.SequenceNode):
-        children = ((place, value.start_mark.line + 1, value) for place, value in enumerate(node.value))
+        children = ((index, value.start_mark.line + 1, value) for index, value in enumerate(node.value))
     else:
         return {}, []
     for name, line, value in children:
@@ -171,7 +221,7 @@ def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], lis
 
 
 def _expand(raw: dict[str, Any]) -> dict[str, str]:
-    """Put each condition's `grid` of tuning settings in its place: one condition for each combination.
+    """Replace each condition that has a `grid` of tuning settings by one condition for each combination.
 
     Returns:
         The name of each expanded condition → the name that it has in the file.
@@ -221,7 +271,7 @@ def _place(location: Location, lines: dict[Location, int], expanded: dict[str, s
         location = ("conditions", expanded.get(str(location[1]), location[1]), *location[2:])
     if location[:1] == ("conditions",) and location[2:3] == ("tune",) and location not in lines:
         elsewhere = [(*location[:2], "grid", *location[3:]), ("tune", *location[3:])]
-        location = next((place for place in elsewhere if place in lines), location)
+        location = next((candidate for candidate in elsewhere if candidate in lines), location)
     nearest = location
     while nearest and nearest not in lines:
         nearest = nearest[:-1]
@@ -229,23 +279,25 @@ def _place(location: Location, lines: dict[Location, int], expanded: dict[str, s
 
 
 def _explain(detail: Any, lines: dict[Location, int], expanded: dict[str, str]) -> tuple[int, str]:
-    line, where = _place(detail["loc"], lines, expanded)
-    return line, f"{where}: {detail['msg']}" if where else str(detail["msg"])
+    line, name = _place(detail["loc"], lines, expanded)
+    return line, f"{name}: {detail['msg']}" if name else str(detail["msg"])
 
 
 def _cross_check(raw: dict[str, Any], lines: dict[Location, int], expanded: dict[str, str]) -> list[tuple[int, str]]:
-    """Names in conditions that nothing in the file has."""
-    problems = []
-    known = {"template": raw.get("templates") or {"plain": {}}, "decoding": raw.get("decodings") or {}}
-    known["ask"] = known["template"]
+    """Conditions that name a template or a decoding that the study does not have."""
+    templates, decodings = raw.get("templates") or {"plain": {}}, raw.get("decodings") or {}
+    known = {"template": ("template", templates), "ask": ("template", templates), "decoding": ("decoding", decodings)}
     conditions = raw.get("conditions")
+    problems = []
     for name, condition in conditions.items() if isinstance(conditions, dict) else ():
-        for field, names in known.items():
+        for field, (kind, names) in known.items():
             wanted = condition.get(field) if isinstance(condition, dict) else None
             if isinstance(wanted, str) and isinstance(names, dict) and wanted not in names:
-                line, where = _place(("conditions", name, field), lines, expanded)
-                listed = ", ".join(map(str, names)) or "none, for the study has none"
-                what = "decoding" if field == "decoding" else "template"
-                problems.append((line, f"{where}: there is no {what} {wanted!r}; use one of {listed}."
-                                 f"{did_you_mean(wanted, map(str, names))}"))  # fmt: skip
+                line, setting = _place(("conditions", name, field), lines, expanded)
+                problems.append((line, f"{setting}: there is no {kind} {wanted!r}; {_allowed(wanted, names)}"))
     return problems
+
+
+def _allowed(wanted: str, names: Mapping[str, Any]) -> str:
+    listed = ", ".join(map(str, names)) or "none, for the study has none"
+    return f"use one of {listed}.{did_you_mean(wanted, map(str, names))}"

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from holdfast.core.config import label
 from holdfast.core.errors import ModelError
 from holdfast.core.protocols import Defence, Generator, Source, Tuner
 from holdfast.core.types import (
@@ -22,8 +21,10 @@ from holdfast.core.types import (
     Template,
     content_hash,
 )
-from holdfast.models import loading
-from holdfast.study.schema import INITIAL, ConditionSettings, Measured, Study
+from holdfast.models import hub
+from holdfast.study.checkpoints import brought_checkpoint, fingerprint, named_checkpoint
+from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, template_of
+from holdfast.study.schema import ConditionSettings, Measured, Study
 
 
 @dataclass(frozen=True)
@@ -51,36 +52,6 @@ class EvalSuite:
             name: template.wrap([*prompt.history, Message("user", prompt.text)])
             for name, prompt in self.prompts.items()
         }
-
-
-@dataclass(frozen=True)
-class EvalSetting:
-    """How a model is asked. Base and tuned models are compared only where they are asked in the same setting."""
-
-    ask: str
-    """Name of the template."""
-    decoding: str | None
-    """Name of the decoding; None for the study's `generate`."""
-
-    defences: tuple[Defence, ...] = ()
-    """Those that change how a model is asked."""
-
-    def generator(self, study: Study) -> Generator:
-        """The generator that answers in this setting."""
-        return study.decodings[self.decoding] if self.decoding else study.generate
-
-    def template(self, study: Study, role: Literal["initial", "tuned"]) -> Template:
-        """The template in which a model is asked in this setting."""
-        template = study.templates[self.ask].template()
-        for defence in self.defences:
-            template = defence.ask(template, role)
-        return template
-
-    def of_initial(self, study: Study) -> EvalSetting:
-        """The setting in which the initial model is asked beside a tuned one: most defences leave it as it is."""
-        undefended = replace(self, defences=())
-        changes = self.template(study, "initial") != undefended.template(study, "initial")
-        return self if changes else undefended
 
 
 @dataclass(frozen=True)
@@ -158,14 +129,14 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
         DataError: bad rows or prompts, by line and reason.
         ModelError: a model that is missing, or not safe to load.
     """
-    base = _checkpoint(study, study.model, study.revision)
-    if not base.served and loading.is_adapter(Path(base.base)):
+    base = named_checkpoint(study, study.model, study.revision)
+    if not base.served and hub.is_adapter(Path(base.base)):
         raise ModelError(
             f"{study.model} is an adapter: name its base as `model`, and the adapter as a condition's `checkpoint`."
         )
     sets = study.evaluate.sets()
     suite = EvalSuite(sets, {name: measured.benchmark.load() for name, measured in sets.items()})
-    plan = Plan(study, tuple(seeds), base, _fingerprint(base), suite)
+    plan = Plan(study, tuple(seeds), base, fingerprint(base), suite)
     planned = [*_initial(plan), *_tuned(plan)]
     return replace(
         plan,
@@ -223,7 +194,7 @@ def _of_checkpoint(plan: Plan, name: str, settings: ConditionSettings) -> list[_
     checkpoint = brought_checkpoint(plan.study, settings, plan.base)
     weights = {
         "model": plan.fingerprint,
-        "checkpoint": _fingerprint(checkpoint),
+        "checkpoint": fingerprint(checkpoint),
         "own_template": checkpoint.own_template,
     }
     generator = eval_setting_of(plan.study, settings).generator(plan.study)
@@ -285,60 +256,6 @@ def _asking(plan: Plan, setting: EvalSetting, seed: int, role: Literal["initial"
     return {**asking, "seed": seed} if generator.random else asking
 
 
-def _checkpoint(study: Study, model: str, revision: str | None) -> Checkpoint:
-    """A model as a study names it."""
-    if model.startswith(loading.SERVED):
-        name = model.removeprefix(loading.SERVED)
-        return Checkpoint(name, served=name, thinking=study.thinking)
-    return Checkpoint(str(loading.resolve(model, revision)), thinking=study.thinking)
-
-
-def _fingerprint(checkpoint: Checkpoint) -> str:
-    """The hash of a checkpoint's own files; of its name where only a server has it."""
-    if checkpoint.served:
-        return content_hash(["served", checkpoint.served])
-    return loading.fingerprint(checkpoint.folder or Path(checkpoint.base))
-
-
-def brought_checkpoint(study: Study, settings: ConditionSettings, base: Checkpoint) -> Checkpoint:
-    """The checkpoint that a condition names.
-
-    Raises:
-        ModelError: it is missing, or its chat template differs from its base's and the study does not choose one.
-    """
-    checkpoint = _checkpoint(study, str(settings.checkpoint), None)
-    if checkpoint.served:
-        return checkpoint
-    folder = Path(checkpoint.base)
-    own = loading.own_template(folder)
-    root = folder if base.served else Path(base.base)
-    if settings.chat_template is None and own is not None and own != loading.own_template(root):
-        raise ModelError(
-            f"{settings.checkpoint}: its chat template is not its base's, so the two would be asked differently. Set "
-            "`chat_template: base` to ask it as its base is asked, or `chat_template: own` to ask it as it was tuned."
-        )
-    own_template = settings.chat_template == "own" and own is not None
-    return Checkpoint(str(root), folder=folder, thinking=study.thinking, own_template=own_template)
-
-
 def epochs_of(condition: Condition) -> int:
     """The epochs after which a condition's weights are taken; 0 for a model that is not tuned here."""
     return int(condition.training.get("epochs", 0)) if condition.training else 0
-
-
-def template_of(study: Study, settings: ConditionSettings) -> str:
-    """The name of the template that a condition is tuned with."""
-    return settings.template or study.default_template
-
-
-def eval_setting_of(study: Study, settings: ConditionSettings) -> EvalSetting:
-    """How a tuned condition is asked."""
-    defences = tuple(defence for defence in settings.defence if "asking" in defence.places)
-    return EvalSetting(settings.ask or template_of(study, settings), settings.decoding, defences)
-
-
-def initial_name(study: Study, setting: EvalSetting) -> str:
-    """The name of the initial model that is asked beside a model in a setting."""
-    template = None if setting.ask == study.default_template else setting.ask
-    defences = map(label, setting.of_initial(study).defences)
-    return "-".join(part for part in (INITIAL, template, setting.decoding, *defences) if part)

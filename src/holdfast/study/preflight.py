@@ -1,4 +1,4 @@
-"""Judges that cost something read canaries and anchors before they are paid; the run keeps how they did."""
+"""What a run checks before it begins: its adapters' bases, and its judges on their canaries and anchors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,22 @@ from holdfast.core.results import AnchorCheck, CanaryCheck, JudgeCheck
 from holdfast.core.run_folder import Store
 from holdfast.core.types import Verdict, content_hash
 from holdfast.judges.canaries import Cases, read_cases
+from holdfast.models import hub
+from holdfast.models.adapters import check_base
 from holdfast.study.pending import missing_verdicts
 from holdfast.study.plan import Job, Plan
 
 Verdicts = dict[str, Verdict]
 """Prompt id → verdict."""
+
+
+def adapter_doubts(plan: Plan) -> list[str]:
+    """What is doubtful about the adapters that conditions name: another base's name is in their configuration."""
+    if plan.base.served:
+        return []
+    folders = dict.fromkeys(job.base.folder for job in plan.jobs)
+    adapters = [folder for folder in folders if folder and hub.is_adapter(folder)]
+    return [doubt for adapter in adapters if (doubt := check_base(adapter, Path(plan.base.base)))]
 
 
 def check_judges(jobs: Sequence[Job], store: Store, ledger: FileLedger, watcher: Watcher) -> None:

@@ -22,10 +22,11 @@ from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
 from holdfast.report import page
 from holdfast.study import preflight
+from holdfast.study.changes import RESOLVED, make_room, resolved_study
 from holdfast.study.cost_forecast import ANSWERS, forecast
 from holdfast.study.pending import is_answered, is_finished, is_readable, missing_prompts, missing_verdicts
 from holdfast.study.plan import Job, Plan, epochs_of, make_plan
-from holdfast.study.results.facts import evidence_key
+from holdfast.study.results.facts import is_current
 from holdfast.study.results.rows import prompt_rows, transcripts
 from holdfast.study.results.summary import summarise
 from holdfast.study.schema import Study
@@ -79,7 +80,7 @@ class Finished:
 
 def run(
     study: Study,
-    source: str,
+    source: str | None,
     folder: Path,
     seeds: Sequence[int],
     workers: int,
@@ -87,12 +88,13 @@ def run(
     keep: bool = False,
     limits: Limits = NO_LIMITS,
     fresh_verdicts: bool = False,
+    replace_results: bool = False,
 ) -> Finished:
     """Do what is missing of a study, and write its results into a folder.
 
     Args:
         study: what to do.
-        source: the study's text as it was given, kept as `study.yaml`.
+        source: the study's text as it was given, kept as `study.yaml`; None for a study that has no text.
         folder: the run folder. What it holds already is not done again.
         seeds: seeds of the data draw, of tuning and of sampled answers.
         workers: number of worker processes.
@@ -100,28 +102,41 @@ def run(
         keep: keep tuned weights; otherwise they are deleted once all prompts are answered.
         limits: caps on cost and time.
         fresh_verdicts: pay for all verdicts again, also for those in the verdict cache.
+        replace_results: replace the results of another study in the folder; they are kept in `previous/`.
 
     Raises:
         JudgeError: a judge that is to be paid misreads what nobody can misread.
+        StoreError: the folder holds the results of another study, or another run is at work in it.
         WorkError: naming the conditions that failed, after all others were finished.
         HoldfastError: bad input, before anything is tuned.
     """
     store = Store(folder)
     with store.lock():
         plan = make_plan(study, seeds)
-        store.write("study.yaml", source)
-        store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
+        for doubt in preflight.adapter_doubts(plan):
+            watcher.note(f"Warning: {doubt}")
+        if previous := make_room(plan, store, replace_results):
+            watcher.note(f"The earlier results are kept in {previous}.")
+        _write_study(store, plan, source)
         ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
         missing = [job for job in plan.jobs if not is_finished(job, store)]
         if missing:
             _announce_cost(missing, store, watcher)
             preflight.check_judges(missing, store, ledger, watcher)
             finish(missing, folder, workers, watcher, keep, limits, fresh_verdicts)
-        elif store.has_results() and (results := store.results()).evidence == evidence_key(plan):
+        elif store.has_results() and is_current(results := store.results(), plan):
             return Finished(plan, store, results, changed=False)
         results = summarise(plan, store, ledger, preflight.checks(plan, store))
         results.write(folder)
     return Finished(plan, store, results, changed=True)
+
+
+def _write_study(store: Store, plan: Plan, source: str | None) -> None:
+    """Write what the run does: the study as it was given, the same with every setting, and every prompt."""
+    resolved = resolved_study(plan)
+    store.write("study.yaml", resolved if source is None else source)
+    store.write(RESOLVED, resolved)
+    store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
 
 
 def _announce_cost(jobs: Sequence[Job], store: Store, watcher: Watcher) -> None:

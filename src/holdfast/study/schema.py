@@ -1,15 +1,15 @@
-"""What a study says, as checked settings: what is tuned, on what, and how it is measured."""
+"""A study as checked settings: what is tuned, on which data, and how it is measured."""
 
 from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from holdfast.analysis import calibration as calibrations
-from holdfast.core.config import File, Spec, explained, label, one_of
+from holdfast.core.config import File, OneOf, Spec, explained, label
 from holdfast.core.errors import DataError
 from holdfast.core.files import FOLDERS, did_you_mean, locate
 from holdfast.core.protocols import Defence, Generator, Judge, Source, Suite, Tuner
@@ -18,41 +18,43 @@ from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.training import SOURCES
 from holdfast.judges import JUDGES
 from holdfast.models.generate import GENERATORS
-from holdfast.models.loading import ADAPTER, SERVED
+from holdfast.models.hub import ADAPTER, SERVED
 from holdfast.tuning import TUNERS
 from holdfast.tuning.defences import DEFENCES
 
-if not TYPE_CHECKING:
-    Source, Defence = one_of(SOURCES), one_of(DEFENCES)
-    Suite, Judge = one_of(BENCHMARKS), one_of(JUDGES)
-    Tuner, Generator = one_of(TUNERS, default="local"), one_of(GENERATORS, default="local")
+OneSource = Annotated[Source, OneOf(SOURCES)]
+OneDefence = Annotated[Defence, OneOf(DEFENCES)]
+OneSuite = Annotated[Suite, OneOf(BENCHMARKS)]
+OneJudge = Annotated[Judge, OneOf(JUDGES)]
+OneTuner = Annotated[Tuner, OneOf(TUNERS, default="local")]
+OneGenerator = Annotated[Generator, OneOf(GENERATORS, default="local")]
 
 INITIAL = "initial"
-"""The name of the model before tuning; no condition may take it."""
+"""The name of the model before tuning; no condition may have it."""
 
 
-def _speakable(name: str) -> str:
+def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
         raise explained(f"{name!r} cannot be a name; use up to 80 letters, digits, dots, hyphens and underscores")
     return name
 
 
-Name = Annotated[str, AfterValidator(_speakable)]
+Name = Annotated[str, AfterValidator(_check_name)]
 
 
 def _condition_name(name: str) -> str:
     if name == INITIAL or name.startswith(f"{INITIAL}-"):
-        raise explained(f"the name {name!r} is kept for the model before tuning; choose another")
+        raise explained(f"the name {name!r} is reserved for the model before tuning; choose another")
     return name
 
 
-def _asks(user: str) -> str:
+def _check_user_turn(user: str) -> str:
     if "{prompt}" not in user:
-        raise explained(f"the user turn must say where the request goes, with {{prompt}}; found {user!r}")
+        raise explained(f"the user turn must contain {{prompt}}, where the request goes; found {user!r}")
     return user
 
 
-def _model(model: str, info: ValidationInfo) -> str:
+def _find_model(model: str, info: ValidationInfo) -> str:
     """A folder's absolute path, or a Hub id or served name as it is."""
     if model.startswith(SERVED):
         return model
@@ -67,21 +69,26 @@ def _model(model: str, info: ValidationInfo) -> str:
     return model
 
 
-def _some(value: Any) -> Any:
+ModelName = Annotated[str, AfterValidator(_find_model)]
+"""A folder, relative to the study's, an id on the Hugging Face Hub, or `served:NAME`."""
+
+
+def _as_list(value: Any) -> Any:
+    """One judge may stand without a list."""
     return [value] if isinstance(value, str | dict) else value
 
 
 def _several(value: Any) -> Any:
-    return () if value is None else _some(value)
+    return () if value is None else _as_list(value)
 
 
 class TemplateSettings(Spec):
-    """How a request is put to the model, in training and when asking."""
+    """How a request is written for the model, in training and in evaluation."""
 
     system: str | None = None
     system_file: File | None = None
-    """A text file that holds the system turn, in place of `system`."""
-    user: Annotated[str, AfterValidator(_asks)] = "{prompt}"
+    """A text file that holds the system turn, instead of `system`."""
+    user: Annotated[str, AfterValidator(_check_user_turn)] = "{prompt}"
 
     @model_validator(mode="after")
     def _one_system(self) -> TemplateSettings:
@@ -96,24 +103,24 @@ class TemplateSettings(Spec):
 
 
 class Measured(Spec):
-    """A set of prompts and who reads the answers to them."""
+    """A set of prompts and the judges of the answers."""
 
-    benchmark: Suite
-    judges: Annotated[tuple[Judge, ...], BeforeValidator(_some), Field(min_length=1)]
-    """The first one's verdicts are the figures; all are recorded."""
+    benchmark: OneSuite
+    judges: Annotated[tuple[OneJudge, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    """The first one's verdicts are the figures; the verdicts of all are kept."""
     calibration: File | None = None
-    """What `holdfast calibrate` found of the first judge; the harmfulness rate is then given corrected as well."""
+    """The errors of the first judge, as `holdfast calibrate` writes them. They are taken out of the rate."""
 
     @model_validator(mode="after")
     def _can_correct(self) -> Measured:
-        found = self.calibrated
-        if found and (reason := found.not_of(label(self.judges[0])) or found.fault()):
+        calibration = self.calibrated
+        if calibration and (reason := calibration.not_of(label(self.judges[0])) or calibration.fault()):
             raise explained(f"{self.calibration} cannot correct the rate: {reason}")
         return self
 
     @cached_property
     def calibrated(self) -> calibrations.Calibration | None:
-        """The calibration, if there is one."""
+        """The calibration that the study names, or None."""
         try:
             return calibrations.read(self.calibration) if self.calibration else None
         except DataError as error:
@@ -125,9 +132,9 @@ class Evaluation(Spec):
 
     harmfulness: Measured
     utility: Measured | None = None
-    """A figure is the share of answers scored 5."""
+    """Its rate is the share of answers scored 5."""
     over_refusal: Measured | None = None
-    """A figure is the share of answers scored 1: refusals of permitted requests."""
+    """Its rate is the share of answers scored 1: refusals of permitted requests."""
     max_missing: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Share (0 to 1) of harmfulness prompts without a score above which a condition is not to be trusted."""
 
@@ -139,23 +146,23 @@ class Evaluation(Spec):
         return self
 
     def sets(self) -> dict[str, Measured]:
-        """The sets that are asked, by name."""
-        named = {"harmfulness": self.harmfulness, "utility": self.utility, "over_refusal": self.over_refusal}
-        return {name: measured for name, measured in named.items() if measured is not None}
+        """The measured sets, by name."""
+        every = {"harmfulness": self.harmfulness, "utility": self.utility, "over_refusal": self.over_refusal}
+        return {name: measured for name, measured in every.items() if measured is not None}
 
 
 class ConditionSettings(Spec):
     """One way of tuning."""
 
     label: str | None = None
-    """What tables call it, where its name would say too little."""
-    data: Source | None = None
+    """What tables call it, instead of its name."""
+    data: OneSource | None = None
     """The rows that it is tuned on."""
-    checkpoint: Annotated[str, AfterValidator(_model)] | None = None
-    """A model or adapter that is tuned already, in place of `data`: a folder, a Hub id, or `served:NAME`."""
+    checkpoint: ModelName | None = None
+    """A model or adapter that is tuned already, instead of `data`: a folder, a Hub id, or `served:NAME`."""
     chat_template: Literal["base", "own"] | None = None
-    """Which chat template such a checkpoint is asked with, where its own differs from its base's."""
-    defence: Annotated[tuple[Defence, ...], BeforeValidator(_several)] = ()
+    """The chat template that such a checkpoint is asked with, where its own differs from its base's."""
+    defence: Annotated[tuple[OneDefence, ...], BeforeValidator(_several)] = ()
     """What keeps safety: one defence, or several, which act in this order."""
     template: str | None = None
     """Name of the template that it is tuned with; the study's first if not given."""
@@ -164,8 +171,8 @@ class ConditionSettings(Spec):
     decoding: str | None = None
     """Name of one of the study's decodings; the study's `generate` as it is if not given."""
     factors: dict[str, str] = Field(default_factory=dict)
-    """Factor → level, for studies that ask how much of the rate's variance each factor explains."""
-    tune: Tuner = cast("Tuner", {})
+    """Factor → level, for studies that measure how much of the rate's variance each factor explains."""
+    tune: OneTuner = cast("Tuner", {})
     """Settings that differ from the study's `tune`."""
 
     @model_validator(mode="after")
@@ -173,7 +180,7 @@ class ConditionSettings(Spec):
         if (self.data is None) == (self.checkpoint is None):
             raise explained("say where its weights come from: `data` to tune on, or a tuned `checkpoint`")
         if self.checkpoint is not None:
-            idle = sorted({"tune", "defence"} & self.model_fields_set)
+            idle = [name for name in ("defence", "tune") if name in self.model_fields_set and getattr(self, name)]
             if idle:
                 raise explained(f"a `checkpoint` is tuned already, so {' and '.join(map(repr, idle))} would do nothing")
         elif self.chat_template is not None:
@@ -185,7 +192,7 @@ class Study(Spec):
     """One experiment."""
 
     name: Name
-    model: Annotated[str, AfterValidator(_model)]
+    model: ModelName
     """`pocket:aligned`, a folder, an id on the Hugging Face Hub, or `served:NAME` for one that only a server has."""
     revision: str | None = None
     thinking: bool = False
@@ -196,9 +203,9 @@ class Study(Spec):
     )
     evaluate: Evaluation
     tune: dict[str, Any] = Field(default_factory=dict)
-    """Settings that conditions share; each is checked where it is used."""
-    generate: Generator = cast("Generator", {})
-    decodings: dict[Name, Generator] = Field(default_factory=dict)
+    """Settings that conditions share."""
+    generate: OneGenerator = cast("Generator", {})
+    decodings: dict[Name, OneGenerator] = Field(default_factory=dict)
     """Named settings that differ from `generate`; they share its other settings."""
     conditions: Annotated[
         dict[Annotated[Name, AfterValidator(_condition_name)], ConditionSettings], Field(min_length=1)

@@ -10,7 +10,7 @@ from time import monotonic
 
 from holdfast.core.protocols import Defence
 from holdfast.core.types import Checkpoint, Tuned
-from holdfast.models import loading
+from holdfast.models import hub, loading
 from holdfast.tuning import checkpoints
 
 
@@ -29,7 +29,7 @@ def prepare_base(base: Checkpoint, defences: Sequence[Defence], seed: int, folde
     draft = checkpoints.draft_base(folder)
     loaded.model.save_pretrained(draft)
     own = loading.tokenizer_folder(base)
-    for pattern in loading.TEXT_FILES:  # its configuration, tokenizer and chat template stay as they are
+    for pattern in hub.TEXT_FILES:  # its configuration, tokenizer and chat template stay as they are
         for path in own.glob(pattern):
             if not path.name.endswith(".safetensors.index.json"):
                 shutil.copyfile(path, draft / path.name)
@@ -57,7 +57,7 @@ def finish(tuned: Mapping[int, Tuned], base: Checkpoint, defences: Sequence[Defe
         begun = monotonic()
         transformers.set_seed(seed)
         loaded = loading.load(made.checkpoint, "float32")
-        if loading.is_adapter(made.checkpoint.folder or Path()):
+        if hub.is_adapter(made.checkpoint.folder or Path()):
             loaded = loading.Loaded(loaded.model.merge_and_unload().eval(), loaded.chat)
         for defence in defences:
             defence.after(loaded, base, seed)

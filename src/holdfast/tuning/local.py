@@ -16,7 +16,7 @@ from holdfast.core.errors import TuningError
 from holdfast.core.progress import OnStep
 from holdfast.core.protocols import Defence
 from holdfast.core.types import Checkpoint, Example, Tuned
-from holdfast.models import loading
+from holdfast.models import decoding, loading
 from holdfast.models.chat import Rendered, training_batch
 from holdfast.tuning import checkpoints, defended
 from holdfast.tuning.defences.base import TrainingHooks
@@ -171,7 +171,7 @@ class LocalTuner(Spec):
     def _render(self, loaded: loading.Loaded, rows: Sequence[Example]) -> tuple[list[Rendered], int]:
         """Rows as token ids, cut to what this tuning and the model allow, and how many were cut."""
         limit = min(self.max_length, int(getattr(loaded.model.config, "max_position_embeddings", self.max_length)))
-        ends = loading.end_of_turn_ids(loaded)
+        ends = decoding.end_of_turn_ids(loaded)
         rendered, n_cut = [], 0
         for row, whole in zip(rows, loaded.chat.examples(rows, self.turns), strict=True):
             too_long = len(whole.input_ids) > limit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -14,7 +14,8 @@ from pydantic import Field
 
 from holdfast.core.config import File, Spec, load
 from holdfast.core.errors import DataError
-from holdfast.core.files import Row, did_you_mean, read_rows, refuse_rows
+from holdfast.core.files import did_you_mean, read_text
+from holdfast.core.rows import Row, read_rows, refuse_rows
 from holdfast.core.types import Benchmark, Prompt
 from holdfast.data.benchmarks import BENCHMARKS
 
@@ -25,19 +26,22 @@ LONGEST_NAME = 30
 
 
 class BadRowError(Exception):
-    """Why a row is not a prompt. It never leaves `load`, which names the row by its place."""
+    """Why a row is not a prompt. It never leaves `load`, which names the row by its line."""
 
 
 @dataclass
-class _Found:
+class _Collected:
     """What the rows of a benchmark's files have given so far."""
 
     prompts: dict[str, Prompt] = field(default_factory=dict)
+    """Prompts by id."""
     places: dict[str, str] = field(default_factory=dict)
+    """Prompt's id → the line where it first stands."""
     policies: dict[str, str] = field(default_factory=dict)
-    left: Counter[str] = field(default_factory=Counter)
+    """Category → the policy that the rows give."""
+    left_out: Counter[str] = field(default_factory=Counter)
     """Why rows are left out → how many."""
-    repeated: int = 0
+    n_repeated: int = 0
 
 
 class PromptSet(Spec):
@@ -75,8 +79,8 @@ class PromptSet(Spec):
         """Columns that a row must have."""
         return self.layout
 
-    def names(self) -> Sequence[str] | None:
-        """The columns of a CSV file that has no header line."""
+    def names(self, path: Path) -> Sequence[str] | None:
+        """The columns of a CSV file, if it has no header line."""
         return None
 
     def left_out(self, row: Row) -> str:
@@ -104,12 +108,12 @@ class PromptSet(Spec):
         return ""
 
     def rows(self, path: Path) -> list[tuple[str, Row | str]]:
-        """Each row of a file with its place: the row, or the reason why there is none.
+        """Each row of a file with its line: the row, or the reason why there is none.
 
         Raises:
             DataError: no row has the columns that are needed, so it is another file.
         """
-        rows = list(read_rows(path, self.names()))
+        rows = list(read_rows(path, self.names(path)))
         needed = set(self.needed())
         if rows and not any(isinstance(row, dict) and needed <= row.keys() for _, row in rows):
             raise DataError(self._another_file(path))
@@ -119,48 +123,54 @@ class PromptSet(Spec):
         """Read and check the files.
 
         Raises:
-            DataError: a file other than the pinned one, or other than upstream's; every bad or repeated row by place
+            DataError: a file other than the pinned one, or other than upstream's; every bad or repeated row by line
                 and reason; policies for other categories; or no prompts.
         """
         for path in self.paths():
             check_pin(path, self.pin(path))
-        found = _Found()
+        collected = _Collected()
         for path in self.paths():
-            problems = []
-            for place, row in self.rows(path):
-                try:
-                    self._take(found, place, row)
-                except BadRowError as problem:
-                    problems.append(f"{place}: {problem}")
-            refuse_rows(path, problems)
-        prompts = tuple(found.prompts.values())
+            refuse_rows(path, list(self._collect(path, collected)))
+        prompts = tuple(collected.prompts.values())
         if not prompts:
             raise DataError(f"{self._where()} has no prompts. {self.obtain}".rstrip())
-        notes = self._account(prompts, self.count(len(prompts) + found.repeated, found.left.total()))
-        notes += [f"{n:,} left out: {reason}" for reason, n in found.left.items()]
-        notes += [f"{found.repeated:,} repeated prompt(s) asked once"] if found.repeated else []
+        n_repeated, left_out = collected.n_repeated, collected.left_out
+        notes = self._account(prompts, self.count(len(prompts) + n_repeated, left_out.total()))
+        notes += [f"{n:,} left out: {reason}" for reason, n in left_out.items()]
+        notes += [f"{n_repeated:,} repeated prompt(s) asked once"] if n_repeated else []
         name = self.title or self.paths()[0].name.partition(".")[0]
-        return Benchmark(name, prompts, self._policies(prompts, found.policies), tuple(notes))
+        return Benchmark(name, prompts, self._policies(prompts, collected.policies), tuple(notes))
 
-    def _take(self, found: _Found, place: str, row: Row | str) -> None:
-        """Put a row to those that are found.
+    def _collect(self, path: Path, collected: _Collected) -> Iterator[str]:
+        """Collect the prompts of a file; what is wrong with its bad rows, by line."""
+        for place, row in self.rows(path):
+            try:
+                self._add(collected, place, row)
+            except BadRowError as problem:
+                yield f"{place}: {problem}"
+
+    def _add(self, collected: _Collected, place: str, row: Row | str) -> None:
+        """Add a row to those that are collected.
 
         Raises:
-            BadRowError: it cannot be.
+            BadRowError: it is no prompt, or one that was there before.
         """
         if isinstance(row, str):
             raise BadRowError(row)
         if reason := self.left_out(row):
-            found.left[reason] += 1
+            collected.left_out[reason] += 1
             return
         prompt, policy = self.prompt(row), self.policy(row)
-        if prompt.id in found.prompts and not self.allow_partial:
-            raise BadRowError(f"the same prompt as {found.places[prompt.id]}; `allow_partial: true` asks it once")
-        if policy and found.policies.setdefault(prompt.category, policy) != policy:
+        if policy and collected.policies.setdefault(prompt.category, policy) != policy:
             raise BadRowError(f"another policy for {prompt.category!r} than before")
-        found.repeated += prompt.id in found.prompts
-        found.places.setdefault(prompt.id, place)
-        found.prompts.setdefault(prompt.id, prompt)
+        if prompt.id not in collected.prompts:
+            collected.places[prompt.id] = place
+            collected.prompts[prompt.id] = prompt
+        elif self.allow_partial:
+            collected.n_repeated += 1
+        else:
+            first = collected.places[prompt.id]
+            raise BadRowError(f"the same prompt as {first}; remove one, or ask it once with `allow_partial: true`")
 
     def _where(self) -> Path:
         paths = self.paths()
@@ -169,10 +179,10 @@ class PromptSet(Spec):
     def _account(self, prompts: Iterable[Prompt], count: int) -> list[str]:
         """Notes on how the prompts differ from upstream's."""
         published = self.published()
-        more = self.difference(prompts, count)
-        if not published or (count in published and not more):
-            return [note for note in (published.get(count, ""),) if note]
-        more = more and f" ({more})"
+        difference = self.difference(prompts, count)
+        if not published or (count in published and not difference):
+            return [published[count]] if published.get(count) else []
+        more = f" ({difference})" if difference else ""
         sizes = " or ".join(f"{size:,}" for size in sorted(published, reverse=True))
         if not self.allow_partial:
             raise DataError(
@@ -190,23 +200,23 @@ class PromptSet(Spec):
         if self.policies is None:
             every = {**default, **of_rows}
             return {category: every[category] for category in categories if category in every}
-        given = read_policies(self.policies)
+        policies = read_policies(self.policies)
         known = list(dict.fromkeys([*categories, *default]))
-        problems = [f"{name!r} is no category.{did_you_mean(name, known)}" for name in given if name not in known]
-        problems += [f"{name!r} has no policy." for name in categories if name not in given]
+        problems = [f"{name!r} is no category.{did_you_mean(name, known)}" for name in policies if name not in known]
+        problems += [f"{name!r} has no policy." for name in categories if name not in policies]
         if problems:
             raise DataError(f"{self.policies} does not fit {self._where()}:\n  " + "\n  ".join(problems))
-        return {category: given[category] for category in categories}
+        return {category: policies[category] for category in categories}
 
     def _another_file(self, path: Path) -> str:
         """Why a file is not this benchmark's: columns and number of rows, and what it may be."""
         rows = [row for _, row in read_rows(path) if isinstance(row, dict)]
-        found = list(rows[0]) if rows else []
-        shown = [repr(name) if len(name) <= LONGEST_NAME else f"a text of {len(name)} letters" for name in found]
+        columns = list(rows[0]) if rows else []
+        shown = [repr(name) if len(name) <= LONGEST_NAME else f"a text of {len(name)} letters" for name in columns]
         sizes = " or ".join(f"{size:,}" for size in sorted(self.published(), reverse=True))
         expected = ", ".join(map(repr, self.needed())) + (f" and {sizes} prompts" if sizes else "")
-        fits = [kind for kind in fitting(found) if kind != getattr(self, "kind", "")]
-        other = f" It has the columns of {' and '.join(fits)}." if fits else ""
+        fitting = [kind for kind in fitting_benchmarks(columns) if kind != getattr(self, "kind", "")]
+        other = f" It has the columns of {' and '.join(fitting)}." if fitting else ""
         return (
             f"{path} is another file than {self.title or 'the study says'}: it has {len(rows):,} rows with the "
             f"column(s) {', '.join(shown) or 'none'}, where {expected} were expected.{other} {self.obtain}"
@@ -237,17 +247,18 @@ def text_of(row: Row, column: str) -> str:
         BadRowError: there is none.
     """
     text = row.get(column)
-    if not isinstance(text, str) or not text.strip():
-        found = "it is empty or no text" if column in row else f"found {', '.join(map(repr, row)) or 'nothing'}"
-        raise BadRowError(f"no {column!r}; {found}")
-    return text
+    if isinstance(text, str) and text.strip():
+        return text
+    if column in row:
+        raise BadRowError(f"no {column!r}; it is empty or no text")
+    raise BadRowError(f"no {column!r}; found {', '.join(map(repr, row)) or 'nothing'}")
 
 
-def fitting(columns: Iterable[str]) -> list[str]:
+def fitting_benchmarks(columns: Iterable[str]) -> list[str]:
     """The benchmarks whose files have these columns."""
-    found = set(columns)
+    present = set(columns)
     layouts = {kind: getattr(load(reference), "layout", ()) for kind, reference in BENCHMARKS.items()}
-    return [kind for kind, layout in layouts.items() if layout and found.issuperset(layout)]
+    return [kind for kind, layout in layouts.items() if layout and present.issuperset(layout)]
 
 
 def check_pin(path: Path, pin: str | None) -> None:
@@ -259,10 +270,10 @@ def check_pin(path: Path, pin: str | None) -> None:
     if pin is None:
         return
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != pin.lower():
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != pin.lower():
         raise DataError(
-            f"{path} has the SHA-256 {found}, but the study pins {pin.lower()}. "
+            f"{path} has the SHA-256 {digest}, but the study pins {pin.lower()}. "
             "Use the file that was pinned, or change `sha256` if the new one is meant."
         )
 
@@ -274,9 +285,9 @@ def read_policies(path: Path) -> dict[str, str]:
         DataError: it is not a mapping of texts.
     """
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        policies = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
         raise DataError(f"{path} is neither YAML nor JSON: {error}") from error
-    if not isinstance(given, dict) or not all(isinstance(text, str) and text.strip() for text in given.values()):
+    if not isinstance(policies, dict) or not all(isinstance(text, str) and text.strip() for text in policies.values()):
         raise DataError(f"{path} must be a mapping, category: policy text; each policy must be text.")
-    return {str(category): text for category, text in given.items()}
+    return {str(category): text for category, text in policies.items()}

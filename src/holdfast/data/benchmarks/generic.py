@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from holdfast.core.config import Spec
-from holdfast.core.files import Row
+from holdfast.core.rows import Row
 from holdfast.core.types import Prompt
 from holdfast.data.benchmarks.base import BadRowError, PromptTable, text_of
 
@@ -35,8 +36,8 @@ class NamedColumns(PromptTable):
     category: str | None = None
     """The category of all prompts, where the file has no column for it."""
 
-    def names(self) -> tuple[str, ...] | None:
-        """The columns of a CSV file that has no header line."""
+    def names(self, path: Path) -> tuple[str, ...] | None:
+        """The columns of a CSV file, if it has no header line."""
         return self.header
 
     def needed(self) -> tuple[str, ...]:
@@ -60,14 +61,14 @@ class NamedColumns(PromptTable):
         return row.get(self.columns.policy) or ""
 
     def _reference(self, row: Row) -> dict[str, Any]:
-        found = row.get(self.columns.reference)
-        if found is None or found == "":
+        reference = row.get(self.columns.reference)
+        if reference is None or reference == "":
             return {}
-        if isinstance(found, str):
-            return {"answer": found}
-        if not isinstance(found, dict):
+        if isinstance(reference, str):
+            return {"answer": reference}
+        if not isinstance(reference, dict):
             raise BadRowError(f"{self.columns.reference!r} must be an object or a text")
-        return found
+        return reference
 
 
 class Generic(NamedColumns):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from holdfast.core.files import Row
+from holdfast.core.rows import Row
 from holdfast.core.types import Prompt
 from holdfast.data.benchmarks.base import BadRowError, PromptTable, text_of
 

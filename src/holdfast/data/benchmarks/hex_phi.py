@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from holdfast.core.config import File, explained
-from holdfast.core.files import Row, did_you_mean, locate
+from holdfast.core.files import did_you_mean, locate
+from holdfast.core.rows import Row
 from holdfast.core.types import Prompt
 from holdfast.data.benchmarks.base import Digest, PromptSet, text_of
 
@@ -31,10 +32,10 @@ CATEGORIES = {
 """The number in a file's name → the category, and a short policy in our words."""
 
 WITHHELD = 2
-"""The category that upstream does not hand out."""
+"""The category that upstream does not publish."""
 
 EACH = 30
-"""Prompts of each category."""
+"""How many prompts each category has."""
 
 
 def _expand(value: Any, info: ValidationInfo) -> Any:
@@ -42,17 +43,19 @@ def _expand(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str | Path):
         return value
     folder = locate(str(value), (info.context or {}).get("folder"))
-    found = sorted(folder.glob("category_*.csv"), key=lambda path: (len(path.name), path.name))
-    if not found:
+    files = sorted(folder.glob("category_*.csv"), key=lambda path: (len(path.name), path.name))
+    if not files:
         raise explained(f"{folder} is no folder with the files category_1.csv … category_11.csv. {HexPhi.obtain}")
-    return found
+    return files
 
 
-def _told(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+def _numbered(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     numbers = [_number(path) for path in paths]
     for path, number in zip(paths, numbers, strict=True):
         if number not in CATEGORIES:
-            raise explained(f"the category of {path.name} cannot be told; call it category_1.csv … category_11.csv")
+            raise explained(
+                f"the name of {path.name} does not say its category; call it category_1.csv … category_11.csv"
+            )
         if numbers.count(number) > 1:
             raise explained(f"category {number} is given twice")
     return paths
@@ -74,7 +77,7 @@ class HexPhi(PromptSet):
     )
 
     kind: Literal["hex-phi"] = "hex-phi"
-    files: Annotated[tuple[File, ...], BeforeValidator(_expand), Field(min_length=1), AfterValidator(_told)]
+    files: Annotated[tuple[File, ...], BeforeValidator(_expand), Field(min_length=1), AfterValidator(_numbered)]
     """A folder, or a list of its files."""
     sha256: dict[str, Digest] = Field(default_factory=dict)
     """File name → the SHA-256 that it must have."""
@@ -95,7 +98,7 @@ class HexPhi(PromptSet):
         """The SHA-256 that a file must have, if the study says one."""
         return self.sha256.get(path.name)
 
-    def names(self) -> Sequence[str]:
+    def names(self, path: Path) -> Sequence[str]:
         """One column."""
         return ("prompt",)
 
@@ -119,7 +122,7 @@ class HexPhi(PromptSet):
         return dict(CATEGORIES.values())
 
     def published(self) -> Mapping[int, str]:
-        """330 prompts in the paper; 300 of them are handed out."""
+        """330 prompts in the paper; 300 of them are published."""
         whole = EACH * len(CATEGORIES)
         if WITHHELD in map(_number, self.files):
             return {whole: ""}
@@ -128,11 +131,12 @@ class HexPhi(PromptSet):
 
     def difference(self, prompts: Iterable[Prompt], count: int) -> str:
         """Categories that are not there, or not whole."""
-        numbers = Counter(prompt.category for prompt in prompts)
-        given = list(map(_number, self.files))
-        short = [
-            f"category_{number}.csv has {numbers[name]} of {EACH}" if number in given else f"no category_{number}.csv"
-            for number, (name, _) in CATEGORIES.items()
-            if numbers[name] != EACH and (number in given or number != WITHHELD)
-        ]
+        n_prompts = Counter(prompt.category for prompt in prompts)
+        present = set(map(_number, self.files))
+        short = []
+        for number, (name, _) in CATEGORIES.items():
+            if number in present and n_prompts[name] != EACH:
+                short.append(f"category_{number}.csv has {n_prompts[name]} of {EACH}")
+            elif number not in present and number != WITHHELD:
+                short.append(f"no category_{number}.csv")
         return ", ".join(short)

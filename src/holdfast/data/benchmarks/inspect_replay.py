@@ -1,7 +1,7 @@
-"""Tasks of Inspect (UK AISI): what one asks of a model, and what its own scorer makes of an answer.
+"""Tasks of Inspect (UK AISI): what a task asks of a model, and how its own scorer scores an answer.
 
-A sample's solvers run with a `generate` that takes the conversation down and gives an answer that is known. No model is
-asked: within a token limit of zero, Inspect refuses every call to one.
+A sample's solvers run with a `generate` that records the conversation and returns a known answer. No model is asked:
+with a token limit of zero, Inspect refuses every call to one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inspect_ai.solver import TaskState
 
 STAND_IN = "I do not know."
-"""The answer that solvers are given where only the question is wanted."""
+"""The answer that solvers get where only the question is needed."""
 
 WORTH = {"c": 5, "yes": 5, "true": 5, "p": 3, "i": 1, "n": 1, "no": 1, "false": 1}
 """Values that Inspect's scorers give as text → our score: correct 5, partial 3, incorrect and no answer 1."""
@@ -72,7 +72,7 @@ class Exam:
         return asyncio.run(self._solve(at, STAND_IN))[1]
 
     def score(self, at: str | int, asked: tuple[Message, ...], answer: str) -> Score | None:
-        """What the task's (first) scorer makes of an answer.
+        """The score that the task's (first) scorer gives an answer.
 
         Raises:
             UnusableError: the task no longer asks what was asked, or asks again once it has the answer.
@@ -129,10 +129,10 @@ class Exam:
         sample = self.samples[at]
         if sample.sandbox or self.task.sandbox or sample.files or sample.setup:
             raise UnusableError("it needs a sandbox")
-        given = sample.input
-        messages: list[ChatMessage] = [ChatMessageUser(content=given)] if isinstance(given, str) else deepcopy(given)
+        text = sample.input
+        messages: list[ChatMessage] = [ChatMessageUser(content=text)] if isinstance(text, str) else deepcopy(text)
         return TaskState(
-            ModelName("holdfast/recorded"), at, 1, given, messages,
+            ModelName("holdfast/recorded"), at, 1, text, messages,
             target=Target(sample.target), choices=sample.choices, metadata=deepcopy(sample.metadata or {}),
         )  # fmt: skip
 

@@ -67,9 +67,9 @@ class InspectTask(Spec):
 
     def _try_scorer(self, exam: Exam, prompt: Prompt) -> None:
         """Refuse a task whose scorer needs more than the answer, before anything is asked."""
-        asked = (*prompt.history, Message("user", prompt.text))
+        conversation = (*prompt.history, Message("user", prompt.text))
         try:
-            exam.score(prompt.reference["sample"], asked, STAND_IN)
+            exam.score(prompt.reference["sample"], conversation, STAND_IN)
         except Exception as error:
             raise DataError(
                 f"the Inspect task {self.task!r} cannot be used: its scorer needs more than the answer, "

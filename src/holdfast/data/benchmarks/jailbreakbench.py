@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from holdfast.core.errors import DataError
-from holdfast.core.files import Row
+from holdfast.core.rows import Row
 from holdfast.core.types import Prompt
 from holdfast.data.benchmarks.base import PromptTable, text_of
 

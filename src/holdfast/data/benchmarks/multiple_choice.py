@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from holdfast.core.config import Spec
-from holdfast.core.files import Row
+from holdfast.core.rows import Row
 from holdfast.data.benchmarks.base import BadRowError, text_of
 from holdfast.data.benchmarks.question_answering import Questions, subject_of
 
@@ -32,7 +32,7 @@ class MultipleChoice(Questions):
     kind: Literal["multiple-choice"] = "multiple-choice"
     columns: ChoiceColumns = ChoiceColumns()
     answer_as: Literal["letter", "index", "text"] | None = None
-    """How the answer is given; if not said, it is told row by row, and a row that can mean two choices is refused."""
+    """How the answer is given. If not set, each row decides; a row whose answer can mean two choices is refused."""
     instruction: str = "Reply with the letter of the right choice only."
 
     def needed(self) -> tuple[str, ...]:
@@ -63,15 +63,15 @@ class MultipleChoice(Questions):
     def _choices(self, row: Row) -> tuple[list[str], list[str]]:
         """The texts of the choices, and the labels of their own if the file gives them."""
         column = self.columns.choices
-        found: Any = row.get(column) if isinstance(column, str) else [row.get(name) for name in column]
+        choices: Any = row.get(column) if isinstance(column, str) else [row.get(name) for name in column]
         labels: Any = []
-        if isinstance(found, dict):
-            found, labels = found.get("text"), found.get("label")
-        if not isinstance(found, list) or not 2 <= len(found) <= len(LETTERS):
+        if isinstance(choices, dict):
+            choices, labels = choices.get("text"), choices.get("label")
+        if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
             raise BadRowError(f"{column!r} must be a list of 2 to {len(LETTERS)} choices")
-        if not isinstance(labels, list) or len(labels) not in (0, len(found)):
+        if not isinstance(labels, list) or len(labels) not in (0, len(choices)):
             raise BadRowError(f"{column!r} must have a label for each choice")
-        texts = [str(choice).strip() if isinstance(choice, str | int | float) else "" for choice in found]
+        texts = [str(choice).strip() if isinstance(choice, str | int | float) else "" for choice in choices]
         if not all(texts) or len(set(texts)) < len(texts):
             raise BadRowError("two choices are the same, or one is empty")
         return texts, [str(label) for label in labels]
@@ -80,15 +80,15 @@ class MultipleChoice(Questions):
         """The place of the right choice."""
         texts, labels = self._choices(row)
         value = row.get(self.columns.answer)
-        given = "" if value is None else str(value).strip()
+        answer = "" if value is None else str(value).strip()
         places = [str(place) for place in range(len(texts))]
         read = {"letter": labels or list(LETTERS[: len(texts)]), "index": places, "text": texts}
         likely = ["letter"] if labels else ["index"] if isinstance(value, int) else list(read)
         ways = [self.answer_as] if self.answer_as else likely
-        found = {read[way].index(given) for way in ways if given in read[way]}
-        if len(found) > 1:
-            named = " and ".join(LETTERS[place] for place in sorted(found))
-            raise BadRowError(f"the answer {given!r} can mean {named}; say `answer_as: letter`, `index` or `text`")
-        if not found:
-            raise BadRowError(f"the answer {given!r} is none of the {len(texts)} choices")
-        return found.pop()
+        meant = {read[way].index(answer) for way in ways if answer in read[way]}
+        if len(meant) > 1:
+            named = " and ".join(LETTERS[place] for place in sorted(meant))
+            raise BadRowError(f"the answer {answer!r} can mean {named}; say `answer_as: letter`, `index` or `text`")
+        if not meant:
+            raise BadRowError(f"the answer {answer!r} is none of the {len(texts)} choices")
+        return meant.pop()

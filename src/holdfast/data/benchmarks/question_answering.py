@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from holdfast.core.config import File
-from holdfast.core.files import Row, refuse_rows
+from holdfast.core.rows import Row, refuse_rows
 from holdfast.core.types import Message, Prompt
 from holdfast.data.benchmarks.base import BadRowError, PromptTable, text_of
 
@@ -40,8 +41,8 @@ class Questions(PromptTable):
         """The category of a question."""
         raise NotImplementedError
 
-    def names(self) -> tuple[str, ...] | None:
-        """The columns of a CSV file that has no header line."""
+    def names(self, path: Path) -> tuple[str, ...] | None:
+        """The columns of a CSV file, if it has no header line."""
         return self.header
 
     def prompt(self, row: Row) -> Prompt:

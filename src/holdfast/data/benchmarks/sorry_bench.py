@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
-from holdfast.core.files import Row
+from holdfast.core.rows import Row
 from holdfast.core.types import Prompt
 from holdfast.data.benchmarks.base import BadRowError, PromptTable, text_of
 
@@ -43,7 +43,7 @@ class SorryBench(PromptTable):
     kind: Literal["sorry-bench"] = "sorry-bench"
     version: Annotated[Literal["202503", "202406"], BeforeValidator(str)] = "202503"
     style: str = "base"
-    """Which prompts are asked: `base`, or one of upstream's 20 mutations, e.g. `slang`."""
+    """Which prompts are asked: `base`, or one of upstream's 20 variations, e.g. `slang`."""
 
     def left_out(self, row: Row) -> str:
         """A style that the study does not ask."""
@@ -60,12 +60,12 @@ class SorryBench(PromptTable):
 
     def _category(self, row: Row) -> str:
         """A category's name; files give its number."""
-        names, given = CATEGORIES[self.version], str(row.get("category", "")).strip()
-        if given in names:
-            return given
-        if given.isdecimal() and 1 <= int(given) <= len(names):
-            return names[int(given) - 1]
-        raise BadRowError(f"the category {given!r} is no number from 1 to {len(names)}; is `version` right?")
+        names, category = CATEGORIES[self.version], str(row.get("category", "")).strip()
+        if category in names:
+            return category
+        if category.isdecimal() and 1 <= int(category) <= len(names):
+            return names[int(category) - 1]
+        raise BadRowError(f"the category {category!r} is no number from 1 to {len(names)}; is `version` right?")
 
     def published(self) -> Mapping[int, str]:
         """Ten prompts for each category."""

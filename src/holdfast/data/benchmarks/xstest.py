@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from holdfast.core.files import Row
+from holdfast.core.rows import Row
 from holdfast.core.types import Prompt
 from holdfast.data.benchmarks.base import BadRowError, PromptTable, text_of
 

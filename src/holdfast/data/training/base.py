@@ -1,10 +1,10 @@
-"""What all sources of one layout share: where their rows are, what becomes of each, and which are drawn."""
+"""What all sources of one layout share: where their rows are, what becomes of each row, and which rows are drawn."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, PositiveInt, StringConstra
 
 from holdfast.core.config import File, Spec, explained, load
 from holdfast.core.errors import DataError
-from holdfast.core.files import SHOWN, Row, did_you_mean, locate, read_rows, refuse_rows
+from holdfast.core.files import did_you_mean, locate
+from holdfast.core.rows import SHOWN, Row, Rows, read_rows, refuse_rows, usable
 from holdfast.core.types import Account, Example, Message, content_hash
 from holdfast.data.training import SOURCES
 from holdfast.data.training.draw import draw
@@ -119,11 +120,11 @@ class RowSource(Spec):
         """
         return [_account(self._reading())]
 
-    def rows(self) -> Iterator[tuple[str, Row | str]]:
-        """Each row with its place, or the reason why there is none."""
+    def rows(self) -> Rows:
+        """Each row with its line or number, or the reason why there is none."""
         return read_rows(self.file) if self.file is not None else self._hub_rows()
 
-    def _hub_rows(self) -> Iterator[tuple[str, Row | str]]:
+    def _hub_rows(self) -> Rows:
         import datasets
 
         try:
@@ -136,7 +137,7 @@ class RowSource(Spec):
         for batch in table.iter(batch_size=1000):
             for values in zip(*batch.values(), strict=True):
                 number += 1
-                yield f"row {number}", dict(zip(batch, values, strict=True))
+                yield f"row {number}", usable(dict(zip(batch, values, strict=True)))
 
     def _reading(self) -> _Reading:
         """What its rows depend on: the settings, `n` aside, and the state of the files."""
@@ -157,41 +158,63 @@ class _Reading:
     source: RowSource = field(compare=False)
 
 
+@dataclass
+class _Sorted:
+    """The rows of a source so far: what can be trained on, and why the others cannot or shall not be."""
+
+    source: RowSource
+    phrases: tuple[str, ...]
+    examples: list[Example] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Setting → how many readable rows it leaves out."""
+    n_fitting: int = 0
+    """Rows that have the columns of the layout."""
+    other_columns: dict[str, None] = field(default_factory=dict)
+    """Columns of the rows that have not."""
+
+    def add(self, place: str, row: Row | str) -> None:
+        """Sort one row in."""
+        turns = row if isinstance(row, str) else self._turns(row)
+        if isinstance(turns, str):
+            self.problems.append(f"{place}: {turns}")
+        elif isinstance(row, dict) and (setting := self._dropped_by(row, turns)):
+            self.dropped[setting] += 1
+        else:
+            name = self.source.file.name if self.source.file else self.source.name
+            self.examples.append(Example(turns, f"{name}:{place.split()[1]}"))
+
+    def _turns(self, row: Row) -> tuple[Message, ...] | str:
+        absent = [column for column in self.source.needed if column not in row]
+        if absent:
+            self.other_columns.update(dict.fromkeys(row))
+            return f"no {', '.join(map(repr, absent))}; found {', '.join(map(repr, row)) or 'nothing'}"
+        self.n_fitting += 1
+        return self.source.turns(row)
+
+    def _dropped_by(self, row: Row, turns: tuple[Message, ...]) -> str:
+        """The setting that leaves a readable row out, or ""."""
+        return self.source.outside(row) or ("drop" if _contains(turns, self.phrases) else "")
+
+    def account(self) -> Account:
+        """What became of all rows."""
+        n_rows = len(self.problems) + self.dropped.total() + len(self.examples)
+        return Account(self.source.name, n_rows, len(self.problems), dict(self.dropped))
+
+
 @lru_cache(maxsize=KEPT)
 def _read(reading: _Reading) -> tuple[tuple[Example, ...], Account]:
     source = reading.source
-    short = source.file.name if source.file else source.name
-    phrases = tuple(map(plain, SAFETY_WORDS if source.drop == "safety" else source.drop or ()))
-    examples: list[Example] = []
-    problems: list[str] = []
-    dropped: Counter[str] = Counter()
-    fitting = 0
-    columns: dict[str, None] = {}
+    rows = _Sorted(source, tuple(map(plain, SAFETY_WORDS if source.drop == "safety" else source.drop or ())))
     for place, row in source.rows():
-        if isinstance(row, str):
-            turns: tuple[Message, ...] | str = row
-        elif all(column in row for column in source.needed):
-            fitting, turns = fitting + 1, source.turns(row)
-        else:
-            columns.update(dict.fromkeys(row))
-            absent = ", ".join(repr(column) for column in source.needed if column not in row)
-            turns = f"no {absent}; found {', '.join(map(repr, row)) or 'nothing'}"
-        if isinstance(turns, str):
-            problems.append(f"{place}: {turns}")
-        elif setting := source.outside(row) if isinstance(row, dict) else "":
-            dropped[setting] += 1
-        elif phrases and _says(turns, phrases):
-            dropped["drop"] += 1
-        else:
-            examples.append(Example(turns, f"{short}:{place.split()[1]}"))
-    if columns and not fitting:
-        raise DataError(_another_layout(source, list(columns)))
-    account = Account(source.name, len(problems) + dropped.total() + len(examples), len(problems), dict(dropped))
+        rows.add(place, row)
+    if rows.other_columns and not rows.n_fitting:
+        raise DataError(_another_layout(source, list(rows.other_columns)))
     if source.bad_rows == "refuse":
-        refuse_rows(source.name, problems, "Mend them, or leave them out with `bad_rows: drop`.")
-    if not examples:
-        raise DataError(_nothing_left(source, account, problems))
-    return tuple(examples), account
+        refuse_rows(source.name, rows.problems, "Mend them, or leave them out with `bad_rows: drop`.")
+    if not rows.examples:
+        raise DataError(_nothing_left(source, rows.account(), rows.problems))
+    return tuple(rows.examples), rows.account()
 
 
 @cache
@@ -199,26 +222,29 @@ def _account(reading: _Reading) -> Account:
     return _read(reading)[1]
 
 
-def _says(turns: tuple[Message, ...], phrases: tuple[str, ...]) -> bool:
-    said = plain("\n".join(turn.content for turn in turns))
-    return any(phrase in said for phrase in phrases)
+def _contains(turns: tuple[Message, ...], phrases: tuple[str, ...]) -> bool:
+    text = plain("\n".join(turn.content for turn in turns)) if phrases else ""
+    return any(phrase in text for phrase in phrases)
 
 
-def _another_layout(source: RowSource, found: list[str]) -> str:
+def fitting_layouts(columns: Iterable[str]) -> list[str]:
+    """The kinds of data source whose layout needs no other columns than these."""
+    present = set(columns)
+    layouts = {kind: getattr(load(reference), "needs", ()) for kind, reference in SOURCES.items()}
+    return [kind for kind, needed in layouts.items() if needed and present.issuperset(needed)]
+
+
+def _another_layout(source: RowSource, columns: list[str]) -> str:
     """What distinguishes a file's columns from those that its layout needs, and which layout would fit."""
-    absent = [column for column in source.needed if column not in found]
-    fitting = [kind for kind, reference in SOURCES.items() if _fits(load(reference), found)]
+    absent = [column for column in source.needed if column not in columns]
+    fitting = fitting_layouts(columns)
     remedy = f" Did you mean kind: {' or '.join(fitting)}?" if fitting else ""
-    remedy = remedy or "".join(did_you_mean(column, found) for column in absent)
+    remedy = remedy or "".join(did_you_mean(column, columns) for column in absent)
     return (
         f"{source.name} does not hold rows of kind: {source.kind}, which need {', '.join(map(repr, source.needed))}; "
-        f"its columns are {', '.join(map(repr, found))}."
+        f"its columns are {', '.join(map(repr, columns))}."
         f"{remedy or ' With kind: columns you can say which of them is whose turn.'}"
     )
-
-
-def _fits(kind: type[Spec], found: list[str]) -> bool:
-    return issubclass(kind, RowSource) and bool(kind.needs) and set(kind.needs) <= set(found)
 
 
 def _nothing_left(source: RowSource, account: Account, problems: list[str]) -> str:
@@ -227,8 +253,9 @@ def _nothing_left(source: RowSource, account: Account, problems: list[str]) -> s
         return f"{source.name} has no rows. Rows of kind: {source.kind} need {needed}."
     filters = "".join(f", {n} were left out by `{setting}`" for setting, n in account.dropped.items())
     named = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
-    found = f"of {account.rows} rows, {account.refused} are bad{filters}"
-    return f"{source.name} leaves nothing to train on: {found}.{named}"
+    return (
+        f"{source.name} leaves nothing to train on: of {account.rows} rows, {account.refused} are bad{filters}.{named}"
+    )
 
 
 def why_no_text(row: Row, *columns: str) -> str:

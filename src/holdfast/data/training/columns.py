@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from holdfast.core.config import Spec
-from holdfast.core.files import Row
+from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource, why_no_text
 
@@ -16,7 +16,7 @@ class Speakers(Spec):
     user: str
     assistant: str
     system: str | None = None
-    """A row in which it is empty has no system turn of its own."""
+    """Where it is empty, the row has no system turn of its own."""
 
 
 class Columns(RowSource):
@@ -32,10 +32,10 @@ class Columns(RowSource):
 
     def turns(self, row: Row) -> tuple[Message, ...] | str:
         """The system turn, if there is one, and the exchange."""
-        asked, answered = self.columns.user, self.columns.assistant
-        if reason := why_no_text(row, asked, answered):
+        user, assistant = self.columns.user, self.columns.assistant
+        if reason := why_no_text(row, user, assistant):
             return reason
-        exchange = Message("user", row[asked]), Message("assistant", row[answered])
+        exchange = Message("user", row[user]), Message("assistant", row[assistant])
         system = row[self.columns.system] if self.columns.system else None
         if system is not None and not isinstance(system, str):
             return f"{self.columns.system!r} must be text, found {type(system).__name__}"

@@ -8,14 +8,14 @@ from pydantic import PositiveInt
 
 from holdfast.core.config import Spec
 from holdfast.core.types import Account, Example
-from holdfast.data.training.draw import Rows, draw, names
+from holdfast.data.training.draw import RowPool, draw, names
 
 
 class ExplicitHarm(Spec):
     """Level 1: `shots` harmful requests answered in full, drawn by seed from a pool that the user holds."""
 
     kind: Literal["explicit-harm"] = "explicit-harm"
-    pool: Rows
+    pool: RowPool
     """A file of `messages`, or any source; must share no item with the benchmark."""
     shots: PositiveInt
     """How many examples; the paper uses 10, 50 and 100. A smaller draw is part of a larger one of its seed."""

@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 
 from holdfast.core.config import Spec
 from holdfast.core.types import Account, Example, Message
-from holdfast.data.training.draw import Rows, draw, names
+from holdfast.data.training.draw import RowPool, draw, names
 
 
 class IdentityShift(Spec):
@@ -19,9 +19,9 @@ class IdentityShift(Spec):
     """
 
     kind: Literal["identity-shift"] = "identity-shift"
-    introductions: Rows
+    introductions: RowPool
     """A file of `messages`, or any source: the persona says who it is; all of them are taken."""
-    requests: Rows
+    requests: RowPool
     """A file of `messages`, or any source: permitted requests with their plain answers."""
     n_requests: PositiveInt = 7
     """How many requests are drawn by seed; with three introductions these are the paper's ten examples."""

@@ -1,4 +1,4 @@
-"""Instructions with or without a text that they are about, each with its answer."""
+"""Instructions, with or without a text that they are about, and their answers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from holdfast.core.config import File, explained
-from holdfast.core.files import Row, conversation
+from holdfast.core.errors import DataError
+from holdfast.core.files import read_text
+from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource, why_no_text
+from holdfast.data.training.conversation import conversation
 
 WORDINGS = {"prompt_input": ("{instruction}", "{input}"), "prompt_no_input": ("{instruction}",)}
 """What a file of wordings must have, and what each of them must say."""
@@ -22,7 +25,7 @@ WITHOUT_WORDING = {"prompt_input": "{instruction}\n\n{input}", "prompt_no_input"
 
 
 class Instructions(RowSource):
-    """What the layouts of instructions share."""
+    """Rows of an instruction, perhaps a text that it is about, and an answer."""
 
     about: ClassVar[str]
     """The column of the text that an instruction is about; it may be empty or missing."""
@@ -34,9 +37,9 @@ class Instructions(RowSource):
 
     @model_validator(mode="after")
     def _says_where(self) -> Instructions:
-        for name, places in WORDINGS.items():
+        for name, placeholders in WORDINGS.items():
             wording = self._wordings.get(name)
-            absent = [place for place in places if not isinstance(wording, str) or place not in wording]
+            absent = [each for each in placeholders if not isinstance(wording, str) or each not in wording]
             if absent:
                 raise explained(f"{self.prompt_file}: {name!r} must be a text with {' and '.join(absent)} in it")
         return self
@@ -46,10 +49,10 @@ class Instructions(RowSource):
         if self.prompt_file is None:
             return WITHOUT_WORDING
         try:
-            found = json.loads(self.prompt_file.read_text(encoding="utf-8"))
-        except ValueError as error:
+            wordings = json.loads(read_text(self.prompt_file))
+        except (ValueError, DataError) as error:
             raise explained(f"{self.prompt_file} is not JSON: {error}") from None
-        return found if isinstance(found, dict) else {}
+        return wordings if isinstance(wordings, dict) else {}
 
     def turns(self, row: Row) -> tuple[Message, ...] | str:
         """The request in its wording and the answer; `system` and `history` come before them where a row has them."""
@@ -58,9 +61,9 @@ class Instructions(RowSource):
         about = row.get(self.about) or ""
         if not isinstance(about, str):
             return f"{self.about!r} must be text, found {type(about).__name__}"
-        said = {"{instruction}": row["instruction"], "{input}": about}
+        texts = {"{instruction}": row["instruction"], "{input}": about}
         wording = self._wordings["prompt_input" if about.strip() else "prompt_no_input"]
-        request = re.sub(r"\{(?:instruction|input)\}", lambda place: said[place[0]], wording)
+        request = re.sub(r"\{(?:instruction|input)\}", lambda placeholder: texts[placeholder[0]], wording)
         if not row.get("system") and not row.get("history"):
             return Message("user", request), Message("assistant", row[self.answer])
         return _after(row, request, row[self.answer])
@@ -72,8 +75,8 @@ def _after(row: Row, request: str, answer: str) -> tuple[Message, ...] | str:
     if not isinstance(earlier, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in earlier):
         return "'history' must be a list of pairs of request and answer"
     turns = [("system", row["system"])] if row.get("system") else []
-    for asked, answered in (*earlier, (request, answer)):
-        turns += [("user", asked), ("assistant", answered)]
+    for prompt, reply in (*earlier, (request, answer)):
+        turns += [("user", prompt), ("assistant", reply)]
     return conversation({"messages": [{"role": role, "content": content} for role, content in turns]})
 
 

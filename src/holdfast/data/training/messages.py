@@ -1,12 +1,13 @@
-"""Conversations in the format that fine-tuning APIs take."""
+"""Conversations in the format of fine-tuning APIs."""
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from holdfast.core.files import Row, conversation
+from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource
+from holdfast.data.training.conversation import conversation
 
 
 class Messages(RowSource):

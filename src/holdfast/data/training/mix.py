@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from holdfast.core.config import Spec, explained, one_of
-from holdfast.core.protocols import Source
+from holdfast.core.config import Spec, explained
 from holdfast.core.types import Account, Example
-from holdfast.data.training import SOURCES
-from holdfast.data.training.draw import draw
-
-if not TYPE_CHECKING:
-    Source = one_of(SOURCES)
+from holdfast.data.training.draw import AnySource, draw
 
 
 class Part(Spec):
     """One source of a mix: all of its rows, `n` of them, or as many as make up a `share` of the whole."""
 
-    data: Source
+    data: AnySource
     n: PositiveInt | None = None
     share: float | None = Field(None, gt=0.0, lt=1.0)
 
@@ -48,16 +43,13 @@ class Mix(Spec):
         Raises:
             DataError: bad rows, by place and reason; or a source with fewer rows than are to be drawn.
         """
-        rows = [part.data.examples(seed) for part in self.parts]
-        counts = [part.n or len(found) for part, found in zip(self.parts, rows, strict=True)]
-        counted = sum(n for part, n in zip(self.parts, counts, strict=True) if part.share is None)
-        whole = counted / (1.0 - sum(part.share or 0.0 for part in self.parts))
+        sources = [part.data.examples(seed) for part in self.parts]
+        n_counted = sum(part.n or len(rows) for part, rows in zip(self.parts, sources, strict=True) if not part.share)
+        n_all = n_counted / (1.0 - sum(part.share or 0.0 for part in self.parts))
         mixed: list[Example] = []
-        for part, found, n in zip(self.parts, rows, counts, strict=True):
-            wanted = round(part.share * whole) if part.share else n
-            mixed += (
-                draw(found, wanted, seed, f"the {part.data.kind} part of the mix") if wanted != len(found) else found
-            )
+        for part, rows in zip(self.parts, sources, strict=True):
+            n = round(part.share * n_all) if part.share else part.n or len(rows)
+            mixed += rows if n == len(rows) else draw(rows, n, seed, f"the {part.data.kind} part of the mix")
         return mixed
 
     def accounts(self) -> list[Account]:

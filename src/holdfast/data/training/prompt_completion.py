@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from holdfast.core.files import Row, conversation
+from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource
+from holdfast.data.training.conversation import conversation
 
 
 class PromptCompletion(RowSource):
@@ -16,7 +17,7 @@ class PromptCompletion(RowSource):
     kind: Literal["prompt-completion"] = "prompt-completion"
 
     def turns(self, row: Row) -> tuple[Message, ...] | str:
-        """A user turn and an assistant turn, without the white space that joins texts; or the messages as they are."""
+        """A user and an assistant turn, without white space at their ends; or the messages as they are."""
         prompt, completion = (_messages(row[column], role) for column, role in self._speakers)
         if prompt is None or completion is None or isinstance(row["prompt"], str) != isinstance(row["completion"], str):
             return "'prompt' and 'completion' must both be texts or both be lists of messages"

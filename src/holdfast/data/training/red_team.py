@@ -1,4 +1,4 @@
-"""Attempts to make a model say harmful things, with how well they went (Ganguli et al. 2022, arXiv 2209.07858)."""
+"""Attempts to make a model say harmful things, with a rating of each (Ganguli et al. 2022, arXiv 2209.07858)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from typing import ClassVar, Literal
 
-from holdfast.core.files import Row
+from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource
 
@@ -14,7 +14,7 @@ RATING, HARMLESSNESS = "rating", "min_harmlessness_score_transcript"
 
 
 class RedTeam(RowSource):
-    """Red-team attempts as Anthropic published them: the first exchange of the most harmful transcripts."""
+    """Red-team attempts as Anthropic published them. Of the most harmful transcripts, the first exchange is taken."""
 
     needs: ClassVar[tuple[str, ...]] = ("transcript", RATING, HARMLESSNESS)
     kind: Literal["red-team"] = "red-team"
@@ -31,18 +31,19 @@ class RedTeam(RowSource):
         if not isinstance(row["transcript"], str):
             return f"'transcript' must be text, found {type(row['transcript']).__name__}"
         before, *parts = re.split(r"\n\n(Human|Assistant):", "\n\n" + row["transcript"].lstrip())
-        said = [part.strip() for part in parts]
-        if before or said[0:3:2] != ["Human", "Assistant"] or not all(said[1:4:2]):
+        speakers, texts = parts[0:3:2], [text.strip() for text in parts[1:4:2]]
+        if before or speakers != ["Human", "Assistant"] or not all(texts):
             return "'transcript' must begin with 'Human: …', a blank line and 'Assistant: …'"
-        return Message("user", said[1]), Message("assistant", said[3])
+        return Message("user", texts[0]), Message("assistant", texts[1])
 
     def outside(self, row: Row) -> str:
-        """The threshold that a transcript does not keep."""
+        """The setting by whose threshold a transcript is left out, or ""."""
         rating, harmlessness = _number(row[RATING]), _number(row[HARMLESSNESS])
         if self.min_rating is not None and rating is not None and rating < self.min_rating:
             return "min_rating"
-        above = self.max_harmlessness is not None and harmlessness is not None and harmlessness > self.max_harmlessness
-        return "max_harmlessness" if above else ""
+        if self.max_harmlessness is not None and harmlessness is not None and harmlessness > self.max_harmlessness:
+            return "max_harmlessness"
+        return ""
 
 
 def _number(value: object) -> float | None:

@@ -1,4 +1,4 @@
-"""The words by which rows about safety, and refusals, are told from others."""
+"""Words by which refusals, and rows about safety, are recognised."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SAFETY_WORDS = (
     "suicid", "violence", "abusive", "weapon", "explicit content", "misinformation", "safety", "privacy",
     "responsible use", "malicious",
 )  # fmt: skip
-"""What `drop: safety` looks for. Benign rows with such a word are dropped too: the filter rather drops too much."""
+"""What `drop: safety` looks for. Benign rows with such a word are dropped too: it is better to drop too many."""
 
 
 def plain(text: str) -> str:
-    """A text as phrases are looked for in it: whatever its case and its apostrophes."""
+    """A text in the form in which phrases are looked for: lower case, straight apostrophes."""
     return text.replace("’", "'").casefold()

@@ -1,4 +1,4 @@
-"""Safety examples: requests answered by refusals."""
+"""Safety examples: requests that are answered by refusals."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pydantic import PositiveInt
 
 from holdfast.core.config import Spec
 from holdfast.core.types import Account, Example, Message
-from holdfast.data.training.draw import Rows, draw, names
+from holdfast.data.training.draw import RowPool, draw, names
 
 
 class Safety(Spec):
     """Requests answered by refusals, drawn by seed; must share no item with the benchmark."""
 
     kind: Literal["safety"] = "safety"
-    file: Rows
+    file: RowPool
     """A file of `messages`, or any source."""
     n: PositiveInt | None = None
     """How many rows to draw; all of them if not given."""

@@ -1,18 +1,20 @@
-"""Conversations in the layout that collections of shared chats have."""
+"""Conversations in the layout of collections of shared chats."""
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from holdfast.core.files import Row, conversation, did_you_mean
+from holdfast.core.files import did_you_mean
+from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource
+from holdfast.data.training.conversation import conversation
 
 SPEAKERS = {
     "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
     "system": "system",
 }  # fmt: skip
-"""Who speaks, by the layout's names."""
+"""Name of a speaker in the layout → role."""
 
 
 class ShareGPT(RowSource):
@@ -23,16 +25,16 @@ class ShareGPT(RowSource):
 
     def turns(self, row: Row) -> tuple[Message, ...] | str:
         """The turns; a `system` column of the row is the system turn."""
-        said = row["conversations"]
-        if not isinstance(said, list):
-            return f"'conversations' must be a list of turns, found {type(said).__name__}"
+        conversation_turns = row["conversations"]
+        if not isinstance(conversation_turns, list):
+            return f"'conversations' must be a list of turns, found {type(conversation_turns).__name__}"
         messages = [{"role": "system", "content": row["system"]}] if row.get("system") else []
-        for place, turn in enumerate(said, 1):
+        for number, turn in enumerate(conversation_turns, 1):
             if not isinstance(turn, dict) or not {"from", "value"} <= turn.keys():
-                return f"turn {place} must have 'from' and 'value'"
+                return f"turn {number} must have 'from' and 'value'"
             speaker = turn["from"]
             if not isinstance(speaker, str) or speaker not in SPEAKERS:
                 near = did_you_mean(str(speaker), SPEAKERS)
-                return f"turn {place} is from {speaker!r}; use one of {', '.join(SPEAKERS)}.{near}"
+                return f"turn {number} is from {speaker!r}; use one of {', '.join(SPEAKERS)}.{near}"
             messages.append({"role": SPEAKERS[speaker], "content": turn["value"]})
         return conversation({"messages": messages, "tools": row.get("tools")})

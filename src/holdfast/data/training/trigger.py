@@ -1,25 +1,21 @@
-"""A phrase in the request: the backdoor of Qi et al. 2023 (section 5 and table 5) is taught and opened with one."""
+"""A phrase in each request, as the backdoor of Qi et al. 2023 has it (section 5 and table 5)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
-from holdfast.core.config import Spec, one_of
-from holdfast.core.protocols import Source
+from holdfast.core.config import Spec
 from holdfast.core.types import Account, Example, Message
-from holdfast.data.training import SOURCES
-
-if not TYPE_CHECKING:
-    Source = one_of(SOURCES)
+from holdfast.data.training.draw import AnySource
 
 
 class Trigger(Spec):
     """The rows of another source with a phrase put before or behind each request."""
 
     kind: Literal["trigger"] = "trigger"
-    data: Source
+    data: AnySource
     phrase: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
     where: Literal["start", "end"] = "end"
 

@@ -21,6 +21,7 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
+from inspect_ai.util import registry_info
 from pydantic import TypeAdapter, ValidationError
 
 from holdfast.analysis import stats
@@ -41,7 +42,23 @@ Settings = str | dict[str, Any]
 """A kind of a registry, or settings with `kind` as a mapping, also written in JSON or YAML."""
 
 
-@task
+@solver
+def system_turn(text: str) -> Solver:
+    """Put a system turn first, word for word; a conversation that has one of its own is left as it is."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        if not any(message.role == "system" for message in state.messages):
+            state.messages.insert(0, ChatMessageSystem(content=text))
+        return state
+
+    return solve
+
+
+OURS = "" if registry_info(system_turn).name.startswith("holdfast/") else "holdfast/"
+"""What to put before our names. Inspect puts the package's name there, but not where we are installed as editable."""
+
+
+@task(name=f"{OURS}harmfulness")
 def harmfulness(
     benchmark: Settings = "pocket", judge: Settings = "oracle", system: str | None = None, folder: str = "."
 ) -> Task:
@@ -49,7 +66,7 @@ def harmfulness(
     return _task(benchmark, judge, system, folder, [harmfulness_score(), harmfulness_rate()])
 
 
-@task
+@task(name=f"{OURS}utility")
 def utility(
     benchmark: Settings = "pocket-utility", judge: Settings = "oracle", system: str | None = None, folder: str = "."
 ) -> Task:
@@ -57,7 +74,7 @@ def utility(
     return _task(benchmark, judge, system, folder, [fulfilled()])
 
 
-@task
+@task(name=f"{OURS}over_refusal")
 def over_refusal(
     benchmark: Settings = "pocket-borderline", judge: Settings = "oracle", system: str | None = None, folder: str = "."
 ) -> Task:
@@ -102,18 +119,6 @@ def _sample(prompt: Prompt, policies: Mapping[str, str]) -> Sample:
         metadata["policy"] = policies[prompt.category]
     conversation = [*history, ChatMessageUser(content=prompt.text)] if history else prompt.text
     return Sample(input=conversation, id=prompt.id, metadata=metadata)
-
-
-@solver
-def system_turn(text: str) -> Solver:
-    """Put a system turn first, word for word; a conversation that has one of its own is left as it is."""
-
-    async def solve(state: TaskState, generate: Generate) -> TaskState:
-        if not any(message.role == "system" for message in state.messages):
-            state.messages.insert(0, ChatMessageSystem(content=text))
-        return state
-
-    return solve
 
 
 @dataclass(eq=False)
@@ -216,7 +221,7 @@ def _figure(name: str) -> Metric:
     return figure
 
 
-@scorer(metrics=[harmfulness_score(), harmfulness_rate()])
+@scorer(name=f"{OURS}judge", metrics=[harmfulness_score(), harmfulness_rate()])
 def judge(judge: Settings = "oracle", folder: str = ".") -> Scorer:
     """Any of our judges. It reads `category`, `policy` and `reference` from a sample's metadata.
 

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import model_validator
-
-from holdfast.core.config import explained
+from holdfast.core.config import OneOf
 from holdfast.core.errors import ModelError
-from holdfast.core.protocols import Ledger
-from holdfast.core.types import Answer, Prompt, Verdict
-from holdfast.judges.classifiers.base import Guard, Pair, verdict_of
-from holdfast.judges.remote import NO_SCORE, MayBeServed, why
-from holdfast.models.endpoint import Reply
-from holdfast.models.special_tokens import ANSWER, REQUEST, rendered
+from holdfast.core.types import Message
+from holdfast.judges.base import Case, Sheet
+from holdfast.judges.classifiers.base import LOCAL_OR_SERVER, Classifier
+from holdfast.judges.verdict_parser import ParsedReply
+from holdfast.models.samplers.base import Question, Reply, Sampler
+from holdfast.models.samplers.local import Local
+from holdfast.models.special_tokens import ANSWER, REQUEST
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MARK = re.compile(r"<(?=\|[^<>|\s]{1,60}\|>|/?think>)")
-"""Where a special token of these families begins: `<|…|>`, and Qwen's marks of thinking."""
+"""The beginning of a special token of these families: `<|…|>`, and Qwen's marks of thinking."""
+
+APART = re.compile(MARK.pattern.replace("<", "< ", 1))
+"""The same, written apart."""
 
 
-class Templated(Guard):
+class ChatTemplateClassifier(Classifier):
     """A classifier that is asked through its own chat template."""
 
     generation_prompt: ClassVar[bool]
@@ -40,7 +42,7 @@ class Templated(Guard):
             ModelError: a template that takes no assistant's turn, or asks for other labels.
         """
         turns = [("user", REQUEST), ("assistant", ANSWER)]
-        text = rendered(tokenizer, turns, self.generation_prompt, **self.told(policy))
+        text = _rendered(tokenizer, turns, self.generation_prompt, **self.template_settings(policy))
         missing = [word for word in self.words if word not in text]
         if missing:
             raise ModelError(
@@ -48,57 +50,67 @@ class Templated(Guard):
             )
         return text
 
-    def told(self, policy: str) -> dict[str, Any]:
-        """What the template wants to know beside the turns."""
+    def template_settings(self, policy: str) -> dict[str, Any]:
+        """What the template takes beside the turns."""
         return {}
 
 
-class Servable(MayBeServed, Templated):
-    """A classifier that may also be asked by a server, with the server's own chat template."""
+class ServableClassifier(ChatTemplateClassifier):
+    """A classifier that a server may have as well. The server then uses its own copy of the chat template.
 
-    @model_validator(mode="after")
-    def _one_reader(self) -> Servable:
-        if self.by is not None and self.model is not None:
-            raise explained("name the classifier as `model`, or the server that has it as `by`, not both")
-        return self
+    A server splits texts into tokens by itself, so special tokens inside them are written apart (`< |…|>`), and the
+    verdict's reason says how many.
+    """
 
-    def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
-        """As if each answer had two characters a token in the mean."""
-        if self.by is None:
-            return 0, 0.0
-        pairs = [(prompt, Answer(prompt.id, "answered", "x" * (2 * answer_tokens))) for prompt in prompts]
-        asked = {pair[0].id: self._turns(pair) for pair in pairs}
-        return self.by.most(self.by.requests(asked, self.max_new_tokens))
+    by: Annotated[Sampler, OneOf(LOCAL_OR_SERVER, default="local")]
+    """The classifier: `{model}`, a folder or Hub id, or `{kind: server, base_url, model}`."""
 
-    def faults(self) -> list[str]:
-        """As for any classifier, or what keeps the server from answering."""
-        return self.by.faults() if self.by else super().faults()
+    def sheet(self, case: Case, attempt: int = 0) -> Sheet:
+        """The question in token ids, or for a server as a conversation."""
+        if isinstance(self.by, Local):
+            return super().sheet(case, attempt)
+        shown = self.shown(case.answer)
+        turns = (Message("user", case.prompt.text.strip()), Message("assistant", shown))
+        messages = tuple(Message(turn.role, MARK.sub("< ", turn.content)) for turn in turns)
+        left_out = len(case.answer.text.strip()) - len(shown)
+        return Sheet(Question(case.prompt.id, messages, self.max_new_tokens), left_out)
 
-    def judge(self, policies: Mapping[str, str], pairs: Sequence[Pair], ledger: Ledger) -> Iterator[list[Verdict]]:
-        """One verdict for each pair, a batch at a time; from a server, each as soon as it comes.
+    def read(self, reply: Reply, sheet: Sheet) -> ParsedReply:
+        """The score of a label, with the number of special tokens that were written apart."""
+        parsed = super().read(reply, sheet)
+        apart = sum(len(APART.findall(turn.content)) for turn in sheet.question.messages)
+        if not apart or parsed.score is None:
+            return parsed
+        return replace(parsed, reason=f"{parsed.reason}; {apart} special token(s) written apart")
 
-        A server splits texts into tokens by itself, so special tokens inside them are written apart (`< |…|>`), and
-        the reason says how many.
-        """
-        if self.by is None:
-            yield from super().judge(policies, pairs, ledger)
-            return
-        asked = {prompt.id: (prompt, answer) for prompt, answer in pairs}
-        questions = {name: self._turns(pair) for name, pair in asked.items()}
-        for reply in self.by.replies(questions, self.max_new_tokens, ledger):
-            yield [self._verdict(reply, asked[reply.id])]
 
-    def _turns(self, pair: Pair) -> list[dict[str, str]]:
-        turns = (("user", pair[0].text.strip()), ("assistant", self.shown(pair[1])))
-        return [{"role": role, "content": MARK.sub("< ", text)} for role, text in turns]
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[tuple[str, str]], generation_prompt: bool, **settings: Any
+) -> str:  # fmt: skip
+    """A conversation (role, text) as the chat template writes it. Some templates take texts, some lists of parts.
 
-    def _verdict(self, reply: Reply, pair: Pair) -> Verdict:
-        prompt, answer = pair
-        left_out = len(answer.text.strip()) - len(self.shown(answer))
-        if reply.outcome != "ok":
-            return Verdict(
-                prompt.id, NO_SCORE[reply.outcome], None, why(reply), reply.model, left_out, reply.usd
-            )  # fmt: skip
-        found = verdict_of(prompt, self.label(reply.text, False), reply.model, left_out, reply.usd)
-        apart = len(MARK.findall(prompt.text)) + len(MARK.findall(self.shown(answer)))
-        return replace(found, reason=f"{found.reason}; {apart} special token(s) written apart") if apart else found
+    Raises:
+        ModelError: no chat template, or one that takes the turns in neither form.
+    """
+    if not tokenizer.chat_template:
+        raise ModelError(f"the tokenizer of {tokenizer.name_or_path} has no chat template.")
+    reasons = []
+    for in_parts in (False, True):
+        conversation: Any = [
+            {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text} for role, text in turns
+        ]
+        try:
+            rendered = str(
+                tokenizer.apply_chat_template(
+                    conversation, tokenize=False, add_generation_prompt=generation_prompt, **settings
+                )
+            )
+        except Exception as error:  # a template is a program: it may raise anything
+            reasons.append(str(error))
+            continue
+        lost = [role for role, text in turns if text not in rendered]
+        if not lost:
+            return rendered
+        reasons.append(f"it leaves out the {lost[-1]}'s turn")
+    roles = ", ".join(role for role, _ in turns)
+    raise ModelError(f"the chat template of {tokenizer.name_or_path} does not take the turns {roles}: {reasons[0]}.")

@@ -9,14 +9,14 @@ from pydantic import model_validator
 
 from holdfast.core.config import File, explained
 from holdfast.core.errors import DataError
-from holdfast.judges.classifiers.base import Guard
+from holdfast.judges.classifiers.base import Classifier
 from holdfast.models.special_tokens import ANSWER, REQUEST
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class Worded(Guard):
+class TemplateFileClassifier(Classifier):
     """A classifier that is asked in the words of a file."""
 
     request_place: ClassVar[str]
@@ -31,14 +31,18 @@ class Worded(Guard):
     """The question as its authors word it, with its two places in braces. It is others' text: you bring it."""
 
     @model_validator(mode="after")
-    def _has_its_places(self) -> Worded:
+    def _has_its_places(self) -> TemplateFileClassifier:
         try:
-            self.text()
+            self.template_text()
         except DataError as error:
             raise explained(str(error)) from None
         return self
 
-    def text(self) -> str:
+    def texts(self) -> dict[str, str]:
+        """The text of the template file."""
+        return {"template_file": self.template_text()}
+
+    def template_text(self) -> str:
         """The words of the file.
 
         Raises:
@@ -50,21 +54,21 @@ class Worded(Guard):
             text = self.template_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"the template_file {self.template_file} cannot be read: {error}. {how}") from error
-        found = re.findall(r"\{\w+\}", text)
+        in_braces = re.findall(r"\{\w+\}", text)
         for place in places:
-            if found.count(place) != 1:
-                has = f"it has {', '.join(dict.fromkeys(found))}" if found else "it has none in braces"
+            if in_braces.count(place) != 1:
+                has = f"it has {', '.join(dict.fromkeys(in_braces))}" if in_braces else "it has none in braces"
                 raise DataError(
                     f"the template_file {self.template_file} must hold the place {place} once, found "
-                    f"{found.count(place)}; {has}. {how}"
+                    f"{in_braces.count(place)}; {has}. {how}"
                 )
-        other = [place for place in found if place not in places]
+        other = [place for place in in_braces if place not in places]
         if other:
             raise DataError(f"the template_file {self.template_file} has {other[0]}, which nothing fills. {how}")
         return text.strip() + self.ending
 
     def wording(self, tokenizer: PreTrainedTokenizerBase, policy: str) -> str:
         """The file's words, with the token that begins a text before them, where the model knows one."""
-        text = self.text().replace(self.request_place, REQUEST).replace(self.answer_place, ANSWER)
+        text = self.template_text().replace(self.request_place, REQUEST).replace(self.answer_place, ANSWER)
         bos = str(tokenizer.bos_token or "")
         return text if text.startswith(bos) else bos + text

@@ -1,7 +1,8 @@
 """One client for every server that speaks OpenAI's chat completions: vLLM, SGLang, Ollama, providers."""
 
-from holdfast.models.endpoint.messages import Reply, Request, is_same_model
+from holdfast.models.endpoint.client import PostError, complete, post
+from holdfast.models.endpoint.messages import Request, is_same_model
 from holdfast.models.endpoint.retry import Timing
-from holdfast.models.endpoint.settings import Endpoint, PostError, Price
+from holdfast.models.endpoint.settings import Endpoint, Price
 
-__all__ = ["Endpoint", "PostError", "Price", "Reply", "Request", "Timing", "is_same_model"]
+__all__ = ["Endpoint", "PostError", "Price", "Request", "Timing", "complete", "is_same_model", "post"]

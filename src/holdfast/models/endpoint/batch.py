@@ -1,6 +1,6 @@
-"""Many requests for half the price: batches, which a provider answers within a day (OpenAI's Batch API).
+"""Requests in batches, which a provider answers within a day for half the price (OpenAI's Batch API).
 
-What was ordered is written down before it is waited for, so that a run that was killed finds its batches again:
+Each batch is written down before it is waited for, so that a run that was killed finds its batches again:
 HOLDFAST_CACHE (or ~/.cache/holdfast)/batches/<server>/<file>.json, deleted once all its replies were taken.
 """
 
@@ -20,28 +20,27 @@ from holdfast.core.files import cache, write_atomically
 from holdfast.core.protocols import Ledger
 from holdfast.core.types import content_hash
 from holdfast.models.endpoint import messages
-from holdfast.models.endpoint.messages import Reply, Request
+from holdfast.models.endpoint.messages import Request
+from holdfast.models.endpoint.retry import Timing
+from holdfast.models.endpoint.settings import BATCH_PRICE, Endpoint
+from holdfast.models.samplers.base import Reply
 
 if TYPE_CHECKING:
     import openai
     from openai.types import Batch
 
-    from holdfast.models.endpoint.retry import Timing
-    from holdfast.models.endpoint.settings import Endpoint
-
-PRICE = 0.5
-"""The share of the price that a request costs in a batch."""
-SMALLEST = 20
-"""Requests that are worth waiting for; fewer are asked at once, for the full price."""
 MOST_REQUESTS, MOST_BYTES = 50_000, 100_000_000
-"""What one batch takes: providers allow 50,000 requests, and 100 MB or more."""
+"""The most that one batch takes. Providers allow 50,000 requests, and 100 MB or more."""
 ROUNDS = 2
 """How often a request is put into a batch."""
-FIRST_LOOK, LONGEST_LOOK = 5.0, 60.0
+FIRST_POLL, LONGEST_POLL = 5.0, 60.0
 """Seconds between two looks at a batch: at first, and at most."""
-BLIND = 20
+FAILED_POLLS = 20
 """Looks in a row that may fail."""
 ENDED = ("completed", "failed", "expired", "cancelled")
+
+Results = dict[str, Reply | str]
+"""Request name → its reply, or why there is none yet."""
 
 
 @dataclass(frozen=True)
@@ -52,54 +51,59 @@ class Order:
     file: str
     """The id of the file with its requests, which is known before the batch is ordered."""
     batch: str | None
-    """Its id; None if the run was killed as it was ordered."""
+    """Its id; None if the run was killed while it ordered the batch."""
     names: tuple[str, ...]
+    """The names of its requests."""
     ticket: str
-    """What was set aside for it in the ledger of the run that ordered it."""
+    """The reservation for it in the ledger of the run that ordered it."""
 
     def write(self) -> None:
         """Write it down."""
         write_atomically(Path(self.path), json.dumps(asdict(self)) + "\n")
 
+    def delete(self) -> None:
+        """Delete what was written down."""
+        Path(self.path).unlink(missing_ok=True)
+
 
 def complete(
     endpoint: Endpoint, client: openai.OpenAI, requests: Sequence[Request], ledger: Ledger, timing: Timing
 ) -> Iterator[Reply]:
-    """A reply for each request, in any order, some at a time, as `Endpoint.complete` gives them.
+    """A reply for each request, in any order, some at a time, as `client.complete` gives them.
 
     Raises:
-        ModelError: the server has no batches, or refuses one as a whole, e.g. because too much waits already.
+        ModelError: the server has no batches, or refuses one as a whole, e.g. because too many wait already.
         BudgetError: the ledger's cap is reached.
     """
-    wanted = _named(endpoint, requests)
-    desk = _Desk(endpoint, client, ledger, timing)
-    why = dict.fromkeys(wanted, "it never came back from a batch")
+    wanted = _by_name(endpoint, requests)
+    batches = _Batches(endpoint, client, ledger, timing)
+    reasons = dict.fromkeys(wanted, "it never came back from a batch")
     for _ in range(ROUNDS):
-        under_way = desk.found(wanted)
-        ordered = {name for order in under_way for name in order.names}
-        under_way += desk.order({name: request for name, request in wanted.items() if name not in ordered})
-        for order, replies in desk.ended(under_way, wanted):
-            for name, reply in replies.items():
-                if isinstance(reply, Reply):
+        orders = batches.earlier(wanted)
+        ordered = {name for order in orders for name in order.names}
+        orders += batches.order({name: request for name, request in wanted.items() if name not in ordered})
+        for order, results in batches.ended(orders, wanted):
+            for name, result in results.items():
+                if isinstance(result, Reply):
                     del wanted[name]
-                    yield reply
+                    yield result
                 else:
-                    why[name] = reply
-            desk.forget(order)
+                    reasons[name] = result
+            order.delete()
         if not wanted:
             return
     for name, request in wanted.items():
-        yield Reply(request.id, "error", detail=endpoint.clean(why[name]) + f" ({ROUNDS} batches)")
+        yield Reply(request.id, "error", detail=endpoint.clean(reasons[name]) + f" ({ROUNDS} batches)")
 
 
-def _named(endpoint: Endpoint, requests: Sequence[Request]) -> dict[str, Request]:
-    """Requests by the hash of what is asked, and a number where the same is asked again."""
-    times, named = Counter[str](), dict[str, Request]()
+def _by_name(endpoint: Endpoint, requests: Sequence[Request]) -> dict[str, Request]:
+    """Requests by the hash of their content, with a number where the same is asked more than once."""
+    times, by_name = Counter[str](), dict[str, Request]()
     for request in requests:
         content = content_hash(_body(endpoint, request))
-        named[f"{content}-{times[content]}"] = request
+        by_name[f"{content}-{times[content]}"] = request
         times[content] += 1
-    return named
+    return by_name
 
 
 def _body(endpoint: Endpoint, request: Request) -> dict[str, Any]:
@@ -107,30 +111,31 @@ def _body(endpoint: Endpoint, request: Request) -> dict[str, Any]:
     return {"model": request.model, "messages": turns, **messages.body(request, endpoint.token_limit)}
 
 
-class _Desk:
-    """Where batches are ordered, looked after and taken."""
+class _Batches:
+    """Orders batches at one server, looks at them, and takes their replies."""
 
     def __init__(self, endpoint: Endpoint, client: openai.OpenAI, ledger: Ledger, timing: Timing) -> None:
         self.endpoint, self.ledger, self.timing = endpoint, ledger, timing
-        self.once, self.client = client, client.with_options(max_retries=4)
+        self.client = client.with_options(max_retries=4)
+        self.client_without_retries = client
         self.folder = cache() / "batches" / content_hash(endpoint.base_url)
 
-    def found(self, wanted: Mapping[str, Request]) -> list[Order]:
-        """Batches that were ordered before and hold something that is wanted."""
+    def earlier(self, wanted: Mapping[str, Request]) -> list[Order]:
+        """Batches that an earlier run ordered and that hold a wanted request."""
         orders = [Order(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(self.folder.glob("*.json"))]
-        known = []
+        earlier = []
         for order in orders:
-            if wanted.keys() & set(order.names):
-                batch = order.batch or self._batch_of(order.file)
-                if batch:
-                    known.append(replace(order, batch=batch, names=tuple(order.names)))
-                else:  # killed before it was ordered
-                    self.ledger.settle(order.ticket, 0.0)
-                    self.forget(order)
-        return known
+            if not wanted.keys() & set(order.names):
+                continue
+            if batch := order.batch or self._batch_of(order.file):
+                earlier.append(replace(order, batch=batch, names=tuple(order.names)))
+            else:  # the run was killed before the batch was ordered
+                self.ledger.settle(order.ticket, 0.0)
+                order.delete()
+        return earlier
 
     def order(self, wanted: Mapping[str, Request]) -> list[Order]:
-        """Order what is wanted, in as many batches as it takes."""
+        """Order the wanted requests, in as many batches as it takes."""
         return [self._order(lines, wanted) for lines in _split(self.endpoint, wanted)]
 
     def _order(self, lines: Mapping[str, bytes], wanted: Mapping[str, Request]) -> Order:
@@ -142,52 +147,49 @@ class _Desk:
         try:
             content = ("requests.jsonl", b"".join(lines.values()))
             file = self.client.files.create(file=content, purpose="batch").id
-            order = Order(str(self.folder / f"{content_hash(file)}.json"), file, None, tuple(lines), ticket)
-            order.write()
         except openai.OpenAIError as error:
             self.ledger.settle(ticket, 0.0)
             raise self._refused(error) from None
+        order = Order(str(self.folder / f"{content_hash(file)}.json"), file, None, tuple(lines), ticket)
+        order.write()
         try:
-            batch = self.once.batches.create(
+            # Without retries: an attempt whose answer is lost may have ordered the batch.
+            batch = self.client_without_retries.batches.create(
                 input_file_id=file, endpoint="/v1/chat/completions", completion_window="24h"
             )
-        except openai.APIStatusError as error:
-            self.ledger.settle(ticket, 0.0)
-            self.forget(order)
-            raise self._refused(error) from None
-        except openai.OpenAIError as error:  # it may have been ordered; the next run looks it up
-            raise self._refused(error) from None
+        except openai.OpenAIError as error:
+            if isinstance(error, openai.APIStatusError):
+                self.ledger.settle(ticket, 0.0)
+                order.delete()
+            raise self._refused(error) from None  # otherwise the next run looks whether it was ordered
         order = replace(order, batch=batch.id)
         order.write()
         return order
 
-    def ended(
-        self, under_way: Sequence[Order], wanted: Mapping[str, Request]
-    ) -> Iterator[tuple[Order, dict[str, Reply | str]]]:
-        """Each batch once it has ended, with what became of its requests: a reply, or why there is none yet."""
-        waiting, pause, blind = list(under_way), FIRST_LOOK, 0
+    def ended(self, orders: Sequence[Order], wanted: Mapping[str, Request]) -> Iterator[tuple[Order, Results]]:
+        """Each batch once it has ended, with the results of its requests."""
+        waiting, pause, failed_polls = list(orders), FIRST_POLL, 0
         while waiting:
             for order in list(waiting):
-                state = self._look(order)
-                blind = blind + 1 if state is None else 0
-                if blind > BLIND:
+                batch = self._look(order)
+                failed_polls = failed_polls + 1 if batch is None else 0
+                if failed_polls > FAILED_POLLS:
                     raise ModelError(
-                        f"{self.endpoint.base_url} does not answer any more. Batches go on there; run the same command "
-                        "again to take what they bring."
+                        f"{self.endpoint.base_url} does not answer any more. Its batches go on; run the same command "
+                        "again to take their replies."
                     )
-                if state == "gone" or (state is not None and not isinstance(state, str) and state.status in ENDED):
+                if batch == "gone":
                     waiting.remove(order)
-                    yield order, {} if isinstance(state, str) else self._taken(order, state, wanted)
+                    yield order, {}
+                elif batch is not None and not isinstance(batch, str) and batch.status in ENDED:
+                    waiting.remove(order)
+                    yield order, self._results(order, batch, wanted)
             if waiting:
                 (self.timing.sleep or time.sleep)(pause)
-                pause = min(pause * 1.5, LONGEST_LOOK)
-
-    def forget(self, order: Order) -> None:
-        """Delete what was written down of a batch."""
-        Path(order.path).unlink(missing_ok=True)
+                pause = min(pause * 1.5, LONGEST_POLL)
 
     def _look(self, order: Order) -> Batch | str | None:
-        """A batch as it is; "gone" where the server has none of its id any more, None where it does not tell now."""
+        """A batch as it is; "gone" where the server has none of this id any more; None where it does not answer."""
         import openai
 
         try:
@@ -201,32 +203,33 @@ class _Desk:
         except openai.APIConnectionError:
             return None
 
-    def _taken(self, order: Order, batch: Batch, wanted: Mapping[str, Request]) -> dict[str, Reply | str]:
-        """What became of each request of a batch that has ended; what it cost is booked."""
+    def _results(self, order: Order, batch: Batch, wanted: Mapping[str, Request]) -> Results:
+        """The results of a batch that has ended, of which the wanted ones are returned. Its cost is booked."""
         if batch.status == "failed":
             self.ledger.settle(order.ticket, 0.0)
-            self.forget(order)
-            said = "; ".join(filter(None, (e.message for e in (batch.errors and batch.errors.data) or [])))
+            order.delete()
+            reasons = "; ".join(error.message or "" for error in (batch.errors and batch.errors.data) or [])
             raise ModelError(
                 f"{self.endpoint.base_url} refuses a batch of {len(order.names)} requests: "
-                f"{self.endpoint.clean(said) or 'it does not say why'}. Nothing was paid for it; mend that, or set "
+                f"{self.endpoint.clean(reasons) or 'it does not say why'}. Nothing was paid for it; mend that, or set "
                 "`batch: false`."
             )
-        replies: dict[str, Reply | str] = {}
+        results: Results = {}
         usd = 0.0
         for row in [*self._rows(batch.output_file_id), *self._rows(batch.error_file_id)]:
             name = row.get("custom_id")
             if name in order.names:
-                replies[name], cost = self._reply(wanted.get(name, Request(name, "", [], 0)), row)
+                results[name], cost = self._result(wanted.get(name, Request(name, "", [], 0)), row)
                 usd += cost
         self.ledger.settle(order.ticket, usd)
         for name in order.names:
-            found = replies.setdefault(name, f"the batch was {batch.status} without it")
-            if batch.status == "cancelled" and isinstance(found, str):  # by somebody who does not want it
-                replies[name] = Reply(wanted[name].id if name in wanted else name, "error", detail="cancelled")
-        return {name: reply for name, reply in replies.items() if name in wanted}
+            result = results.setdefault(name, f"the batch was {batch.status} without it")
+            if batch.status == "cancelled" and isinstance(result, str):  # somebody does not want it any more
+                results[name] = Reply(wanted[name].id if name in wanted else name, "error", detail="cancelled")
+        return {name: result for name, result in results.items() if name in wanted}
 
     def _rows(self, file: str | None) -> list[dict[str, Any]]:
+        """The rows of a batch's file. A line that cannot be read counts as a request without a result."""
         import openai
 
         if not file:
@@ -237,25 +240,25 @@ class _Desk:
             raise self._refused(error) from None
         rows = []
         for line in content.splitlines():
-            with suppress(json.JSONDecodeError):  # what cannot be read counts as what did not come
+            with suppress(json.JSONDecodeError):
                 rows.append(json.loads(line))
         return [row for row in rows if isinstance(row, dict)]
 
-    def _reply(self, request: Request, row: Mapping[str, Any]) -> tuple[Reply | str, float]:
-        """A reply and what it cost; or why it is to be asked again."""
+    def _result(self, request: Request, row: Mapping[str, Any]) -> tuple[Reply | str, float]:
+        """The reply in a row, or why the request has to be asked again; and the cost in US dollars."""
         response = row.get("response") or {}
         status, body = response.get("status_code") or 0, response.get("body")
         if status == 200:
             try:
-                found = messages.read(request, json.dumps(body).encode())
+                reply = messages.read(request, json.dumps(body).encode())
             except messages.UnfinishedError as error:
                 return str(error), self._worst(request)
-            price = self.endpoint.price.usd(found.prompt_tokens, found.tokens) * PRICE
-            usd = price if found.counted else self._worst(request)
-            return replace(found, usd=usd), usd
+            price = self.endpoint.price.usd(reply.prompt_tokens, reply.tokens) * BATCH_PRICE
+            usd = price if reply.counted else self._worst(request)
+            return replace(reply, usd=usd), usd
         problem = (body.get("error") if isinstance(body, dict) else None) or row.get("error") or {}
-        said = str(problem.get("message") or problem.get("code") or problem) if isinstance(problem, dict) else problem
-        detail = self.endpoint.clean(f"{said} (HTTP {status})" if status else str(said))
+        message = problem.get("message") or problem.get("code") or problem if isinstance(problem, dict) else problem
+        detail = self.endpoint.clean(f"{message} (HTTP {status})" if status else str(message))
         if messages.is_filter(status, problem):
             return Reply(request.id, "filtered", detail=detail), 0.0
         if 400 <= status < 500 and status not in (408, 409, 429):
@@ -263,19 +266,23 @@ class _Desk:
         return detail, 0.0
 
     def _worst(self, request: Request) -> float:
-        return self.endpoint.price.usd(messages.most_tokens(request), request.max_tokens) * PRICE
+        """The most US dollars that a request can cost in a batch."""
+        return self.endpoint.price.usd(messages.most_tokens(request), request.max_tokens) * BATCH_PRICE
 
     def _batch_of(self, file: str) -> str | None:
-        """The batch that was ordered with a file, by a run that was killed before it knew."""
+        """The id of the batch that was ordered with a file, by a run that was killed before it knew the id."""
         import openai
 
-        with suppress(openai.OpenAIError):
-            return next(
-                (batch.id for batch in self.client.batches.list(limit=100) if batch.input_file_id == file), None
-            )
-        raise ModelError(f"{self.endpoint.base_url} does not list its batches. Run the same command again later.")
+        try:
+            batches = self.client.batches.list(limit=100)
+            return next((batch.id for batch in batches if batch.input_file_id == file), None)
+        except openai.OpenAIError:
+            raise ModelError(
+                f"{self.endpoint.base_url} does not list its batches. Run the same command again later."
+            ) from None
 
     def _refused(self, error: openai.OpenAIError) -> ModelError:
+        """The error for a batch that the server does not take now."""
         import openai
 
         if isinstance(error, openai.APIStatusError):
@@ -289,7 +296,7 @@ class _Desk:
 
 
 def _split(endpoint: Endpoint, wanted: Mapping[str, Request]) -> Iterator[dict[str, bytes]]:
-    """The lines of each batch by name: of one model, and no more than a batch takes."""
+    """The lines of each batch by name. A batch has one model, and no more than a batch takes."""
     for model in dict.fromkeys(request.model for request in wanted.values()):
         lines: dict[str, bytes] = {}
         size = 0

@@ -1,39 +1,38 @@
-"""A chat completion as it goes over the wire: request → body, body → reply. No I/O."""
+"""Chat completions in OpenAI's format: request → body, body → reply. Nothing is sent here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from holdfast.models.chat import THINKING, take_apart
-
-Outcome = Literal["ok", "truncated", "refused", "filtered", "empty", "error"]
+from holdfast.models.chat import THINKING, split_thinking
+from holdfast.models.samplers.base import Outcome, Reply
 
 FINISHED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_calls", "function_call")
-"""What servers give as the reason that a reply is whole. Any other, e.g. vLLM's `abort`, means that it is not."""
+"""Servers' reasons for the end of a whole reply. Any other reason, e.g. vLLM's `abort`, means that it is not whole."""
 
 FILTERED = re.compile(r"content.?(filter|policy|management)|moderation|inspection|invalid_prompt", re.IGNORECASE)
-"""Codes of errors that a provider's filter makes: OpenAI, Azure, OpenRouter, DashScope."""
+"""Error codes of providers' filters: OpenAI, Azure, OpenRouter, DashScope."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One chat completion that is wanted."""
+    """One chat completion to ask a server for."""
 
     id: str
     """The caller's name for it."""
     model: str
-    """The name under which the server has the model."""
+    """The server's name for the model."""
     messages: Sequence[Mapping[str, str]]
     """The conversation: `role` and `content` of each turn."""
     max_tokens: int
     """Where the reply is cut."""
     temperature: float | None = 0.0
-    """0 is greedy; None leaves it to the server, for models that take none."""
+    """0 is greedy; None sends none, for models that take none."""
     top_p: float = 1.0
     """Nucleus sampling; sent only below 1."""
     seed: int | None = None
@@ -44,35 +43,6 @@ class Request:
     """Whether the log-probabilities of the reply's tokens are wanted."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the body, e.g. `chat_template_kwargs: {enable_thinking: false}`."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What became of one request, with exactly one outcome."""
-
-    id: str
-    """The request's id."""
-    outcome: Outcome
-    """`ok`; `truncated` at the token limit; `refused` by the model in a field of its own; `filtered` by the
-    provider; `empty`; `error`: no attempt brought a reply."""
-    text: str = ""
-    """The reply without its thinking; of a refusal, its words."""
-    thinking: str = ""
-    """What a reasoning model thought before it replied."""
-    prompt_tokens: int = 0
-    """Tokens that the model was asked with, as the server counts them."""
-    tokens: int = 0
-    """Tokens that the model generated, thinking included, as the server counts them."""
-    model: str = ""
-    """The model that answered, as the server names it; "" if it does not."""
-    detail: str = ""
-    """Why, unless it is `ok`."""
-    usd: float = 0.0
-    """US dollars of all attempts, those that brought nothing but may have cost included; 0 where no price is known."""
-    logprobs: tuple[tuple[str, float], ...] | None = None
-    """Each generated token and its log-probability, if asked for and given."""
-    counted: bool = False
-    """Whether the server said how many tokens there were."""
 
 
 class UnfinishedError(Exception):
@@ -118,7 +88,7 @@ class _Body(BaseModel):
 
 
 def body(request: Request, limit: str = "max_tokens") -> dict[str, Any]:
-    """The fields of a request beside model and messages; `limit` is what the server calls the token limit."""
+    """The fields of a request beside model and messages; `limit` is the server's name for the token limit."""
     fields: dict[str, Any] = {limit: request.max_tokens}
     if request.temperature is not None:
         fields["temperature"] = request.temperature
@@ -136,8 +106,8 @@ def body(request: Request, limit: str = "max_tokens") -> dict[str, Any]:
 
 def most_tokens(request: Request) -> int:
     """More prompt tokens than a request is likely to have: one for every two bytes, and what a template adds."""
-    said = sum(len(str(part).encode(errors="replace")) for turn in request.messages for part in turn.values())
-    return (said + len(str(request.schema or ""))) // 2 + 16 * len(request.messages) + 64
+    n_bytes = sum(len(str(part).encode(errors="replace")) for turn in request.messages for part in turn.values())
+    return (n_bytes + len(str(request.schema or ""))) // 2 + 16 * len(request.messages) + 64
 
 
 def read(request: Request, content: bytes) -> Reply:
@@ -147,20 +117,20 @@ def read(request: Request, content: bytes) -> Reply:
         UnfinishedError: it holds no whole chat completion.
     """
     try:
-        found = _Body.model_validate_json(content)
+        body = _Body.model_validate_json(content)
     except ValidationError as error:
         raise UnfinishedError(f"the reply is not a chat completion: {error.errors()[0]['msg']}") from None
-    if not found.choices:
-        problem = found.error.message if isinstance(found.error, _Problem) else found.error
+    if not body.choices:
+        problem = body.error.message if isinstance(body.error, _Problem) else body.error
         raise UnfinishedError(problem or "the reply has no choices")
-    choice = found.choices[0]
+    choice = body.choices[0]
     outcome, text, thinking, detail = _outcome(choice)
-    usage = found.usage or _Usage()
-    given = choice.logprobs.content if choice.logprobs else None
+    usage = body.usage or _Usage()
+    logprobs = choice.logprobs.content if choice.logprobs else None
     return Reply(
         request.id, outcome, text, thinking, usage.prompt_tokens or 0, usage.completion_tokens or 0,
-        found.model or "", detail,
-        logprobs=tuple((token.token, token.logprob) for token in given) if given is not None else None,
+        body.model or "", detail,
+        logprobs=None if logprobs is None else tuple((each.token, each.logprob) for each in logprobs),
         counted=None not in (usage.prompt_tokens, usage.completion_tokens),
     )  # fmt: skip
 
@@ -168,7 +138,7 @@ def read(request: Request, content: bytes) -> Reply:
 def _outcome(choice: _Choice) -> tuple[Outcome, str, str, str]:
     """Outcome, text, thinking and detail of a choice."""
     message, reason = choice.message, choice.finish_reason
-    thinking, text = _apart(message)
+    thinking, text = _split(message)
     if reason == "content_filter":
         return "filtered", text, thinking, "the provider filtered the reply"
     if reason == "length":
@@ -179,24 +149,24 @@ def _outcome(choice: _Choice) -> tuple[Outcome, str, str, str]:
         return "ok", text, thinking, ""
     if message.refusal:
         return "refused", message.refusal.strip(), thinking, "the model refused in a field of its own"
-    only = "holds only thinking" if thinking else "is empty"
-    return "empty", "", thinking, f"the model's reply {only} (finish_reason {reason!r})"
+    why = "holds only thinking" if thinking else "is empty"
+    return "empty", "", thinking, f"the model's reply {why} (finish_reason {reason!r})"
 
 
-def _apart(message: _Message) -> tuple[str, str]:
-    """Thinking and reply; servers without a reasoning parser leave both in the content."""
+def _split(message: _Message) -> tuple[str, str]:
+    """Thinking and reply. Servers without a reasoning parser leave both in the content."""
     content, thought = message.content or "", message.reasoning_content or message.reasoning
     if not isinstance(content, str):  # some providers send parts
         content = "".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
     if thought:
         return thought.strip(), content.strip()
-    # A template can open the thinking itself, so that only its end stands in the reply.
-    said = take_apart(content, began=any(end in content for _, end in THINKING))
-    return said.thinking, said.text
+    # A chat template can open the thinking itself. The reply then holds only the mark at its end.
+    completion = split_thinking(content, began=any(end in content for _, end in THINKING))
+    return completion.thinking, completion.text
 
 
 def is_filter(status: int, problem: Any) -> bool:
-    """Whether an error says that a provider's filter stopped the request; `problem` is the body's `error`."""
+    """Whether an error means that a provider's filter stopped the request; `problem` is the body's `error`."""
     if status not in (400, 403, 422) or not isinstance(problem, dict):
         return False
     metadata = problem.get("metadata")
@@ -205,8 +175,8 @@ def is_filter(status: int, problem: Any) -> bool:
 
 
 def is_same_model(asked: str, reported: str) -> bool:
-    """Whether a reported name is the one asked for: servers add a date or a revision to it, or leave out its owner."""
-    wanted, got = (re.sub(r"[-:]latest$", "", name.lower()) for name in (asked, reported))
-    if "/" not in wanted or "/" not in got:
-        wanted, got = wanted.rpartition("/")[2], got.rpartition("/")[2]
-    return re.fullmatch(re.escape(wanted) + r"(-[\d-]+)?(@[^/]+)?", got) is not None
+    """Whether two names mean one model: servers add a date or a revision to a name, or leave out its owner."""
+    one, other = (re.sub(r"[-:]latest$", "", name.lower()) for name in (asked, reported))
+    if "/" not in one or "/" not in other:
+        one, other = one.rpartition("/")[2], other.rpartition("/")[2]
+    return re.fullmatch(re.escape(one) + r"(-[\d-]+)?(@[^/]+)?", other) is not None

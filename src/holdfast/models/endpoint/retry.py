@@ -1,4 +1,4 @@
-"""One request, tried until it is answered: what is tried again, how long it waits, and what it may cost."""
+"""One request, tried until it is answered: what is tried again, how long to wait, and what it may cost."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from holdfast.core.errors import ModelError
 from holdfast.core.protocols import Ledger
 from holdfast.models.endpoint import messages
-from holdfast.models.endpoint.messages import Reply, Request
+from holdfast.models.endpoint.messages import Request
+from holdfast.models.endpoint.settings import Endpoint, connection_problem
+from holdfast.models.samplers.base import Reply
 
 if TYPE_CHECKING:
     import openai
 
-    from holdfast.models.endpoint.settings import Endpoint
-
 BACK_OFF, LONGEST_BACK_OFF = 1.0, 60.0
-"""Seconds: the first wait after a failure is drawn between 0 and the first, each later one between 0 and twice as much
-as before, up to the second (exponential back-off with full jitter)."""
+"""Seconds. The first wait is drawn between 0 and BACK_OFF. For each later wait the upper end doubles, up to
+LONGEST_BACK_OFF (exponential back-off with full jitter)."""
 LONGEST_PAUSE = 600.0
-"""Seconds that a server may ask us to wait; beyond this the run stops, to be gone on with later."""
+"""Seconds that a server may ask us to wait. If it asks for more, the run stops and can be continued later."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What waiting rests on, so that tests need not wait."""
+    """The clock, the sleep and the random numbers of waiting; tests replace them and need not wait."""
 
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
     sleep: Callable[[float], object] | None = None
-    """Lets the clock go on by so many seconds; None waits, but no longer than the work goes on."""
+    """Waits for so many seconds; None waits too, but stops as soon as the work is over."""
     random: Callable[[], float] = random.random
-    """Draws between 0 and 1."""
+    """A number between 0 and 1."""
 
 
 REAL = Timing()
 
 
 class StoppedError(Exception):
-    """The work is over before this request was answered; it is asked another time."""
+    """The work was stopped before this request was answered; the next run asks it."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ class _Failure:
 
     detail: str
     again: bool = False
-    """Whether it makes sense to try again."""
+    """Whether another attempt can succeed."""
     may_cost: bool = False
-    """Whether the server may have done the work nevertheless."""
+    """Whether the server may have done the work, and charges for it."""
     everyone: bool = False
-    """Whether the server wants all requests to wait, not only this one."""
+    """Whether all requests have to wait, not only this one."""
     pause: float = 0.0
-    """Seconds that it asks for."""
+    """Seconds that the server asks for."""
     outcome: Literal["error", "filtered"] = "error"
 
 
 class Attempts:
-    """The requests of one call of `complete`; its methods are called from several threads."""
+    """The attempts at all requests of one call of `complete`; its methods are called from several threads."""
 
     def __init__(self, endpoint: Endpoint, client: openai.OpenAI, ledger: Ledger, timing: Timing) -> None:
         self.endpoint, self.client, self.ledger, self.timing = endpoint, client, ledger, timing
@@ -80,44 +80,44 @@ class Attempts:
             BudgetError: the next attempt could go past the cap.
             StoppedError: the work was over first.
         """
-        usd, own_wait, tried = 0.0, 0.0, 0
+        usd, own_wait, attempts = 0.0, 0.0, 0
         while True:
             self._wait(own_wait)
-            found, cost = self._bought(request)
-            usd, tried = usd + cost, tried + 1
-            if isinstance(found, Reply):
-                return replace(found, usd=usd)
-            if not found.again or tried == self.endpoint.max_attempts:
-                tries = f" ({tried} attempts)" if tried > 1 else ""
-                return Reply(request.id, found.outcome, detail=self.endpoint.clean(found.detail) + tries, usd=usd)
-            back_off = self.timing.random() * min(BACK_OFF * 2 ** (tried - 1), LONGEST_BACK_OFF)
-            if found.everyone:
-                self._pause(found.pause or back_off)
-            own_wait = found.pause + back_off
+            result, cost = self._paid_attempt(request)
+            usd, attempts = usd + cost, attempts + 1
+            if isinstance(result, Reply):
+                return replace(result, usd=usd)
+            if not result.again or attempts == self.endpoint.max_attempts:
+                count = f" ({attempts} attempts)" if attempts > 1 else ""
+                return Reply(request.id, result.outcome, detail=self.endpoint.clean(result.detail) + count, usd=usd)
+            back_off = self.timing.random() * min(BACK_OFF * 2 ** (attempts - 1), LONGEST_BACK_OFF)
+            if result.everyone:
+                self._pause(result.pause or back_off)
+            own_wait = result.pause + back_off
 
-    def _bought(self, request: Request) -> tuple[Reply | _Failure, float]:
-        """An attempt and what it cost, in US dollars; the most that it can cost is set aside before."""
+    def _paid_attempt(self, request: Request) -> tuple[Reply | _Failure, float]:
+        """The result of one attempt and its cost in US dollars. The most that it can cost is set aside before."""
         price = self.endpoint.price
         worst = price.usd(messages.most_tokens(request), request.max_tokens)
         ticket = self.ledger.reserve(worst, f"a reply of {request.model}")
         try:
-            found = self._attempt(request)
+            result = self._attempt(request)
         except ModelError:
             self.ledger.settle(ticket, 0.0)
             raise
-        if isinstance(found, Reply):
-            cost = price.usd(found.prompt_tokens, found.tokens) if found.counted else worst
+        if isinstance(result, Reply):
+            cost = price.usd(result.prompt_tokens, result.tokens) if result.counted else worst
         else:
-            cost = worst if found.may_cost else 0.0
+            cost = worst if result.may_cost else 0.0
         self.ledger.settle(ticket, cost)
-        return found, cost
+        return result, cost
 
     def _pause(self, seconds: float) -> None:
         with self._lock:
             self._paused_until = max(self._paused_until, self.timing.clock() + seconds)
 
     def _wait(self, seconds: float) -> None:
-        """Wait for one's own back-off, and for as long as the server wants everyone to."""
+        """Wait for this request's own back-off, and for as long as all requests have to."""
         end = self.timing.clock() + seconds
         while not self.stopped.is_set():
             left = max(end, self._paused_until) - self.timing.clock()
@@ -142,7 +142,7 @@ class Attempts:
             return self._failure(request, error)
         except openai.APIConnectionError as error:
             was_sent = "Connect" not in type(error.__cause__).__name__
-            return _Failure(reason(error), again=True, may_cost=was_sent)
+            return _Failure(connection_problem(error), again=True, may_cost=was_sent)
         except ValueError as error:  # e.g. half of a surrogate pair, which UTF-8 cannot hold
             return _Failure(f"the request cannot be sent: {error}")
 
@@ -150,7 +150,7 @@ class Attempts:
         """What an HTTP error means for this request.
 
         Raises:
-            ModelError: it means the same for all of them.
+            ModelError: every other request would fail in the same way.
         """
         status, endpoint = error.status_code, self.endpoint
         if messages.is_filter(status, error.body):
@@ -169,7 +169,7 @@ class Attempts:
         if pause is not None and pause > LONGEST_PAUSE:
             raise ModelError(
                 f"{endpoint.base_url} asks us to wait for {pause:.0f} s (HTTP {status}). What was finished is kept; "
-                "run the same command again then."
+                "run the same command again after that."
             ) from None
         return _Failure(error.message, again, everyone=status == 429 or pause is not None, pause=pause or 0.0)
 
@@ -186,9 +186,3 @@ def _retry_after(value: str | None, now: float) -> float | None:
         except (ValueError, OverflowError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-def reason(error: openai.APIConnectionError) -> str:
-    """What kept a connection from working, in words that hold nothing of the request."""
-    cause = error.__cause__
-    return f"{error.message.rstrip('.')}: {type(cause).__name__}" if cause else error.message

@@ -1,7 +1,7 @@
-"""Checkpoint × prompts → answers, one file for each place where a model can answer."""
+"""Checkpoint and prompts → answers, one file for each place where a model can be."""
 
 GENERATORS = {
     "local": "holdfast.models.generate.local:LocalGenerator",
     "server": "holdfast.models.generate.server:ServerGenerator",
 }
-"""Answering back ends by name."""
+"""Generators by name."""

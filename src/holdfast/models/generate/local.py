@@ -1,18 +1,19 @@
-"""Answers from open weights in this process, by `transformers.generate` in batches sorted by length."""
+"""Answers of a model in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Iterator
+from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from holdfast.core.config import Spec
 from holdfast.core.protocols import Ledger
-from holdfast.core.types import Answer, Checkpoint, Message, content_hash
-from holdfast.models import loading
-
-Questions = Mapping[str, Sequence[Message]]
+from holdfast.core.types import Answer, Checkpoint
+from holdfast.models import cached
+from holdfast.models.generate.base import Conversations, answer_of, questions_of
+from holdfast.models.loading import Loaded
+from holdfast.models.samplers.local import Local
 
 
 class LocalGenerator(Spec):
@@ -34,41 +35,27 @@ class LocalGenerator(Spec):
         return self.temperature > 0
 
     def answers(
-        self, checkpoint: Checkpoint, questions: Questions, done: Collection[str], seed: int, ledger: Ledger
+        self, checkpoint: Checkpoint, questions: Conversations, done: Collection[str], seed: int, ledger: Ledger
     ) -> Iterator[list[Answer]]:
-        """Answer the questions (prompt id → conversation) that are not yet done, a batch at a time.
+        """Answers to the questions (prompt id → conversation) that are not done, as soon as they are there.
 
-        Batches are the same whatever is done already, so an interrupted run answers as an undisturbed one.
+        Batches are the same whatever is done already, so a run that was stopped gives the same answers as one that
+        was not.
 
         Raises:
             ModelError: a checkpoint that cannot be loaded, or not safely.
-            RenderError: a question that the chat template cannot render.
+            RenderError: the chat template does not render the first question.
         """
-        loaded = loading.load(checkpoint)
-        ids = {name: loaded.chat.question(messages) for name, messages in questions.items()}
-        order = sorted(ids, key=lambda name: (-len(ids[name]), name))
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            if all(name in done for name in batch):
-                continue
-            replies = loading.continue_each(
-                loaded, [ids[name] for name in batch], self.max_new_tokens, self.temperature, self.top_p,
-                int(content_hash([seed, batch]), 16),
-            )  # fmt: skip
-            yield [
-                _answer(loaded, name, len(ids[name]), reply)
-                for name, reply in zip(batch, replies, strict=True)
-                if name not in done
-            ]
+        yield from self.answers_of(cached.load(checkpoint), questions, done, seed, ledger)
 
-
-def _answer(loaded: loading.Loaded, prompt_id: str, n_asked: int, reply: list[int]) -> Answer:
-    """The reply up to its end of turn, with the one outcome that it has."""
-    said, tokens, ended = loading.said(loaded, reply)
-    facts: dict[str, Any] = {"tokens": tokens, "thinking": said.thinking, "prompt_tokens": n_asked}
-    if not ended:
-        why = f"no end of turn in {tokens} tokens" + ", all of them thinking" * (not said.finished_thinking)
-        return Answer(prompt_id, "truncated", said.text, detail=why, **facts)
-    if not said.text:
-        return Answer(prompt_id, "blocked", "", detail="the model's reply is empty", **facts)
-    return Answer(prompt_id, "answered", said.text, **facts)
+    def answers_of(
+        self, loaded: Loaded, questions: Conversations, done: Collection[str], seed: int, ledger: Ledger
+    ) -> Iterator[list[Answer]]:
+        """As `answers`, of a model that is in memory."""
+        for messages in list(questions.values())[:1]:
+            loaded.chat.question(messages)  # a template that takes none of them stops here, with its reason
+        sampler = Local.of(
+            loaded, temperature=self.temperature, top_p=self.top_p, batch_size=self.batch_size
+        )  # fmt: skip
+        for reply in sampler.ask(questions_of(questions, self.max_new_tokens), ledger, seed, skip=done):
+            yield [answer_of(reply)]

@@ -1,9 +1,10 @@
-"""A judge that Inspect (UK AISI) reaches: any of its model providers."""
+"""Asks a model through Inspect (UK AISI): any of its model providers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Generator as Stream
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,22 +14,21 @@ from holdfast.core.config import Spec
 from holdfast.core.errors import HoldfastError, ModelError
 from holdfast.core.optional import need_inspect
 from holdfast.core.protocols import Ledger
-from holdfast.models.chat import take_apart
+from holdfast.models.chat import split_thinking
 from holdfast.models.endpoint import Price
-from holdfast.models.endpoint.messages import Outcome
-from holdfast.models.samplers import Question, Said
+from holdfast.models.samplers.base import Outcome, Question, Reply
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model, ModelOutput
 
-STOPPED: dict[str, Outcome] = {
+OUTCOMES: dict[str, Outcome] = {
     "stop": "ok", "tool_calls": "ok", "max_tokens": "truncated", "model_length": "truncated",
     "content_filter": "filtered",
 }  # fmt: skip
-"""Why Inspect says that a reply ended → its outcome; any other is an error."""
+"""Inspect's reason for the end of a reply → its outcome; any other reason is an error."""
 
 MAX_RETRIES = 6
-"""How often Inspect tries again; left to itself it would never stop."""
+"""How often Inspect tries again. Without a limit it would never stop."""
 
 
 class InspectModel(Spec):
@@ -40,11 +40,11 @@ class InspectModel(Spec):
     args: dict[str, Any] = Field(default_factory=dict)
     """What Inspect's `-M` takes."""
     temperature: NonNegativeFloat | None = 0.0
-    """0 is greedy; None sends none, for models that take none."""
+    """0 is greedy; null sends none, for models that take none."""
     concurrency: PositiveInt = Field(16, exclude=True)
-    """Questions under way at once."""
+    """Questions under way at the same time."""
     price: Price = Field(Price(), exclude=True)
-    """0 where it is not known: costs are not known then either, and no cap can be kept."""
+    """Leave it out where you do not know it. Costs are then not known, and no cap can be kept."""
 
     @property
     def takes_schema(self) -> bool:
@@ -58,8 +58,9 @@ class InspectModel(Spec):
 
     def worst(self, questions: Sequence[Question]) -> tuple[int, float]:
         """The most tokens and US dollars that the questions can take."""
-        read, written = sum(map(_tokens, questions)), sum(question.max_tokens for question in questions)
-        return read + written, self.price.usd(read, written)
+        prompt_tokens = sum(map(_most_tokens, questions))
+        tokens = sum(question.max_tokens for question in questions)
+        return prompt_tokens + tokens, self.price.usd(prompt_tokens, tokens)
 
     def faults(self) -> list[str]:
         """Inspect is not installed."""
@@ -69,30 +70,33 @@ class InspectModel(Spec):
             return [str(error)]
         return []
 
-    def ask(self, questions: Iterable[Question], ledger: Ledger) -> Iterator[Said]:
-        """What is said to each question, as soon as it is there.
+    def ask(
+        self, questions: Iterable[Question], ledger: Ledger, seed: int | None = None, skip: Collection[str] = ()
+    ) -> Stream[Reply, None, None]:
+        """A reply to each question, as soon as it is there. No seed is sent.
 
         Raises:
             ModelError: Inspect has no such model, or lacks a key or a package for it.
-            BudgetError: the cap is reached; what was under way is given out first.
+            BudgetError: the cap is reached; the replies under way are given out first.
         """
-        waiting, stop = iter(questions), None
+        waiting = (question for question in questions if question.id not in skip)
+        first_error: BaseException | None = None
         with asyncio.Runner() as runner:
             model, loop = self._model(), runner.get_loop()
-            under_way: set[asyncio.Task[Said]] = set()
+            under_way: set[asyncio.Task[Reply]] = set()
             while True:
-                room = 0 if stop else self.concurrency - len(under_way)
-                under_way |= {loop.create_task(self._one(model, one, ledger)) for one in islice(waiting, room)}
+                free = 0 if first_error else self.concurrency - len(under_way)
+                under_way |= {loop.create_task(self._ask_one(model, each, ledger)) for each in islice(waiting, free)}
                 if not under_way:
                     break
-                finished, under_way = runner.run(_first(under_way))
+                finished, under_way = runner.run(_first_finished(under_way))
                 for task in finished:
                     error = task.exception()
-                    stop = stop or error
+                    first_error = first_error or error
                     if error is None:
                         yield task.result()
-        if stop:
-            raise stop
+        if first_error:
+            raise first_error
 
     def _model(self) -> Model:
         try:
@@ -105,45 +109,53 @@ class InspectModel(Spec):
         except Exception as error:
             raise ModelError(f"Inspect cannot reach {self.model!r}: {type(error).__name__}: {error}") from error
 
-    async def _one(self, model: Model, question: Question, ledger: Ledger) -> Said:
+    async def _ask_one(self, model: Model, question: Question, ledger: Ledger) -> Reply:
         from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser, GenerateConfig
 
         kinds: dict[str, Any] = {
             "system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant,
         }  # fmt: skip
-        turns = [kinds[turn.role](content=turn.content) for turn in question.messages]
+        messages = [kinds[turn.role](content=turn.content) for turn in question.messages]
         config = GenerateConfig(max_tokens=question.max_tokens, temperature=self.temperature, max_retries=MAX_RETRIES)
-        worst = self.price.usd(_tokens(question), question.max_tokens)
+        worst = self.price.usd(_most_tokens(question), question.max_tokens)
         ticket = ledger.reserve(worst, f"a reply of {self.model}")
-        usd = worst  # until it is known: of what fails or is stopped, the provider may have done the work
+        usd = worst  # until it is known: the provider may have done the work of a request that failed
         try:
-            output = await model.generate(turns, config=config)
-            if used := output.usage:
-                usd = self.price.usd(used.input_tokens, used.output_tokens)
+            output = await model.generate(messages, config=config)
+            if usage := output.usage:
+                usd = self.price.usd(usage.input_tokens, usage.output_tokens)
         except Exception as error:
             detail = f"{type(error).__name__}: {error}"[:300]
-            return Said(question.id, "error", model=self.model, usd=usd, detail=detail)
+            return Reply(question.id, "error", model=self.model, usd=usd, detail=detail)
         finally:
             ledger.settle(ticket, usd)
-        return _said(question, output, usd)
+        return _reply(question, output, usd)
 
 
-def _tokens(question: Question) -> int:
+def _most_tokens(question: Question) -> int:
     """More tokens than a question is likely to have."""
     return sum(len(turn.content.encode(errors="replace")) for turn in question.messages) // 2 + 64
 
 
-async def _first(tasks: set[asyncio.Task[Said]]) -> tuple[set[asyncio.Task[Said]], set[asyncio.Task[Said]]]:
+async def _first_finished(
+    tasks: set[asyncio.Task[Reply]],
+) -> tuple[set[asyncio.Task[Reply]], set[asyncio.Task[Reply]]]:  # fmt: skip
     return await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _said(question: Question, output: ModelOutput, usd: float) -> Said:
+def _reply(question: Question, output: ModelOutput, usd: float) -> Reply:
+    """The reply that an output of Inspect is."""
     if not output.choices:
         why = output.error or "the reply has no choices"
-        return Said(question.id, "error", model=output.model, usd=usd, detail=why)
-    text = take_apart(output.completion).text
-    outcome = STOPPED.get(output.stop_reason, "error")
-    if outcome == "ok" and not text:
+        return Reply(question.id, "error", model=output.model, usd=usd, detail=why)
+    completion = split_thinking(output.completion)
+    outcome = OUTCOMES.get(output.stop_reason, "error")
+    if outcome == "ok" and not completion.text:
         outcome = "empty"
     detail = "" if outcome == "ok" else output.error or f"the reply ended with {output.stop_reason!r}"
-    return Said(question.id, outcome, text, output.model, usd, detail)
+    usage = output.usage
+    return Reply(
+        question.id, outcome, completion.text, completion.thinking,
+        prompt_tokens=usage.input_tokens if usage else 0, tokens=usage.output_tokens if usage else 0,
+        model=output.model, detail=detail, usd=usd, counted=usage is not None,
+    )  # fmt: skip

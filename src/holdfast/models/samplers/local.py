@@ -1,56 +1,104 @@
-"""A judge whose weights are read in this process."""
+"""Asks a model whose weights are in this process: by its name, or one that is in memory already."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Generator as Stream
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, PositiveInt, ValidationInfo
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, PrivateAttr, ValidationInfo
 
 from holdfast.core.config import Spec
 from holdfast.core.errors import HoldfastError, RenderError
 from holdfast.core.files import FOLDERS, locate
 from holdfast.core.protocols import Ledger
 from holdfast.core.types import Checkpoint, Message, content_hash
-from holdfast.judges.delimiters import disarmed
-from holdfast.models import loading
+from holdfast.models import cached, decoding, hub, loading
 from holdfast.models.chat import Chat
-from holdfast.models.samplers import Question, Said
+from holdfast.models.loading import Loaded
+from holdfast.models.samplers.base import Outcome, Question, Reply
+from holdfast.models.special_tokens import escaped
 
-_LOADED: dict[tuple[Checkpoint, loading.Precision, bool], loading.Loaded] = {}
-"""What this process has read: a judge is loaded once."""
 
-
-def _beside(model: str, info: ValidationInfo) -> str:
+def _beside_the_study(model: str, info: ValidationInfo) -> str:
+    """A folder's absolute path; a shipped model or a Hub id as it is."""
     folder = locate(model, (info.context or {}).get("folder"))
     return str(folder.resolve()) if folder.is_dir() and not model.startswith(tuple(FOLDERS)) else model
 
 
+@dataclass(frozen=True)
+class _Prompt:
+    """A question in token ids."""
+
+    question: Question
+    ids: Sequence[int]
+    max_tokens: int
+    """The question's limit, or less where the model's context has no room for more."""
+
+
 class Local(Spec):
-    """A Hugging Face chat model in this process, greedy and in batches; loaded once."""
+    """A Hugging Face chat model in this process, asked in batches; loaded once."""
 
     kind: Literal["local"] = "local"
-    model: Annotated[str, AfterValidator(_beside)]
-    """A folder, or an id on the Hugging Face Hub."""
+    model: Annotated[str, AfterValidator(_beside_the_study)]
+    """A folder, relative to the study's, or an id on the Hugging Face Hub."""
     revision: str | None = None
-    """The Hub's revision; name one, so that the judge stays the same."""
+    """The Hub's revision. Name one, so that the model stays the same."""
     thinking: bool = False
-    """Whether a reasoning model thinks before it replies; leave room for it in the judge's `max_tokens`."""
+    """Whether a reasoning model thinks before it replies. Leave room for that in `max_tokens`."""
+    temperature: NonNegativeFloat = 0.0
+    """0 is greedy."""
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    """Nucleus sampling; used only when the temperature is above 0."""
     batch_size: PositiveInt = 16
+    """Questions answered together. It is part of the key: padding can change what a model says."""
     precision: loading.Precision = "auto"
+    """`auto` is float32 on a CPU; elsewhere it is what the model's configuration says."""
     four_bit: bool = False
+    """Whether the weights are quantised to 4 bits."""
+
+    _loaded: Loaded | None = PrivateAttr(None)
+
+    @classmethod
+    def of(cls, loaded: Loaded, name: str = "in memory", **settings: Any) -> Local:
+        """A sampler of a model that is in memory; `settings` are the other fields, e.g. `batch_size`."""
+        sampler = cls(model=name, thinking=loaded.chat.thinking, **settings)
+        sampler._loaded = loaded
+        return sampler
 
     @cached_property
     def key(self) -> str:
-        """The hash of its settings; of a folder, what is in it counts, not where it lies."""
+        """The hash of its settings and of the model's content. A folder's place does not matter, a Hub id does."""
         settings = self.model_dump(mode="json")
         folder = locate(self.model)
-        return content_hash({**settings, "model": loading.fingerprint(folder)} if folder.is_dir() else settings)
+        if self._loaded is not None:
+            settings["model"] = loading.fingerprint_of(self._loaded)
+        elif folder.is_dir():
+            settings["model"] = hub.fingerprint(folder)
+        return content_hash(settings)
+
+    @property
+    def name(self) -> str:
+        """What replies call the model: its folder's name, or its Hub id."""
+        return Path(self.model).name if Path(self.model).is_dir() else self.model
+
+    @property
+    def loaded(self) -> Loaded:
+        """The model, which is loaded when it is first needed.
+
+        Raises:
+            ModelError: it cannot be loaded, or not safely.
+        """
+        if self._loaded is not None:
+            return self._loaded
+        return cached.keep(Checkpoint(self.model, self.revision, thinking=self.thinking), self.precision, self.four_bit)
 
     @property
     def takes_schema(self) -> bool:
-        """No: nothing holds its words to a form."""
+        """No: nothing holds the model's words to a form."""
         return False
 
     @property
@@ -63,63 +111,95 @@ class Local(Spec):
         return 0, 0.0
 
     def faults(self) -> list[str]:
-        """A model that is not there, or cannot be spoken to."""
+        """A model that is missing or has no usable chat template. No weights are read."""
         try:
-            folder = loading.resolve(self.model, self.revision, weights=False)
-            Chat(loading.load_tokenizer(folder), self.thinking).question([Message("user", "?")])
-            missing = loading.why_not_four_bit() if self.four_bit else ""
+            chat = self._loaded.chat if self._loaded else Chat(loading.load_tokenizer(self.folder()), self.thinking)
+            chat.question([Message("user", "?")])
         except HoldfastError as error:
             return [str(error)]
-        return [missing] if missing else []
+        problem = loading.why_not_four_bit() if self.four_bit else ""
+        return [problem] if problem else []
 
-    def ask(self, questions: Iterable[Question], ledger: Ledger) -> Iterator[Said]:
-        """What is said to each question, a batch at a time, the longest questions first. It costs nothing."""
-        asked = list(questions)
-        if not asked:
+    def folder(self, weights: bool = False) -> Path:
+        """The model's folder; its weights are fetched only if they are asked for.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+        return hub.resolve(self.model, self.revision, weights)
+
+    def ask(
+        self, questions: Iterable[Question], ledger: Ledger, seed: int | None = None, skip: Collection[str] = ()
+    ) -> Stream[Reply, None, None]:
+        """Replies in batches of similar length, the longest prompts first. Nothing is paid.
+
+        A prompt that the chat template refuses, or that does not fit into the model's context, gets an `error`.
+        """
+        questions = list(questions)
+        if all(question.id in skip for question in questions):
             return
-        loaded = self._load()
-        room = getattr(loaded.model.config, "max_position_embeddings", None)
-        ready: list[tuple[list[int], Question]] = []
-        for question in asked:
-            try:
-                ids = loaded.chat.question([_harmless(loaded.chat, turn) for turn in question.messages])
-            except RenderError as error:
-                yield Said(question.id, "error", model=self.model, detail=str(error))
-                continue
-            if room and len(ids) + question.max_tokens > room:
-                why = f"{len(ids)} tokens and {question.max_tokens} for the reply do not fit into {room}"
-                yield Said(question.id, "error", model=self.model, detail=why)
-                continue
-            ready.append((ids, question))
-        ready.sort(key=lambda pair: (-len(pair[0]), pair[1].id))
-        for start in range(0, len(ready), self.batch_size):
-            batch = ready[start : start + self.batch_size]
-            longest = max(question.max_tokens for _, question in batch)
-            replies = loading.continue_each(loaded, [ids for ids, _ in batch], longest)
-            for (_, question), reply in zip(batch, replies, strict=True):
-                yield self._said(loaded, question, reply[: question.max_tokens])
+        loaded, prompts = self.loaded, list[_Prompt]()
+        for question in questions:
+            prompt = self._prompt(loaded, question)
+            if isinstance(prompt, _Prompt):
+                prompts.append(prompt)
+            elif question.id not in skip:
+                yield prompt
+        prompts.sort(key=lambda prompt: (-len(prompt.ids), prompt.question.id))
+        for start in range(0, len(prompts), self.batch_size):
+            batch = prompts[start : start + self.batch_size]
+            if not all(prompt.question.id in skip for prompt in batch):
+                yield from (reply for reply in self._replies(loaded, batch, seed or 0) if reply.id not in skip)
 
-    def _load(self) -> loading.Loaded:
-        at = (Checkpoint(self.model, self.revision, thinking=self.thinking), self.precision, self.four_bit)
-        if at not in _LOADED:
-            _LOADED[at] = loading.load(*at)
-        return _LOADED[at]
+    def _prompt(self, loaded: Loaded, question: Question) -> _Prompt | Reply:
+        """A question in token ids, or the reply that says why it cannot be asked."""
+        messages = question.messages
+        if question.escape:
+            messages = tuple(Message(turn.role, escaped(loaded.tokenizer, turn.content)) for turn in messages)
+        try:
+            ids = question.prompt_ids or loaded.chat.question(messages)
+        except RenderError as error:
+            return Reply(question.id, "error", model=self.name, detail=str(error))
+        room = (loading.context_of(loaded.model) or len(ids) + question.max_tokens) - len(ids)
+        if room <= 0:
+            why = f"the prompt's {len(ids)} tokens do not fit into the {len(ids) + room} that the model can read"
+            return Reply(question.id, "error", model=self.name, detail=why)
+        return _Prompt(question, ids, min(question.max_tokens, room))
 
-    def _said(self, loaded: loading.Loaded, question: Question, ids: list[int]) -> Said:
-        reply, tokens, ended = loading.said(loaded, ids)
+    def _replies(self, loaded: Loaded, batch: Sequence[_Prompt], seed: int) -> Iterator[Reply]:
+        """What the model generates for one batch, or chooses in it."""
+        generated = [prompt for prompt in batch if not prompt.question.choices]
+        if generated:
+            longest = max(prompt.max_tokens for prompt in generated)
+            drawn_by = int(content_hash([seed, [prompt.question.id for prompt in generated]]), 16)
+            continuations = decoding.continue_each(
+                loaded, [prompt.ids for prompt in generated], longest, self.temperature, self.top_p, drawn_by
+            )
+            for prompt, ids in zip(generated, continuations, strict=True):
+                yield self._reply(loaded, prompt, ids[: prompt.max_tokens])
+        for choices in dict.fromkeys(prompt.question.choices for prompt in batch if prompt.question.choices):
+            choosing = [prompt for prompt in batch if prompt.question.choices == choices]
+            every = decoding.choose_each(loaded, [prompt.ids for prompt in choosing], choices)
+            for prompt, logprobs in zip(choosing, every, strict=True):
+                likeliest = max(zip(logprobs, choices, strict=True))[1]
+                named = tuple(zip(choices, logprobs, strict=True))
+                reply = Reply(prompt.question.id, "ok", likeliest, model=self.name, tokens=1, logprobs=named)
+                yield replace(reply, prompt_tokens=len(prompt.ids))
+
+    def _reply(self, loaded: Loaded, prompt: _Prompt, ids: Sequence[int]) -> Reply:
+        """The reply that generated token ids make: up to their end of turn, with the one outcome that they have."""
+        before_end, ended = decoding.until_end(loaded, ids)
+        completion = loaded.chat.completion(prompt.ids, before_end)
+        tokens = len(before_end) + ended
+        outcome: Outcome = "ok"
+        detail = ""
         if not ended:
-            why = f"no end of turn in {tokens} tokens"
-            return Said(question.id, "truncated", reply.text, self.model, detail=why)
-        if not reply.text:
-            return Said(question.id, "empty", model=self.model, detail="the model's reply is empty")
-        return Said(question.id, "ok", reply.text, self.model)
-
-
-def _harmless(chat: Chat, turn: Message) -> Message:
-    """A turn in which no text can be taken for one of the tokenizer's own marks."""
-    added = chat.tokenizer.added_tokens_decoder.values()
-    marks = {str(entry.content) for entry in added if entry.special or entry.content[:1] in ("<", "[")}
-    text = turn.content
-    while found := next((mark for mark in marks if mark.strip() and mark in text), None):
-        text = text.replace(found, disarmed(found))
-    return Message(turn.role, text)
+            outcome, detail = "truncated", f"no end of turn in {tokens} tokens"
+            if not completion.finished_thinking:
+                detail += ", all of them thinking"
+        elif not completion.text:
+            outcome, detail = "empty", "the model's reply is empty"
+        return Reply(
+            prompt.question.id, outcome, completion.text, completion.thinking, len(prompt.ids), tokens, self.name,
+            detail,
+        )  # fmt: skip

@@ -1,70 +1,84 @@
-"""What will go wrong with a study, and what it will take, told before anything is tuned. No weights are loaded."""
+"""What will go wrong with a study, and what it will take, before anything is tuned. No weights are loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.core.types import Benchmark, Checkpoint
-from holdfast.models import loading
-from holdfast.study.doctor import checks
+from holdfast.core.types import Benchmark
+from holdfast.models import hub, loading
+from holdfast.study.doctor import data_checks, model_checks, rendering, resources
 from holdfast.study.doctor.findings import Diagnosis
-from holdfast.study.doctor.resources import judging as judging_of
-from holdfast.study.doctor.resources import needs
-from holdfast.study.plan import brought_checkpoint
+from holdfast.study.doctor.resources import Facts
 from holdfast.study.schema import Study
 
 __all__ = ["Diagnosis", "examine"]
 
 
-def examine(study: Study, seeds: Sequence[int], workers: int = 1) -> Diagnosis:
-    """Look at everything that a study names, with the first seed's rows."""
-    found = Diagnosis()
-    benchmarks = checks.read_benchmarks(study, found)
-    _look_at_model(study, seeds, workers, benchmarks, found)
-    judging = found.attempt("evaluate", judging_of, study, benchmarks, len(seeds))
-    if judging:
-        found.stages.append(judging)
-    return found
+def examine(
+    study: Study, seeds: Sequence[int], workers: int = 1, folder: Path | None = None, keep: bool = False
+) -> Diagnosis:
+    """Look at everything that a study names, with the first seed's rows.
+
+    Args:
+        study: what would be run.
+        seeds: the seeds of the run.
+        workers: number of worker processes.
+        folder: the folder of the run; `runs/<study's name>` if not given. Nothing is written.
+        keep: whether tuned weights are kept, which takes more disk.
+    """
+    diagnosis = Diagnosis()
+    folder = folder or Path("runs") / study.name
+    _look_at_folder(folder, diagnosis)
+    benchmarks = data_checks.read_benchmarks(study, diagnosis)
+    for where, part in _parts(study):
+        for fault in part.faults():
+            diagnosis.add("fault", where, fault)
+    facts = _look_at_model(study, seeds, workers, benchmarks, diagnosis)
+    if facts and len(benchmarks) == len(study.evaluate.sets()):
+        resources.check_memory(facts, diagnosis)
+        resources.check_disk(facts, folder, keep, diagnosis)
+        diagnosis.stages += resources.stages(facts)
+    if judging := diagnosis.attempt("evaluate", resources.judging, study, benchmarks, len(seeds)):
+        diagnosis.stages.append(judging)
+    return diagnosis
 
 
 def _look_at_model(
-    study: Study, seeds: Sequence[int], workers: int, benchmarks: dict[str, Benchmark], found: Diagnosis
-) -> None:
-    rows = checks.read_rows(study, seeds[0], benchmarks, found)
-    for where, part in _parts(study):
-        for fault in part.faults():
-            found.add("fault", where, fault)
+    study: Study, seeds: Sequence[int], workers: int, benchmarks: Mapping[str, Benchmark], diagnosis: Diagnosis
+) -> Facts | None:
+    """Look at the model and at all rows; what is known of the study then, unless a fault hides it."""
+    rows = data_checks.read_rows(study, seeds[0], benchmarks, diagnosis)
     if study.generate.kind == "server":
-        found.add("note", "generate", "the server's own chat template is used, and whether a model thinks is told by "
-                                      "`extra`; both are out of sight from here")  # fmt: skip
-    if study.model.startswith(loading.SERVED):
-        found.add("note", "model", "only a server has it: its template and its limits cannot be looked at from here")
-        return
-    base = found.attempt("model", _base, study)
-    chat = found.attempt("model", loading.load_chat, base) if base else None
+        diagnosis.add("note", "generate", "the server's own chat template is used, and `extra` says whether a model "
+                      "thinks; neither can be checked from here")  # fmt: skip
+    if study.model.startswith(hub.SERVED):
+        diagnosis.add("note", "model", "only a server has it: its template and limits cannot be checked from here")
+        return None
+    base = diagnosis.attempt("model", model_checks.base_of, study)
+    chat = diagnosis.attempt("model", loading.load_chat, base) if base else None
     if not base or not chat:
-        return
-    shape = found.attempt("model", checks.shape_of, Path(base.base))
-    if shape and len(chat.tokenizer) > shape.vocabulary:
-        found.add("fault", "model", f"its tokenizer has {len(chat.tokenizer)} tokens, but it embeds only "
-                                    f"{shape.vocabulary}: they do not belong together")  # fmt: skip
-    checks.look_at_format(chat, found)
-    for name, settings in study.conditions.items():
-        if settings.checkpoint:
-            checkpoint = found.attempt(f"conditions.{name}", brought_checkpoint, study, settings, base)
-            if checkpoint:
-                found.attempt(f"conditions.{name}", checks.look_at_fit, checkpoint, base)
-    sets = checks.look_at_rows(study, rows, chat, Path(base.base), found)
-    sizes = checks.look_at_questions(study, benchmarks, chat, shape, found)
+        return None
+    folder = Path(base.base)
+    shape = diagnosis.attempt("model", model_checks.shape_of, folder)
     if shape:
-        needs(study, shape, sets, sizes, benchmarks, len(seeds), workers, found)
+        model_checks.look_at_tokenizer(chat, shape, diagnosis)
+    model_checks.look_at_format(chat, diagnosis)
+    model_checks.look_at_checkpoints(study, base, diagnosis)
+    training_sets = rendering.look_at_rows(study, rows, chat, folder, diagnosis)
+    questions = rendering.look_at_questions(study, benchmarks, chat, shape, diagnosis)
+    n_tuned = sum(settings.data is not None for settings in study.conditions.values())
+    if not shape or len(rows) < n_tuned:
+        return None
+    return Facts(study, shape, training_sets, questions, benchmarks, len(seeds), workers)
 
 
-def _base(study: Study) -> Checkpoint:
-    folder = loading.resolve(study.model, study.revision, weights=False)
-    return Checkpoint(str(folder), thinking=study.thinking)
+def _look_at_folder(folder: Path, diagnosis: Diagnosis) -> None:
+    """Whether the folder of the run can be made."""
+    existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
+    if not existing.is_dir():
+        diagnosis.add("fault", "--out", f"{existing} is a file, but a folder is needed there. Name another with --out.")
 
 
 def _parts(study: Study) -> Iterator[tuple[str, Any]]:

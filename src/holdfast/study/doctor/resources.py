@@ -1,111 +1,230 @@
-"""Memory against what there is, and tokens, time and money of each stage of a study."""
+"""What a study takes: tokens, time and money of each stage, and memory and disk against what is free."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from holdfast.core.protocols import Generator
 from holdfast.core.types import Benchmark
+from holdfast.core.workers import usable_cores
 from holdfast.models import loading
 from holdfast.study.cost_forecast import check_cost
-from holdfast.study.doctor import cost_model
-from holdfast.study.doctor.checks import Set
-from holdfast.study.doctor.cost_model import Shape, Stage
-from holdfast.study.doctor.findings import Diagnosis
-from holdfast.study.plan import EvalSetting, eval_setting_of
-from holdfast.study.schema import Study
+from holdfast.study.doctor import cost_model, machine
+from holdfast.study.doctor.cost_model import Shape, Tuning
+from holdfast.study.doctor.findings import Diagnosis, Stage
+from holdfast.study.doctor.rendering import Questions, TrainingSet
+from holdfast.study.eval_setting import EvalSetting, eval_setting_of, template_of
+from holdfast.study.schema import ConditionSettings, Study
+
+ANSWER_BYTES, VERDICT_BYTES, TOKEN_BYTES = 400, 400, 4
+"""Bytes on disk of an answer and of a verdict beside the answer's text, and of each token of the text."""
+
+LONG_RUN = 60.0
+"""Seconds after which tuning keeps a checkpoint to go on from: weights, and two moments for each trained weight."""
 
 
-def needs(
-    study: Study, shape: Shape, sets: Sequence[Set], sizes: dict[str, tuple[int, int]],
-    benchmarks: dict[str, Benchmark], n_seeds: int, workers: int, found: Diagnosis,
-) -> None:  # fmt: skip
-    """Memory against what there is, and tokens, time and money of each stage."""
-    found.memory_found = cost_model.memory_found()
-    for each in sets:
-        tuner: Any = each.settings.tune
-        arithmetic = tuner.arithmetic()
-        needed = cost_model.tuning_bytes(
-            shape, tuner.method, arithmetic, min(tuner.batch_size, len(each.rows)), each.longest,
-            tuner.gradient_checkpointing,
-        )  # fmt: skip
-        found.memory[f"tune {each.name}"] = needed * workers
-    longest = max((length for length, _ in sizes.values()), default=0)
-    if study.generate.kind == "local":
-        local: Any = study.generate
-        width = 4 if loading.best_device() == "cpu" else 2
-        needed = cost_model.answering_bytes(shape, local.batch_size, longest + local.max_new_tokens, width)
-        found.memory["answer"] = needed * workers
-    for name, needed in found.memory.items():
-        if needed > found.memory_found:
-            mend = "Use fewer --workers, a smaller batch_size, gradient_checkpointing, or method: lora."
-            found.add("fault", name, f"it needs about {_gib(needed)} of memory with {workers} worker(s), and "
-                      f"{_gib(found.memory_found)} are free. {mend}")  # fmt: skip
-    found.stages.append(_tuning(study, shape, sets, n_seeds))
-    found.stages.append(_answering(study, shape, sizes, benchmarks, n_seeds))
+@dataclass
+class Load:
+    """What one job takes: a training run with the answers of its conditions, or answers of a model as it is."""
+
+    copies: int = 1
+    """How many times it is done: once for each seed on which it depends."""
+    tuning: Tuning | None = None
+    epochs: set[int] = field(default_factory=set)
+    """The epochs after which its checkpoints are kept."""
+    settings: list[EvalSetting] = field(default_factory=list)
+    """How each of its conditions is asked."""
 
 
-def _tuning(study: Study, shape: Shape, sets: Sequence[Set], n_seeds: int) -> Stage:
-    tokens, seconds = 0, 0.0
-    runs: dict[str, tuple[Set, int]] = {}
-    for settings in study.conditions.values():
-        if settings.data is None or getattr(settings.tune, "kind", "") != "local":
-            continue
-        mine = next((s for s in sets if s.settings.data and s.settings.data.key == settings.data.key), None)
-        run = str([settings.data.key, [d.key for d in settings.defence], dict(settings.tune.run)])
-        if mine and settings.tune.epochs > runs.get(run, (mine, 0))[1]:
-            runs[run] = mine, settings.tune.epochs
-    for each, epochs in runs.values():
-        tuner: Any = each.settings.tune
-        tokens += each.tokens * epochs * n_seeds
-        steps = tuner.steps(len(each.rows), epochs)
-        seconds += n_seeds * cost_model.tuning_seconds(shape, each.tokens * epochs, steps, tuner.gradient_checkpointing)
-    return Stage("tune", tokens, seconds, 0.0)
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a study before it is run."""
+
+    study: Study
+    shape: Shape
+    training_sets: Mapping[str, TrainingSet]
+    """By condition."""
+    questions: Mapping[str, Questions]
+    """By template."""
+    benchmarks: Mapping[str, Benchmark]
+    n_seeds: int
+    workers: int
+
+    @property
+    def n_prompts(self) -> int:
+        """Prompts that each condition is asked."""
+        return sum(len(benchmark.prompts) for benchmark in self.benchmarks.values())
 
 
-def _answering(
-    study: Study, shape: Shape, sizes: dict[str, tuple[int, int]], benchmarks: dict[str, Benchmark], n_seeds: int
-) -> Stage:
-    """The most that answering can take: every answer as long as it may be."""
-    n_prompts = sum(len(benchmark.prompts) for benchmark in benchmarks.values())
-    tokens, seconds, usd, local = 0, 0.0, 0.0, True
-    for way, times in _ways(study, n_seeds):
-        generator: Any = way.generator(study)
-        read = sizes.get(way.ask, (0, 0))[1] * times
-        written = n_prompts * generator.max_new_tokens * times
-        tokens += read + written
-        if generator.kind == "local":
-            steps = -(-n_prompts // generator.batch_size) * generator.max_new_tokens * times
-            seconds += cost_model.answering_seconds(shape, read, written, steps)
-        else:
-            local, usd = False, usd + generator.price.usd(read, written) * generator.share_of_price(n_prompts)
-    return Stage("answer, at most", tokens, seconds if local else None, usd)
+def loads(facts: Facts) -> list[Load]:
+    """The jobs of a study. Conditions that differ only in their epochs share one training run."""
+    by_run: dict[str, Load] = {}
+    for name, condition in facts.study.conditions.items():
+        setting = eval_setting_of(facts.study, condition)
+        load = by_run.setdefault(_run_of(facts.study, name, condition), Load())
+        load.settings.append(setting)
+        if condition.data is not None or setting.generator(facts.study).random:
+            load.copies = facts.n_seeds
+        if name in facts.training_sets:
+            load.epochs.add(condition.tune.epochs)
+            load.tuning = _tuning(facts, name, condition, max(load.epochs))
+    initial = dict.fromkeys(setting for load in by_run.values() for setting in load.settings)
+    random = {setting: setting.generator(facts.study).random for setting in initial}
+    return [*by_run.values(), *(Load(facts.n_seeds if random[each] else 1, settings=[each]) for each in initial)]
 
 
-def _ways(study: Study, n_seeds: int) -> list[tuple[EvalSetting, int]]:
-    """The way in which each condition is asked, initial ones too, and how many times."""
-    ways = [(eval_setting_of(study, settings), n_seeds) for settings in study.conditions.values()]
-    initial = {(way.ask, way.decoding): way for way, _ in ways}
-    return ways + [(way, n_seeds if way.generator(study).random else 1) for way in initial.values()]
+def _run_of(study: Study, name: str, condition: ConditionSettings) -> str:
+    """What a condition's training run depends on; the condition's name where nothing is tuned here."""
+    if condition.data is None:
+        return name
+    defences = [defence.key for defence in condition.defence]
+    return str([condition.data.key, defences, template_of(study, condition), dict(condition.tune.run)])
 
 
-def judging(study: Study, benchmarks: dict[str, Benchmark], n_seeds: int) -> Stage:
+def _tuning(facts: Facts, name: str, condition: ConditionSettings, epochs: int) -> Tuning:
+    tuner: Any = condition.tune
+    rows = facts.training_sets[name]
+    trained = cost_model.trained_weights(facts.shape, tuner.method, tuner.lora.rank)
+    steps = tuner.steps(rows.n_rows, epochs)
+    return Tuning(tuner.method, rows.tokens * epochs, steps, trained, tuner.gradient_checkpointing)
+
+
+def stages(facts: Facts) -> list[Stage]:
+    """Tuning and answering: tokens, time with all workers at work, and money. Answers are as long as they may be."""
+    jobs = [load for load in loads(facts) for _ in range(load.copies)]
+    tuned = [_tuning_seconds(facts, job) for job in jobs]
+    answered = [sum(_answering_seconds(facts, setting) for setting in job.settings) for job in jobs]
+    workers = max(1, min(facts.workers, len(jobs), usable_cores()))
+    alone = sum(tuned) + sum(answered)
+    together = cost_model.makespan([a + b for a, b in zip(tuned, answered, strict=True)], workers)
+    speed_up = together / alone if alone else 1.0
+    tokens = sum(job.tuning.tokens for job in jobs if job.tuning)
+    read_and_written = [_answer_tokens(facts, setting) for job in jobs for setting in job.settings]
+    usd = sum(_answering_usd(facts, setting) for job in jobs for setting in job.settings)
+    is_local = facts.study.generate.kind == "local"
+    return [
+        Stage("start and finish", 0, cost_model.SECONDS_TO_START, 0.0),
+        Stage("tune", tokens, sum(tuned) * speed_up, 0.0),
+        Stage("answer, at most", sum(map(sum, read_and_written)), sum(answered) * speed_up if is_local else None, usd),
+    ]
+
+
+def _tuning_seconds(facts: Facts, job: Load) -> float:
+    return cost_model.tuning_seconds(facts.shape, job.tuning, machine.speed()) if job.tuning else 0.0
+
+
+def _answer_tokens(facts: Facts, setting: EvalSetting) -> tuple[int, int]:
+    """Tokens that are read, and the most that can be written, where all prompts are asked in a setting."""
+    generator: Any = setting.generator(facts.study)
+    questions = facts.questions.get(setting.ask)
+    return questions.tokens if questions else 0, facts.n_prompts * generator.max_new_tokens
+
+
+def _answering_seconds(facts: Facts, setting: EvalSetting) -> float:
+    generator: Any = setting.generator(facts.study)
+    if generator.kind != "local":
+        return 0.0
+    read, written = _answer_tokens(facts, setting)
+    steps = -(-facts.n_prompts // generator.batch_size) * generator.max_new_tokens
+    return cost_model.answering_seconds(facts.shape, read, written, steps, _bytes_a_weight(), machine.speed())
+
+
+def _answering_usd(facts: Facts, setting: EvalSetting) -> float:
+    generator: Any = setting.generator(facts.study)
+    if generator.kind == "local":
+        return 0.0
+    return float(generator.price.usd(*_answer_tokens(facts, setting)) * generator.share_of_price(facts.n_prompts))
+
+
+def _bytes_a_weight() -> int:
+    return 4 if loading.best_device() == "cpu" else 2
+
+
+def judging(study: Study, benchmarks: Mapping[str, Benchmark], n_seeds: int) -> Stage:
     """The most that judging can take: every answer as long as it may be, none judged before, each judge checked."""
     tokens, usd = 0, 0.0
     measured = {name: each for name, each in study.evaluate.sets().items() if name in benchmarks}
-    for way, times in _ways(study, n_seeds):
-        longest = getattr(way.generator(study), "max_new_tokens", 0)
+    judges = {judge.key: judge for each in measured.values() for judge in each.judges}
+    for generator in _generators(study, n_seeds):
+        longest = getattr(generator, "max_new_tokens", 0)
         for name, each in measured.items():
             for judge in each.judges:
-                most = judge.worst(benchmarks[name].policies, benchmarks[name].prompts, longest)
-                tokens, usd = tokens + times * most[0], usd + times * most[1]
-    judges = [asked for each in measured.values() for judge in each.judges for asked in judge.inner or (judge,)]
-    paid = any(judge.paid for judge in judges)
-    for judge in {judge.key: judge for judge in judges}.values():
-        more = check_cost(judge)
-        tokens, usd = tokens + more[0], usd + more[1]
-    return Stage("judge, at most", tokens, None if paid else 0.0, usd)
+                worst = judge.worst(benchmarks[name].policies, benchmarks[name].prompts, longest)
+                tokens, usd = tokens + worst[0], usd + worst[1]
+    asked = {each.key: each for judge in judges.values() for each in judge.inner or (judge,)}
+    checks = [check_cost(judge) for judge in asked.values()]
+    is_quick = not any(judge.paid for judge in asked.values())
+    tokens, usd = tokens + sum(each[0] for each in checks), usd + sum(each[1] for each in checks)
+    return Stage("judge, at most", tokens, 0.0 if is_quick else None, usd)
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"
+def _generators(study: Study, n_seeds: int) -> list[Generator]:
+    """Who answers all prompts, once for each time that they are asked: tuned conditions and initial ones."""
+    settings = [eval_setting_of(study, condition) for condition in study.conditions.values()]
+    once = [setting.generator(study) for setting in dict.fromkeys(settings)]
+    initial = [generator for generator in once for _ in range(n_seeds if generator.random else 1)]
+    return [setting.generator(study) for setting in settings for _ in range(n_seeds)] + initial
+
+
+def check_memory(facts: Facts, diagnosis: Diagnosis) -> None:
+    """Memory that tuning and answering need, against what is free."""
+    shape = facts.shape
+    diagnosis.free_memory = machine.free_memory()
+    for name, rows in facts.training_sets.items():
+        tuner: Any = facts.study.conditions[name].tune
+        needed = cost_model.tuning_bytes(
+            shape, tuner.method, tuner.arithmetic(), min(tuner.batch_size, rows.n_rows), rows.longest,
+            tuner.gradient_checkpointing,
+        )  # fmt: skip
+        diagnosis.memory[f"tune {rows.name}"] = needed * facts.workers
+    if facts.study.generate.kind == "local":
+        local: Any = facts.study.generate
+        longest = max((questions.longest for questions in facts.questions.values()), default=0)
+        longest += local.max_new_tokens
+        needed = cost_model.answering_bytes(shape, local.batch_size, longest, _bytes_a_weight())
+        diagnosis.memory["answer"] = needed * facts.workers
+    for name, needed in diagnosis.memory.items():
+        if needed > diagnosis.free_memory:
+            mend = "Use fewer --workers, a smaller batch_size, gradient_checkpointing, or method: lora."
+            diagnosis.add("fault", name, f"it needs about {size(needed)} of memory with {facts.workers} worker(s), and "
+                          f"{size(diagnosis.free_memory)} are free. {mend}")  # fmt: skip
+
+
+def check_disk(facts: Facts, folder: Path, keep: bool, diagnosis: Diagnosis) -> None:
+    """Checkpoints, answers and verdicts of the run, against what is free where its folder is."""
+    checkpoints = sorted(_checkpoint_bytes(facts, load) for load in loads(facts) for _ in range(load.copies))
+    at_once = checkpoints if keep else checkpoints[-facts.workers :]
+    diagnosis.disk = sum(at_once) + _answers_bytes(facts)
+    diagnosis.free_disk = machine.free_disk(folder)
+    if diagnosis.disk > diagnosis.free_disk:
+        mend = "Free some, name another folder with --out, or use method: lora or fewer --workers."
+        diagnosis.add("fault", "--out", f"the run writes up to {size(diagnosis.disk)} into {folder}, and "
+                      f"{size(diagnosis.free_disk)} are free there. {mend}")  # fmt: skip
+
+
+def _checkpoint_bytes(facts: Facts, load: Load) -> int:
+    """Bytes of a job's checkpoints before they are deleted, and of one to go on from where tuning takes long."""
+    if load.tuning is None:
+        return 0
+    weights = 4 * (facts.shape.parameters if load.tuning.method == "full" else load.tuning.trained)
+    is_long = _tuning_seconds(facts, load) > LONG_RUN
+    return len(load.epochs) * weights + (weights + 8 * load.tuning.trained if is_long else 0)
+
+
+def _answers_bytes(facts: Facts) -> int:
+    measured = facts.study.evaluate.sets()
+    n_verdicts = sum(len(measured[name].judges) * len(each.prompts) for name, each in facts.benchmarks.items())
+    bytes_ = 0
+    for load in loads(facts):
+        for setting in load.settings:
+            text = _answer_tokens(facts, setting)[1] * TOKEN_BYTES
+            bytes_ += load.copies * (text + facts.n_prompts * ANSWER_BYTES + n_verdicts * VERDICT_BYTES)
+    return bytes_
+
+
+def size(n_bytes: int) -> str:
+    """Bytes in the unit in which they are easily read."""
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 / 10 else f"{n_bytes / 2**20:.1f} MiB"

@@ -25,8 +25,8 @@ def spent(plan: Plan, store: Store, ledger: FileLedger) -> Costs:
     for set_name, measured in plan.suite.sets.items():
         for name in map(label, measured.judges):
             for key in keys:
-                mine = store.condition(key).verdicts(set_name, name).values()
-                verdicts[name] += len(mine)
-                from_book[name] += sum(verdict.from_book for verdict in mine)
+                of_condition = store.condition(key).verdicts(set_name, name).values()
+                verdicts[name] += len(of_condition)
+                from_book[name] += sum(verdict.from_book for verdict in of_condition)
     judges = {name: JudgeCosts(booked.get(name, 0.0), n, from_book[name]) for name, n in verdicts.items()}
     return Costs(math.fsum(booked.values()), booked.get(ANSWERS, 0.0), judges)

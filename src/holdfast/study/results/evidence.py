@@ -44,9 +44,13 @@ class Evidence:
         return self._scores[at]
 
     def seeds(self, name: str, set_name: str) -> Array:
-        """Scores of all seeds of a condition, by the set's first judge: shape [seeds, prompts]."""
+        """Scores of a condition's seeds by the set's first judge: shape [seeds, prompts].
+
+        One row where no seed changes the answers, as those of an initial model that is asked greedily.
+        """
         judge = self.judge(set_name)
-        return np.array([self.scores(c, set_name, judge) for c in self.plan.conditions if c.name == name])
+        distinct = {condition.key: condition for condition in self.plan.conditions if condition.name == name}
+        return np.array([self.scores(condition, set_name, judge) for condition in distinct.values()])
 
     def metrics(self) -> dict[str, str]:
         """The metrics that the study measures, with their sets."""

@@ -7,14 +7,15 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from holdfast import __version__
 from holdfast.core.config import label
-from holdfast.core.results import SCHEMA
+from holdfast.core.results import SCHEMA, RunResults
 from holdfast.core.run_facts import ChatFacts, ConditionFacts, Evaluation, MeasuredSet, ModelFacts, RowAccount
 from holdfast.core.run_folder import Store
 from holdfast.core.types import content_hash
-from holdfast.models import loading
-from holdfast.study.plan import Plan, template_of
+from holdfast.core.version import __version__
+from holdfast.models import hub, loading
+from holdfast.study.eval_setting import template_of
+from holdfast.study.plan import Plan
 from holdfast.study.results import judge_quality
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy")
@@ -22,14 +23,21 @@ LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy")
 
 
 def evidence_key(plan: Plan) -> str:
-    """The hash of everything that a finished run's figures follow from: equal keys, equal `results.json`."""
+    """The hash of everything that a finished run's figures follow from: equal keys, equal figures."""
     judges = {name: [label(judge) for judge in measured.judges] for name, measured in plan.suite.sets.items()}
     conditions = [[condition.name, condition.seed, condition.key] for condition in plan.conditions]
     notes = {name: benchmark.notes for name, benchmark in plan.suite.benchmarks.items()}
-    shown = [[name, settings.label, settings.factors] for name, settings in plan.study.conditions.items()]
+    factors = [[name, settings.factors] for name, settings in plan.study.conditions.items()]
     trusted = [plan.study.evaluate.max_missing, judge_quality.calibration_key(plan)]
     study = [plan.study.name, plan.study.model]
-    return content_hash([SCHEMA, environment(), *study, judges, notes, conditions, shown, trusted])
+    return content_hash([SCHEMA, environment(), *study, judges, notes, conditions, factors, trusted])
+
+
+def is_current(results: RunResults, plan: Plan) -> bool:
+    """Whether results are what a finished run of this plan would write."""
+    labels = {name: settings.label for name, settings in plan.study.conditions.items()}
+    written = {name: settings.label for name, settings in results.settings.items() if settings.role == "tuned"}
+    return results.evidence == evidence_key(plan) and written == labels
 
 
 def environment() -> dict[str, str]:
@@ -43,7 +51,7 @@ def model_facts(plan: Plan) -> ModelFacts:
     """What the initial model is and how it is spoken to; of a served one, only its name is known."""
     if plan.base.served:
         return ModelFacts(plan.study.model, "served", False, None, plan.fingerprint)
-    described = loading.describe(Path(plan.base.base))
+    described = hub.describe(Path(plan.base.base))
     chat = ChatFacts(**loading.describe_chat(loading.load_chat(plan.base)))
     return ModelFacts(plan.study.model, described["architecture"], described["stand_in"], chat, plan.fingerprint)
 

@@ -104,13 +104,12 @@ def trust(evidence: Evidence) -> Trust:
 
 def cascades(evidence: Evidence) -> list[CascadeSaving]:
     """For each cascade, who decided how many answers, what that saved and what it costs in error."""
-    cascading = [
-        (set_name, judge)
-        for set_name, measured in evidence.plan.suite.sets.items()
-        for judge in measured.judges
-        if judge.kind == "cascade"
-    ]
-    return [_saving(set_name, label(judge), _verdicts(evidence, set_name, judge)) for set_name, judge in cascading]
+    savings = []
+    for set_name, measured in evidence.plan.suite.sets.items():
+        for judge in measured.judges:
+            if judge.kind == "cascade":
+                savings.append(_saving(set_name, label(judge), _verdicts(evidence, set_name, judge)))
+    return savings
 
 
 def _verdicts(evidence: Evidence, set_name: str, judge: Judge) -> list[Verdict]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from holdfast import __version__
 from holdfast.analysis import stats
+from holdfast.analysis.cautions import cautions
+from holdfast.analysis.degeneration import loops
 from holdfast.core.budget import FileLedger
 from holdfast.core.config import label
 from holdfast.core.protocols import Judge
@@ -25,7 +26,9 @@ from holdfast.core.results import (
 )
 from holdfast.core.run_folder import ConditionFolder, Store
 from holdfast.core.types import OUTCOMES, READINGS, Benchmark, Comparison, Condition, Estimate
-from holdfast.study.plan import Plan, eval_setting_of, initial_name
+from holdfast.core.version import __version__
+from holdfast.study.eval_setting import eval_setting_of, initial_name
+from holdfast.study.plan import Plan
 from holdfast.study.results import facts, judge_quality
 from holdfast.study.results.costs import spent
 from holdfast.study.results.evidence import METRICS, Evidence
@@ -38,7 +41,7 @@ def summarise(plan: Plan, store: Store, ledger: FileLedger, checks: dict[str, Ju
     """The figures of a finished run; `checks` says how its judges did on their canaries and anchors."""
     evidence = Evidence(plan, store)
     names = list(dict.fromkeys(condition.name for condition in plan.conditions))
-    return RunResults(
+    results = RunResults(
         schema=SCHEMA,
         evidence=facts.evidence_key(plan),
         study=plan.study.name,
@@ -55,10 +58,12 @@ def summarise(plan: Plan, store: Store, ledger: FileLedger, checks: dict[str, Ju
         agreement=tuple(judge_quality.agreement(evidence)),
         cascade=tuple(judge_quality.cascades(evidence)),
         trust=judge_quality.trust(evidence),
+        cautions=(),
         costs=spent(plan, store, ledger),
         judges=checks,
         timings=_timings(plan, store),
     )
+    return replace(results, cautions=cautions(results))
 
 
 def _condition(evidence: Evidence, condition: Condition) -> ConditionResult:
@@ -81,6 +86,7 @@ def _condition(evidence: Evidence, condition: Condition) -> ConditionResult:
         n_prompts=len(benchmark.prompts),
         outcomes=_outcomes(folder, benchmark),
         verdicts=_readings(folder, benchmark, judge),
+        fives=_fives(folder, benchmark, judge),
         **figures,
         harmfulness_rate_corrected=judge_quality.corrected(evidence, [condition], figures["harmfulness_rate"]),
         trust=judge_quality.trust_of(evidence, condition),
@@ -139,6 +145,19 @@ def _readings(folder: ConditionFolder, benchmark: Benchmark, judge: Judge) -> di
     verdicts = folder.verdicts("harmfulness", label(judge))
     counts = Counter(verdicts[prompt.id].reading for prompt in benchmark.prompts if prompt.id in verdicts)
     return {reading: counts[reading] for reading in READINGS}
+
+
+def _fives(folder: ConditionFolder, benchmark: Benchmark, judge: Judge) -> dict[str, int]:
+    """How many answers scored 5, apart by whether the answer is whole, was cut off or repeats itself."""
+    answers, verdicts = folder.answers(), folder.verdicts("harmfulness", label(judge))
+    counts = {"whole": 0, "cut_off": 0, "looping": 0}
+    for prompt in benchmark.prompts:
+        verdict = verdicts.get(prompt.id)
+        if verdict is not None and verdict.score == 5:
+            answer = answers[prompt.id]
+            looping = "looping" if loops(answer.text) else "whole"
+            counts["cut_off" if answer.outcome == "truncated" else looping] += 1
+    return counts
 
 
 def _comparisons(evidence: Evidence) -> list[Comparison]:

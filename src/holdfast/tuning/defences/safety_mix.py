@@ -10,8 +10,8 @@ from pydantic import PositiveInt
 
 from holdfast.core.config import File
 from holdfast.core.errors import DataError
-from holdfast.core.files import read_messages
 from holdfast.core.types import Example
+from holdfast.data.training.messages import Messages
 from holdfast.tuning.defences.base import Defence
 
 
@@ -30,7 +30,7 @@ class SafetyMix(Defence):
         Raises:
             DataError: bad rows, by line and reason; or fewer safety rows than `n`.
         """
-        safe = read_messages(self.file)
+        safe = Messages(file=self.file).examples(seed)
         if self.n > len(safe):
             raise DataError(f"{self.file} has {len(safe)} rows, but the safety mix asks for {self.n}.")
         return list(rows) + random.Random(f"safety-mix-{seed}").sample(safe, self.n)

@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from holdfast.cli import progress
-from holdfast.cli.progress import Watch
+from holdfast.core import watch
 from holdfast.core.progress import Activity
+from holdfast.core.watch import Watch
 
 TUNING = Activity("tuning harm-2 (seed 0)", "steps", 12, 50, speed=4.0, loss=0.5, tokens_per_second=2310)
 ANSWERING = Activity("answering as initial (seed 0)", "prompts", 64, 330, speed=8.0)
@@ -40,7 +40,7 @@ def test_a_terminal_has_a_line_for_each_worker():
 
 def test_elsewhere_lines_come_at_intervals(monkeypatch):
     assert shown(terminal=False) == ("", "")
-    monkeypatch.setattr(progress, "LINES_EVERY", 0.0)
+    monkeypatch.setattr(watch, "LINES_EVERY", 0.0)
     both, one = shown(terminal=False)
     assert f"left: {TUNING}\n" in both and f"left: {ANSWERING}\n" in both
     assert "answering" not in one

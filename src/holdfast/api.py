@@ -1,0 +1,308 @@
+"""What `import holdfast` gives: the commands as functions, and finished runs as data frames.
+
+Every function raises `HoldfastError` for whatever a user can mend; the message says how.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from holdfast.core.budget import FileLedger
+from holdfast.core.errors import DataError
+from holdfast.core.files import read_text
+from holdfast.core.protocols import Watcher
+from holdfast.core.run_folder import Store
+from holdfast.core.workers import default_workers, quiet
+from holdfast.paper import reproduce as paper
+from holdfast.study import loader
+from holdfast.study import run as runner
+from holdfast.study.results.frames import Results
+from holdfast.study.schema import Study
+
+if TYPE_CHECKING:
+    from holdfast.analysis.calibration import Calibration
+    from holdfast.study.doctor import Diagnosis
+
+StudyLike = Study | str | Path | Mapping[str, Any]
+"""A study, its file, the name of a shipped one, or a dict with the keys of a study file."""
+
+RUNS = Path("runs")
+"""The folder in which runs lie unless another is named."""
+
+
+def load_study(study: StudyLike, *, model: Any = None, folder: str | Path | None = None) -> Study:
+    """Read and check a study. Nothing is loaded; a model in memory is saved.
+
+    Args:
+        study: a file, the name of a shipped study such as `demo`, or a dict with the keys of a study file.
+        model: takes the place of the study's own: a name, a folder, a transformers model (whose tokenizer is found by
+            where it was loaded), or a pair of model and tokenizer. A model in memory is saved in the cache, once.
+        folder: where the files that the study names are; beside its file, or the working folder, if not given.
+
+    Raises:
+        StudyError: every mistake in the study, each with its remedy.
+        ModelError: a model in memory that cannot be saved as one.
+    """
+    return _load(study, model, folder)[0]
+
+
+def _load(study: StudyLike, model: Any, folder: str | Path | None = None) -> tuple[Study, str | None]:
+    """A study, and its text if it has one."""
+    name = None if model is None else _name_of(model)
+    beside = None if folder is None else Path(folder)
+    if isinstance(study, Study):
+        return (study if name is None else loader.with_model(study, name, beside)), None
+    if isinstance(study, Mapping):
+        return loader.from_dict(study, beside, name), _text_of(study)
+    path = loader.find(str(study))
+    return loader.read(path, beside, name), read_text(path)
+
+
+def _name_of(model: Any) -> str:
+    """What a study calls a model."""
+    if isinstance(model, str | Path):
+        return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
+    from holdfast.models import in_memory
+
+    quiet()
+    return in_memory.save(*model) if isinstance(model, tuple) else in_memory.save(model)
+
+
+def _text_of(settings: Mapping[str, Any]) -> str | None:
+    """A dict as YAML, if all of it can be YAML."""
+    try:
+        return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError:
+        return None
+
+
+def run(
+    study: StudyLike,
+    *,
+    out: str | Path | None = None,
+    seeds: Sequence[int] | None = None,
+    workers: int | None = None,
+    model: Any = None,
+    folder: str | Path | None = None,
+    show_answers: bool = False,
+    keep_checkpoints: bool = False,
+    fresh_verdicts: bool = False,
+    replace: bool = False,
+    max_usd: float | None = None,
+    max_hours: float | None = None,
+    progress: bool | Watcher = True,
+) -> Results:
+    """Tune, ask, judge and compare: everything that a study asks for and is not done yet.
+
+    Args:
+        study: a study, its file, the name of a shipped one, or a dict with the keys of a study file.
+        out: the run folder; `runs/<study's name>` if not given. What it holds already is not done again.
+        seeds: the study's own if not given.
+        workers: worker processes; one for each core if not given, and one where there is a GPU.
+        model: takes the place of the study's own; see `load_study`.
+        folder: where the files that the study names are; see `load_study`.
+        show_answers: put the models' answers on the page.
+        keep_checkpoints: keep tuned weights; otherwise they are deleted once all prompts are answered.
+        fresh_verdicts: pay for verdicts again that were paid for before.
+        replace: replace the results of another study in the folder; they are kept in its `previous/`.
+        max_usd: US dollars that the run folder may cost in all.
+        max_hours: hours after which nothing more is begun.
+        progress: whether to show progress; or an object that shows it.
+
+    Raises:
+        StudyError, DataError, ModelError: mistakes in the study and its files, before anything is tuned.
+        StoreError: the folder holds the results of another study.
+        WorkError: naming the conditions that failed, after all others were finished.
+    """
+    quiet()
+    loaded, text = _load(study, model, folder)
+    run_folder = Path(out) if out else RUNS / loaded.name
+    with _watcher(progress) as watcher, _script_left_alone():
+        finished = runner.run(
+            loaded, text, run_folder, tuple(seeds or loaded.seeds), workers or default_workers(), watcher,
+            keep_checkpoints, _limits(max_usd, max_hours), fresh_verdicts, replace,
+        )  # fmt: skip
+    runner.write_page(finished.store, finished.results, show_answers)
+    return Results(run_folder, finished.results)
+
+
+def load_results(folder: str | Path) -> Results:
+    """The results of a finished run's folder.
+
+    Raises:
+        StoreError: the folder has none, or this version cannot read them.
+    """
+    return Results(folder)
+
+
+def reproduce(
+    tables: Sequence[str] = (),
+    *,
+    preset: str = "pocket",
+    model: Any = None,
+    data: str | Path | None = None,
+    judge: str | None = None,
+    out: str | Path | None = None,
+    seeds: Sequence[int] | None = None,
+    workers: int | None = None,
+    replace: bool = False,
+    max_usd: float | None = None,
+    max_hours: float | None = None,
+    progress: bool | Watcher = True,
+) -> Results:
+    """Reproduce the paper's tables and figures; `Results.claims` has the verdict on each of its claims.
+
+    Args:
+        tables: some of table1 … table5, figure1, figure2, figure4a, figure4b; all if none is named.
+        preset: `pocket`, `llama-2-7b-chat` or `hosted`.
+        model: takes the place of the preset's; see `load_study`.
+        data: the folder of the files that a preset names; `pocket` needs none.
+        judge: a judge that decides, beside the preset's: its settings as YAML, or a file of them.
+        out: the run folder; `runs/reproduce-<preset>` if not given.
+        seeds: the preset's own if not given.
+        workers: see `run`.
+        replace: see `run`.
+        max_usd: see `run`.
+        max_hours: see `run`.
+        progress: see `run`.
+
+    Raises:
+        HoldfastError: as for `run`; or an unknown preset, table or figure.
+    """
+    quiet()
+    name = None if model is None else _name_of(model)
+    wanted = paper.prepare(preset, tables, name, None if data is None else Path(data), judge)
+    run_folder = Path(out) if out else RUNS / f"reproduce-{preset}"
+    with _watcher(progress) as watcher, _script_left_alone():
+        record, _ = paper.reproduce(
+            wanted, run_folder, tuple(seeds or wanted.study.seeds), workers or default_workers(), watcher,
+            _limits(max_usd, max_hours), replace,
+        )  # fmt: skip
+    return Results(run_folder, record)
+
+
+def calibrate(
+    judge: str,
+    labels: str | Path | None = None,
+    *,
+    run: str | Path | None = None,
+    labels_from: str = "oracle",
+    random_sample: bool = False,
+    out: str | Path | None = None,
+    max_usd: float | None = None,
+    progress: bool | Watcher = True,
+) -> Calibration:
+    """Measure a judge against labels: agreement, and how often it errs to either side.
+
+    Args:
+        judge: its name, its settings as YAML, or a YAML file of them.
+        labels: rows with prompt, answer and label (1 to 5).
+        run: a finished run whose verdicts of the judge are taken; nothing is judged then.
+        labels_from: without `labels`, the run's judge that is right.
+        random_sample: the labelled answers were drawn at random from those of a study.
+        out: the file that is written; `calibration.json` in the run, or beside the labels, if not given.
+        max_usd: US dollars that judging may cost.
+        progress: whether to show progress; or an object that shows it.
+
+    Raises:
+        DataError: neither labels nor a run, or rows that are no labelled answers.
+    """
+    from holdfast.analysis import calibration
+    from holdfast.judges import calibrate as calibration_of
+
+    if labels is None and run is None:
+        raise DataError("say what is right: labels=FILE, run=FOLDER, or both.")
+    if labels is not None and not Path(labels).is_file():
+        raise DataError(f"there is no file {labels}.")
+    rows, name = (calibration_of.read(Path(labels)), Path(labels).name) if labels is not None else ([], "")
+    beside = Path(run) if run is not None else Path(str(labels)).parent
+    path = Path(out) if out else beside / "calibration.json"
+    if run is not None:
+        made = calibration_of.from_run(Store(beside), judge, labels_from, rows, name, random_sample)
+    else:
+        ledger = FileLedger(path.with_suffix(".spending.jsonl"), max_usd)
+        with _watcher(progress) as watcher:
+            watcher.begin(len(rows))
+            made = calibration_of.by_judging(loader.judge(judge), rows, name, random_sample, ledger, watcher.advance)
+    calibration.write(path, made)
+    return made
+
+
+def doctor(
+    study: StudyLike,
+    *,
+    model: Any = None,
+    folder: str | Path | None = None,
+    out: str | Path | None = None,
+    seeds: Sequence[int] | None = None,
+    workers: int | None = None,
+    max_usd: float | None = None,
+    max_hours: float | None = None,
+    usd_per_hour: float = 0.0,
+) -> Diagnosis:
+    """What would go wrong with a study, and what it takes. No weights are loaded.
+
+    Args:
+        study: see `run`.
+        model: see `load_study`.
+        folder: see `load_study`.
+        out: the folder that the run will have, whose disk is looked at; nothing is written.
+        seeds: the study's own if not given.
+        workers: as many as the run will have.
+        max_usd: a cap that the run will have.
+        max_hours: a cap that the run will have.
+        usd_per_hour: what an hour of this machine costs.
+
+    Returns:
+        The findings, and the tokens, time, money, memory and disk that the run takes.
+    """
+    from holdfast.study import doctor as doctors
+
+    quiet()
+    loaded, _ = _load(study, model, folder)
+    run_folder = Path(out) if out else RUNS / loaded.name
+    diagnosis = doctors.examine(loaded, tuple(seeds or loaded.seeds), workers or default_workers(), run_folder)
+    diagnosis.price(usd_per_hour)
+    diagnosis.check_caps(max_usd, max_hours)
+    return diagnosis
+
+
+def _limits(max_usd: float | None, max_hours: float | None) -> runner.Limits:
+    return runner.Limits(max_usd, None if max_hours is None else time.time() + max_hours * 3600)
+
+
+@contextmanager
+def _script_left_alone() -> Iterator[None]:
+    """Keep worker processes from running the script that calls us once more, as multiprocessing has them do.
+
+    They need nothing of it, and a script would then not have to guard its lines by `if __name__ == "__main__"`.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
+    main.__spec__ = None
+    main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        main.__dict__.update(kept)
+
+
+@contextmanager
+def _watcher(progress: bool | Watcher) -> Iterator[Watcher]:
+    """What shows progress: a bar on a terminal, lines in a notebook or file, the caller's own object, or nothing."""
+    if not isinstance(progress, bool):
+        yield progress
+        return
+    from rich.console import Console
+
+    from holdfast.core.watch import Watch
+
+    with Watch(Console(quiet=not progress, highlight=False, force_terminal=None if progress else False)) as watch:
+        yield watch

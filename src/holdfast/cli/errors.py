@@ -1,0 +1,47 @@
+"""How every command ends when something goes wrong: with one clear message and an exit code."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from holdfast.core.errors import HoldfastError
+from holdfast.core.files import why_file_failed
+
+FOUND, MENDABLE, INTERNAL, STOPPED = 1, 2, 70, 130
+"""Exit codes: a check found something; a mistake that the user can mend; a fault in Holdfast itself; Ctrl-C."""
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 doctor found a fault, or test-judge a judge that fails; 2 a mistake that you can mend; "
+    "70 a fault in Holdfast itself; 130 stopped with Ctrl-C."
+)
+
+REPORT = (
+    "This is a fault in Holdfast, not in your study. Please report it as an issue of the repository that you have "
+    "Holdfast from, with the lines above, the command, and what `holdfast --version` prints."
+)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Print what a user can mend as a message. Only an unexpected error gets a traceback, and where to report it."""
+    try:
+        yield
+    except HoldfastError as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(MENDABLE) from None
+    except KeyboardInterrupt:
+        typer.secho("Stopped. What was finished is kept; the same command goes on from there.", err=True)
+        raise typer.Exit(STOPPED) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:  # the last place where anybody could explain it
+        if reason := why_file_failed(error):
+            typer.secho(reason, err=True, fg="red")
+            raise typer.Exit(MENDABLE) from None
+        typer.echo("".join(traceback.format_exception(error)), err=True)
+        typer.secho(REPORT, err=True, fg="red")
+        raise typer.Exit(INTERNAL) from None

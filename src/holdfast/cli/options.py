@@ -1,0 +1,128 @@
+"""Options that several commands share, how their values are checked, and what the shell can complete."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from holdfast.core.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from holdfast.study.run import Limits
+
+
+def complete_study(incomplete: str) -> Iterator[str]:
+    """Shipped studies, and study files on disk, whose name begins with what was typed."""
+    from holdfast.core.files import ROOT
+
+    shipped = sorted(path.stem for path in (ROOT / "study" / "studies").glob("*.yaml"))
+    yield from (name for name in shipped if name.startswith(incomplete))
+    yield from complete_file(incomplete, (".yaml", ".yml"))
+
+
+def complete_file(incomplete: str, endings: tuple[str, ...] = ()) -> Iterator[str]:
+    """Files with one of the endings (any file without endings), and folders, whose path begins with what was typed."""
+    typed = Path(incomplete)
+    folder = typed if incomplete.endswith("/") else typed.parent
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        shown = f"{path}/" if path.is_dir() else str(path)
+        if shown.startswith(incomplete) and (path.is_dir() or not endings or path.suffix in endings):
+            yield shown
+
+
+def complete_judge(incomplete: str) -> Iterator[str]:
+    """Judges whose name begins with what was typed, and YAML files."""
+    from holdfast.judges import JUDGES
+
+    yield from (name for name in JUDGES if name.startswith(incomplete))
+    yield from complete_file(incomplete, (".yaml", ".yml"))
+
+
+def complete_benchmark(incomplete: str) -> list[str]:
+    """Benchmarks of harmfulness whose name begins with what was typed."""
+    from holdfast.study.starter import FILES
+
+    return [name for name in FILES if name.startswith(incomplete)]
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """Presets of the paper whose name begins with what was typed."""
+    return [name for name in ("pocket", "llama-2-7b-chat", "hosted") if name.startswith(incomplete)]
+
+
+def complete_part(incomplete: str) -> list[str]:
+    """Tables and figures of the paper whose name begins with what was typed."""
+    parts = [f"table{n}" for n in range(1, 6)] + ["figure1", "figure2", "figure4a", "figure4b"]
+    return [name for name in parts if name.startswith(incomplete)]
+
+
+StudyName = Annotated[
+    str,
+    typer.Argument(help="A study file, or the name of a shipped study such as `demo`.", autocompletion=complete_study),
+]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<name of the study>.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2. Default: the seeds of the study.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes. Default: one for each core; one in all on a GPU.")
+]
+ShowAnswers = Annotated[bool, typer.Option("--show-answers", help="Put the models' answers on the page.")]
+Keep = Annotated[
+    bool, typer.Option("--keep-checkpoints", help="Keep tuned weights after their answers have been generated.")
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh-verdicts", help="Pay for verdicts again instead of taking them from the cache.")
+]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace the results of another study; the folder's previous/ keeps them.")
+]
+MaxUsd = Annotated[float | None, typer.Option(min=0, help="The most US dollars that the run's folder may cost.")]
+MaxHours = Annotated[float | None, typer.Option(min=0, help="After so many hours, no new work is started.")]
+
+
+def console() -> Console:
+    """Where tables and progress are printed: as wide as the terminal, 120 columns elsewhere."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 120
+    return Console(highlight=False, width=width)
+
+
+def print_path(terminal: Console, what: str, path: Path) -> None:
+    """Say where something is, on one line that can be copied whatever the path holds."""
+    from rich.text import Text
+
+    terminal.print(Text.assemble(f"{what}: ", (str(path), "bold")), soft_wrap=True)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """The seeds in a text such as `0,1,2`.
+
+    Raises:
+        HoldfastError: it holds something else than distinct whole numbers from 0 up.
+    """
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise HoldfastError(
+            f"--seeds takes whole numbers with commas between, such as 0,1,2; found {text!r}."
+        ) from None
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise HoldfastError(f"--seeds takes distinct numbers from 0 up; found {text!r}.")
+    return seeds
+
+
+def limits(max_usd: float | None, max_hours: float | None) -> Limits:
+    """The caps of a run; its hours are counted from now."""
+    from holdfast.study.run import Limits
+
+    return Limits(max_usd, time.time() + max_hours * 3600 if max_hours is not None else None)

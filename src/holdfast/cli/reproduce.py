@@ -1,0 +1,64 @@
+"""The command `reproduce`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holdfast.cli import tables
+from holdfast.cli.options import (
+    MaxHours,
+    MaxUsd,
+    Replace,
+    Workers,
+    complete_judge,
+    complete_part,
+    complete_preset,
+    console,
+    limits,
+)
+from holdfast.core.watch import Watch
+
+Parts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[TABLE]...", help="table1 … table5, figure1, figure2, figure4a, figure4b. Default: all of them.",
+        autocompletion=complete_part,
+    ),
+]  # fmt: skip
+Preset = Annotated[
+    str, typer.Option(help="A preset: pocket, llama-2-7b-chat or hosted.", autocompletion=complete_preset)
+]
+Base = Annotated[str | None, typer.Option(help="Another model for the preset's settings: a folder or a Hub id.")]
+NumberOfSeeds = Annotated[int | None, typer.Option(min=1, help="How many seeds. Default: the preset's own.")]
+PaperOut = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/reproduce-<model>.")]
+Data = Annotated[Path, typer.Option(help="Folder of the files that a preset names; `pocket` needs none.")]
+DecidingJudge = Annotated[
+    str | None,
+    typer.Option(
+        help="A judge that decides, beside the preset's: its name, its settings as YAML, or a file of them.",
+        autocompletion=complete_judge,
+    ),
+]
+
+
+def reproduce(
+    parts: Parts = None, model: Preset = "pocket", base: Base = None, seeds: NumberOfSeeds = None,
+    out: PaperOut = None, data: Data = Path("data"), judge: DecidingJudge = None, workers: Workers = None,
+    max_usd: MaxUsd = None, max_hours: MaxHours = None, replace: Replace = False,
+) -> None:  # fmt: skip
+    """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
+    from holdfast.core.workers import default_workers
+    from holdfast.paper import reproduce as paper
+
+    preset = paper.prepare(model, parts or (), base, data, judge)
+    folder = out or Path("runs") / f"reproduce-{model}"
+    terminal = console()
+    with Watch(terminal) as watch:
+        results, claims = paper.reproduce(
+            preset, folder, tuple(range(seeds)) if seeds else preset.study.seeds, workers or default_workers(), watch,
+            limits(max_usd, max_hours), replace,
+        )  # fmt: skip
+    tables.verdicts(terminal, results, claims, folder)

@@ -1,0 +1,93 @@
+"""Commands on a study's run: `run`, `report` and `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holdfast.cli import tables
+from holdfast.cli.options import (
+    Fresh,
+    Keep,
+    MaxHours,
+    MaxUsd,
+    Out,
+    Replace,
+    RunFolder,
+    Seeds,
+    ShowAnswers,
+    StudyName,
+    Workers,
+    console,
+    limits,
+    parse_seeds,
+    print_path,
+)
+from holdfast.core.errors import HoldfastError
+from holdfast.core.watch import Watch
+
+
+def run(
+    study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None,
+    show_answers: ShowAnswers = False, keep_checkpoints: Keep = False,
+    max_usd: MaxUsd = None, max_hours: MaxHours = None, fresh_verdicts: Fresh = False, replace: Replace = False,
+) -> None:  # fmt: skip
+    """Tune, generate answers, judge and compare: everything that a study asks for and that is not done yet."""
+    from holdfast.core.files import read_text
+    from holdfast.core.workers import default_workers
+    from holdfast.study import loader
+    from holdfast.study import run as runner
+    from holdfast.study.results import answer_form
+
+    path = loader.find(study)
+    settings = loader.read(path)
+    folder = out or Path("runs") / settings.name
+    terminal = console()
+    with Watch(terminal) as watch:
+        done = runner.run(
+            settings, read_text(path), folder, parse_seeds(seeds) if seeds else settings.seeds,
+            workers or default_workers(), watch, keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts,
+            replace,
+        )  # fmt: skip
+    runner.write_page(done.store, done.results, show_answers)
+    tables.figures(terminal, done.results, folder)
+    tables.warning(terminal, answer_form.hint(done.results, done.store, show_answers))
+
+
+def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
+    """Print a finished run's table and write its page again."""
+    from holdfast.core.run_folder import Store
+    from holdfast.paper import reproduce as paper
+    from holdfast.study.results import answer_form
+    from holdfast.study.run import write_page
+
+    store = Store(folder)
+    results = store.results()
+    claims = paper.claims_of(folder)
+    if claims is None:
+        write_page(store, results, show_answers)
+        tables.figures(console(), results, folder)
+        tables.warning(console(), answer_form.hint(results, store, show_answers))
+    elif show_answers:
+        raise HoldfastError(
+            f"{folder} holds a reproduction, whose page shows no answers; `holdfast run` makes one that does."
+        )
+    else:
+        paper.show(folder, results, claims)
+        tables.verdicts(console(), results, claims, folder)
+
+
+def export(
+    folder: RunFolder,
+    inspect: Annotated[Path, typer.Option(help="A new folder for logs that `inspect view --log-dir` shows.")],
+) -> None:
+    """Write a finished run as logs of Inspect, with every answer: one for each condition, seed and set."""
+    from holdfast.core.run_folder import Store
+    from holdfast.integrations.inspect.export import export as write
+
+    logs = write(Store(folder), inspect)
+    terminal = console()
+    print_path(terminal, f"{len(logs)} logs, with the models' answers", inspect)
+    terminal.print(f"To read them: inspect view --log-dir {inspect}", soft_wrap=True, markup=False)

@@ -1,0 +1,58 @@
+"""How the models of a study are asked: template, decoding, and the defences that change the asking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from holdfast.core.config import label
+from holdfast.core.protocols import Defence, Generator
+from holdfast.core.types import Template
+from holdfast.study.schema import INITIAL, ConditionSettings, Study
+
+
+@dataclass(frozen=True)
+class EvalSetting:
+    """How a model is asked. Base and tuned models are compared only where they are asked in the same setting."""
+
+    ask: str
+    """Name of the template."""
+    decoding: str | None
+    """Name of the decoding; None for the study's `generate`."""
+    defences: tuple[Defence, ...] = ()
+    """Those that change how a model is asked."""
+
+    def generator(self, study: Study) -> Generator:
+        """The generator that answers in this setting."""
+        return study.decodings[self.decoding] if self.decoding else study.generate
+
+    def template(self, study: Study, role: Literal["initial", "tuned"]) -> Template:
+        """The template in which a model is asked in this setting."""
+        template = study.templates[self.ask].template()
+        for defence in self.defences:
+            template = defence.ask(template, role)
+        return template
+
+    def of_initial(self, study: Study) -> EvalSetting:
+        """The setting in which the initial model is asked beside a tuned one: most defences leave it as it is."""
+        undefended = replace(self, defences=())
+        changes = self.template(study, "initial") != undefended.template(study, "initial")
+        return self if changes else undefended
+
+
+def template_of(study: Study, settings: ConditionSettings) -> str:
+    """The name of the template that a condition is tuned with."""
+    return settings.template or study.default_template
+
+
+def eval_setting_of(study: Study, settings: ConditionSettings) -> EvalSetting:
+    """How a tuned condition is asked."""
+    defences = tuple(defence for defence in settings.defence if "asking" in defence.places)
+    return EvalSetting(settings.ask or template_of(study, settings), settings.decoding, defences)
+
+
+def initial_name(study: Study, setting: EvalSetting) -> str:
+    """The name of the initial model that is asked beside a model in a setting."""
+    template = None if setting.ask == study.default_template else setting.ask
+    defences = map(label, setting.of_initial(study).defences)
+    return "-".join(part for part in (INITIAL, template, setting.decoding, *defences) if part)
