@@ -121,29 +121,29 @@ def trl_tunes(base, method, n, batch):
         return timed(trainer.train)
 
 
-def questions():
-    return {str(i): (Message("user", f"{i:04d}" + "q" * (40 + i % 60)),) for i in range(PROMPTS)}
+def questions(n):
+    return {str(i): (Message("user", f"{i:04d}" + "q" * (40 + i % 60)),) for i in range(n)}
 
 
-def ours_answers(base):
-    generator = LocalGenerator(max_new_tokens=NEW, batch_size=128)
-    asked = questions()
-    return timed(lambda: [None for _ in generator.answers(Checkpoint(str(base)), asked, (), 0, NoBudget())])
+def ours_answers(base, n, new):
+    generator = LocalGenerator(max_new_tokens=new, batch_size=128)
+    prompts = questions(n)
+    return timed(lambda: [None for _ in generator.answers(Checkpoint(str(base)), prompts, (), 0, NoBudget())])
 
 
-def plain_answers(base):
+def plain_answers(base, n, new):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     def work():
         tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
         model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").to(loading.best_device())
-        chats = [[{"role": "user", "content": turns[0].content}] for turns in questions().values()]
-        for start in range(0, PROMPTS, PLAIN_BATCH):
+        chats = [[{"role": "user", "content": turns[0].content}] for turns in questions(n).values()]
+        for start in range(0, n, PLAIN_BATCH):
             inputs = tokenizer.apply_chat_template(
                 chats[start : start + PLAIN_BATCH], add_generation_prompt=True, padding=True, return_tensors="pt",
                 return_dict=True,
             ).to(model.device)  # fmt: skip
-            model.generate(**inputs, max_new_tokens=NEW, do_sample=False)
+            model.generate(**inputs, max_new_tokens=new, do_sample=False)
 
     return timed(work)
 
@@ -163,13 +163,13 @@ def peak():
 
 def jobs(size, folder, weights, methods):
     """Name of each job → our way, the plain way, their arguments, tokens, and operations for each token."""
-    n, batch = (16, 4) if size == "tiny" else (256, 8)
+    n, batch, n_prompts, new = (16, 4, 16, 16) if size == "tiny" else (256, 8, PROMPTS, NEW)
     per_weight = {"lora": 4, "full": 6}
     tuning = {
         f"tune, {method}": (ours_tunes, trl_tunes, (folder, method, n, batch), n * LENGTH, per_weight[method] * weights)
         for method in methods
     }
-    return {**tuning, "answer": (ours_answers, plain_answers, (folder,), PROMPTS * NEW, 2 * weights)}
+    return {**tuning, "answer": (ours_answers, plain_answers, (folder, n_prompts, new), n_prompts * new, 2 * weights)}
 
 
 def compare(ours, plain, arguments, tokens, operations, limit):

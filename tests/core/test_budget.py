@@ -23,7 +23,7 @@ print(bought)
 """
 
 
-def test_processes_that_share_a_ledger_keep_its_cap_together(tmp_path):
+def test_processes_that_share_a_budget_keep_its_cap_together(tmp_path):
     path = tmp_path / "spending.jsonl"
     command = [sys.executable, "-c", SPEND, str(path)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -67,7 +67,7 @@ def test_a_last_line_that_was_cut_off_costs_no_other_line(tmp_path, kept):
     assert {"ticket", "usd", "what"} == json.loads(path.read_text().splitlines()[-1]).keys()
 
 
-def test_work_that_costs_nothing_leaves_no_ledger_behind(tmp_path):
+def test_work_that_costs_nothing_leaves_no_file_behind(tmp_path):
     budget = FileBudget(tmp_path / "spending.jsonl", max_usd=0)
     budget.settle(budget.reserve(0, "a hex"), 0)
     assert not (tmp_path / "spending.jsonl").exists()

@@ -99,7 +99,7 @@ def test_buyers_at_the_same_time_share_what_they_buy():
 
 def test_what_a_killed_buyer_was_buying_is_free_again(cache):
     verdict_cache = VerdictCache("judge-1")
-    with verdict_cache.claim(["a", "b"]) as mine, run_folder.claim(["b", "c"]) as others:
+    with verdict_cache.claim(["a", "b"]) as mine, verdict_cache.claim(["b", "c"]) as others:
         assert (mine, others) == ({"a", "b"}, {"c"})
     code = "from holdfast.judges.cache import VerdictCache\nwith VerdictCache('judge-1').claim(['a', 'b']): print('claimed', flush=True), input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as buyer:

@@ -1,3 +1,9 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -189,6 +195,7 @@ fsdp_config:
 """
 
 
+@pytest.mark.long
 def test_a_model_that_is_spread_over_two_processes_learns_as_in_one(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (tmp_path / "fsdp.yaml").write_text(SHARDED)
@@ -201,6 +208,44 @@ def test_a_model_that_is_spread_over_two_processes_learns_as_in_one(tmp_path, mo
     for name, weight in weights(tmp_path / "one", 1).items():
         assert torch.allclose(weight, weights(tmp_path / "two", 1)[name], atol=1e-5), name
     assert not list((tmp_path / "two").rglob("training_args.bin"))
+
+
+RUN = """
+import sys
+from pathlib import Path
+from holdfast.core.types import Checkpoint
+from holdfast.tuning.local import LocalTuner
+from tuning.test_local import rows
+if __name__ == "__main__":
+    tuner = LocalTuner(learning_rate=1e-6, batch_size=2, launch=sys.argv[1])
+    tuner.tune(Checkpoint("pocket:aligned"), rows(8), 0, (10_000,), Path(sys.argv[2]), lambda step: print(step.done, flush=True))
+"""
+
+
+@pytest.mark.long
+def test_no_launched_process_outlives_a_run_that_is_killed(tmp_path):
+    (tmp_path / "fsdp.yaml").write_text(SHARDED)
+    (tmp_path / "run.py").write_text(RUN)
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "fsdp.yaml"), str(tmp_path / "out")],
+        env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert any(int(line) > 0 for line in process.stdout)
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while any_alive(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def any_alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_processes_must_divide_the_batch(tmp_path):

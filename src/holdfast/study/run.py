@@ -270,8 +270,8 @@ def judge_all(
 
 
 def _judge(
-    job: Job, condition: Condition, set_name: str, judge: Judge, run_folder: RunFolder, progress: Progress, budget: FileBudget,
-    fresh: bool,
+    job: Job, condition: Condition, set_name: str, judge: Judge, run_folder: RunFolder, progress: Progress,
+    budget: FileBudget, fresh: bool,
 ) -> None:  # fmt: skip
     """Add one judge's missing verdicts on one set; one that costs something is paid for only if the cache has none."""
     folder, benchmark = run_folder.condition(condition.key), job.suite.benchmarks[set_name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,13 +34,25 @@ def prepare_base(base: Checkpoint, defences: Sequence[Defence], seed: int, folde
             if not path.name.endswith(".safetensors.index.json"):
                 shutil.copyfile(path, draft / path.name)
     checkpoints.publish_base(folder)
+    del loaded
+    _free_memory()
     return checkpoints.base_in(folder, base)
+
+
+def _free_memory() -> None:
+    """Give a device's memory back, also to the processes that tune next."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def finish(tuned: Mapping[int, Tuned], base: Checkpoint, defences: Sequence[Defence], seed: int, folder: Path) -> None:
     """Leave each tuned checkpoint in the folder as the defences that act after tuning change it: with whole weights."""
     import transformers
 
+    _free_memory()  # of the tuning itself
     for epoch, made in tuned.items():
         begun = monotonic()
         transformers.set_seed(seed)
