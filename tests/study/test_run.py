@@ -88,6 +88,7 @@ def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):
     assert after == before
 
 
+@pytest.mark.long
 def test_workers_do_not_change_the_figures_and_tell_what_they_do(done, tmp_path, watcher):
     path, folder, _ = done
     runner.run(studies.read(path), path.read_text(), tmp_path / "two", [0], 2, watcher)
