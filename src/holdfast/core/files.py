@@ -8,6 +8,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from secrets import token_hex
 
 from holdfast.core.errors import DataError
 from holdfast.core.file_faults import another_kind, not_utf8
@@ -74,16 +75,19 @@ def read_text(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file, or leave the old one as it was.
+    """Write a whole file, or leave the old one as it was. A link in its place is replaced, and not followed.
 
     Raises:
         OSError: it cannot be written; `why_file_failed` says it in words.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{token_hex(8)}")
+    with naming(path):
+        file = draft.open("x", encoding="utf-8")  # a link or file that is there already is not opened
     try:
         with naming(path):
-            draft.write_text(text, encoding="utf-8")
+            with file:
+                file.write(text)
             draft.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
