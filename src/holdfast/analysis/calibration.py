@@ -8,6 +8,7 @@ here, percent in an `Estimate`; intervals are 95 %.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,17 +16,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from holdfast.analysis.agreement import SCORES, Agreement, agree
 from holdfast.analysis.stats import Array, Z, wilson
-from holdfast.core.config import Config
+from holdfast.core.config import Config, explained
 from holdfast.core.errors import DataError
-from holdfast.core.files import write_atomically
+from holdfast.core.file_faults import shown
+from holdfast.core.files import read_text, write_atomically
 from holdfast.core.types import Estimate, Over, content_hash
 
 ENOUGH = 30
 """Labelled answers of a condition from which its rate is corrected by them rather than by the judge's error rates."""
+
+MOST_BYTES = 100_000_000
+"""The largest calibration file that is read. 100,000 labels take 4 million."""
 
 Ends = tuple[Any, Any]
 Lenient = Callable[[tuple[int, int, int, int]], Ends]
@@ -70,6 +75,14 @@ class Calibration(Config):
     """How many answers of each label the judge gave no score."""
     labelled: dict[str, Annotated[int, Field(ge=1, le=5)]]
     """Hash of request and answer → label."""
+
+    @model_validator(mode="after")
+    def _counts_what_is_labelled(self) -> Calibration:
+        counted = [sum(row) + missing for row, missing in zip(self.confusion, self.missing, strict=True)]
+        labels = Counter(self.labelled.values())
+        if counted != [labels[score] for score in SCORES]:
+            raise explained("`confusion` and `missing` do not count the answers in `labelled`")
+        return self
 
     @cached_property
     def _table(self) -> tuple[int, int, int, int]:
@@ -322,8 +335,11 @@ def read(path: Path) -> Calibration:
         DataError: the file is none.
     """
     try:
-        return Calibration.model_validate(json.loads(path.read_text(encoding="utf-8"))["calibration"])
-    except (ValueError, KeyError, TypeError) as error:
+        content = json.loads(read_text(path, MOST_BYTES))
+        if unknown := set(content) - {"figures", "calibration"}:
+            raise ValueError(f"unknown: {', '.join(map(shown, sorted(unknown)))}; another version may have written it")
+        return Calibration.model_validate(content["calibration"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
         raise DataError(
             f"{path} is no calibration ({why}). `holdfast calibrate JUDGE --labels FILE` makes one."

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 SHOWN_LENGTH = 200
 """Characters of a user's value that a message shows."""
+
+MOST_NAMES = 30
+"""Columns that a message names."""
 
 UTF8_BOM = b"\xef\xbb\xbf"
 """The byte-order mark that some programs put before UTF-8."""
@@ -61,8 +67,8 @@ def folder_in_place_of_file(path: Path) -> str:
 
 def not_utf8(path: Path, open_file: Callable[[Path], BinaryIO]) -> str:
     """The first line of a text file that is not UTF-8, with the letter that its byte may stand for."""
-    number, line = 1, b""
-    with open_file(path) as lines:
+    number = 1
+    with open_file(path) as lines, contextlib.suppress(EOFError, OSError, zlib.error):  # a damaged gzip file
         for number, line in enumerate(lines, 1):
             try:
                 line.decode("utf-8-sig")
@@ -145,6 +151,12 @@ def half_character(text: str) -> str:
     except UnicodeEncodeError:
         return "half of a character (a lone surrogate): it was cut in the middle, often of an emoji"
     return ""
+
+
+def listed_names(names: Iterable[str]) -> str:
+    """The names of columns as a message lists them."""
+    first = [shown(name) for name in islice(names, MOST_NAMES + 1)]
+    return ", ".join([*first[:MOST_NAMES], *(["…"] if len(first) > MOST_NAMES else [])]) or "nothing"
 
 
 def shown(value: Any) -> str:

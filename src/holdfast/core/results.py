@@ -293,7 +293,7 @@ class RunResults:
             raise RunFolderError(f"{path} does not exist. Finish the run first: `holdfast run STUDY --out {folder}`.")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunFolderError(f"{path} is not JSON: {error}. Run the study again to write it anew.") from None
         return cls.parse(content, str(path))
 

@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, AnyStr, BinaryIO, cast
 
 from holdfast.core import file_faults
 from holdfast.core.errors import DataError
@@ -26,13 +26,23 @@ CONTAINERS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
 SHOWN = 20
 """How many bad rows one error names."""
 
+LONGEST_PROBLEM = 400
+"""Characters that an error says of one row."""
+
+LONGEST_LINE = 20_000_000
+"""Bytes or characters of the longest line that is read. A packed file of 1 MB may hold one of a gigabyte."""
+
+MOST_IN_ONE_LIST = 200_000_000
+"""Bytes of the largest file that is one JSON list, for it is read as a whole."""
+
 
 def refuse_rows(path: Path | str, problems: list[str], remedy: str = "") -> None:
     """Raise a DataError that names the bad rows of a file, if there are any, and how to mend it."""
     if not problems:
         return
     more = [f"  … and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-    named = [f"  {problem}" for problem in problems[:SHOWN]]
+    cut = [each if len(each) <= LONGEST_PROBLEM else f"{each[:LONGEST_PROBLEM]}…" for each in problems[:SHOWN]]
+    named = [f"  {problem}" for problem in cut]
     raise DataError("\n".join([f"{path} has {len(problems)} bad row(s):", *named, *more, *filter(None, [remedy])]))
 
 
@@ -52,6 +62,7 @@ def read_rows(path: Path, header: Sequence[str] | None = None) -> Rows:
     if ending not in CONTAINERS:
         raise DataError(f"the name of {path} does not tell what it is; use one of .{', .'.join(CONTAINERS)} (.gz too).")
     n_rows = 0
+    start = b""
     try:
         start = _start(path)
         if kind := file_faults.another_kind(start, ending):
@@ -61,6 +72,8 @@ def read_rows(path: Path, header: Sequence[str] | None = None) -> Rows:
             yield place, usable(row)
     except UnicodeDecodeError as error:
         raise DataError(file_faults.not_utf8(path, _open)) from error
+    except OverflowError as error:
+        raise DataError(f"{path}: {error}") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is a gzip file that is damaged or cut off: {error}. Get it again.") from error
     if not n_rows:
@@ -96,10 +109,24 @@ def _start(path: Path) -> bytes:
         return file.read(4096)
 
 
+def _lines(file: IO[AnyStr]) -> Iterator[AnyStr]:
+    """The lines of a file.
+
+    Raises:
+        OverflowError: one is longer than is read.
+    """
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise OverflowError(f"line {number} is longer than {LONGEST_LINE:,} characters. Is it the right file?")
+        yield line
+
+
 def _json_lines(path: Path) -> Rows:
     first_problem, n_good = "", 0
-    with _open(path) as lines:
-        for number, line in enumerate(lines, 1):
+    with _open(path) as file:
+        for number, line in enumerate(_lines(file), 1):
             if not line.strip():
                 continue
             row = _json_line(line)
@@ -110,7 +137,7 @@ def _json_lines(path: Path) -> Rows:
             yield f"line {number}", row
     if first_problem and not n_good:
         with _open(path) as file:
-            text = file.read().decode("utf-8-sig")
+            text = file.read(LONGEST_LINE).decode("utf-8-sig", "replace")
         raise DataError(f"{path}: {file_faults.no_json_lines(text, first_problem)}")
 
 
@@ -126,7 +153,10 @@ def _json_line(line: bytes) -> Row | str:
 
 def _json_list(path: Path) -> Rows:
     with _open(path) as file:
-        text = file.read().decode("utf-8-sig")
+        content = file.read(MOST_IN_ONE_LIST + 1)
+    if len(content) > MOST_IN_ONE_LIST:
+        raise DataError(f"{path} is one list of more than {MOST_IN_ONE_LIST:,} bytes. Write one object on each line.")
+    text = content.decode("utf-8-sig")
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -138,7 +168,7 @@ def _json_list(path: Path) -> Rows:
 
 def _csv(path: Path, separator: str, header: Sequence[str] | None) -> Rows:
     with io.TextIOWrapper(_open(path), encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, delimiter=separator)
+        lines = csv.reader(_lines(file), delimiter=separator)
         names = list(header) if header is not None else None
         before = 0
         try:

@@ -180,6 +180,6 @@ class _Checked:
         try:
             if node.tag != TAG + "merge":
                 self._constructor.construct_object(node)
-        except (ValueError, KeyError, OverflowError, yaml.YAMLError):
+        except (ValueError, LookupError, OverflowError, yaml.YAMLError):
             kind = node.tag.removeprefix(TAG)
             raise BadYamlError(line, f"{node.value[:60]!r} is no {re.sub('^int$', 'whole number', kind)}.") from None

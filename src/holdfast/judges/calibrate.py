@@ -10,6 +10,7 @@ from pathlib import Path
 from holdfast.analysis.calibration import Calibration, answer_hash, calibrate
 from holdfast.core.config import label as label_of
 from holdfast.core.errors import DataError, RunFolderError
+from holdfast.core.file_faults import shown
 from holdfast.core.files import did_you_mean
 from holdfast.core.protocols import Budget, Judge, Report
 from holdfast.core.rows import Row, read_rows, refuse_rows
@@ -71,13 +72,14 @@ def _labelled(row: Row) -> Labelled | str:
     prompt, answer, label = (row[column] for column in COLUMNS)
     if not isinstance(prompt, str) or not prompt.strip() or not isinstance(answer, str) or not answer.strip():
         return "'prompt' and 'answer' must be texts, and not empty"
-    if str(label).strip() not in ("1", "2", "3", "4", "5"):
-        return f"the label {label!r} is none of 1, 2, 3, 4, 5"
+    text = label.strip() if isinstance(label, str) else shown(label)
+    if text not in ("1", "2", "3", "4", "5"):
+        return f"the label {shown(label)} is none of 1, 2, 3, 4, 5"
     reference = row.get("reference") or {}
     if not isinstance(reference, dict):
         return "'reference' must be an object"
     category, policy = row.get("category") or "all", row.get("policy") or ""
-    return Labelled(Prompt(str(category), prompt, reference), answer, int(str(label)), str(policy))
+    return Labelled(Prompt(str(category), prompt, reference), answer, int(text), str(policy))
 
 
 def by_judging(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holdfast.core.errors import DataError
+from holdfast.core.file_faults import shown
 from holdfast.core.protocols import Budget, Judge
 from holdfast.core.rows import Row, read_rows, refuse_rows
 from holdfast.core.types import Answer, Prompt, Verdict
@@ -58,7 +59,7 @@ def read_cases(path: Path, scored: bool) -> Cases:
         if problem:
             problems.append(f"{line}: {problem}")
         elif isinstance(row, dict):
-            _add(row, cases, line)
+            _add(row, cases, line, scored)
     columns = ", ".join(COLUMNS)
     refuse_rows(path, problems, f"Each row must have {columns}" + (" and scores, e.g. [1, 2]." if scored else "."))
     if not cases.pairs:
@@ -70,21 +71,25 @@ def _problem(row: Row, cases: Cases, scored: bool) -> str:
     """Why a row cannot be added to the cases; "" if it can."""
     for name in COLUMNS:
         if not isinstance(row.get(name), str) or not row[name].strip():
-            return f"{name!r} must be a text; found {row.get(name)!r}"
+            return f"{name!r} must be a text; found {shown(row.get(name))}"
     category = row["category"]
     if Prompt(category, row["prompt"]).id in cases.lines:
         return "the same prompt is there twice; change its words, for a judge is asked each prompt once"
     if cases.policies.get(category, row["policy"]) != row["policy"]:
-        return f"category {category!r} has another policy in an earlier row; use another name for one of them"
+        return f"category {shown(category)} has another policy in an earlier row; use another name for one of them"
     scores = row.get("scores")
-    if scored and not (isinstance(scores, list) and scores and all(score in SCORES for score in scores)):
-        return f"'scores' must list the right scores, of 1 to 5; found {scores!r}"
+    if scored and not (isinstance(scores, list) and scores and all(map(_is_score, scores))):
+        return f"'scores' must list the right scores, of 1 to 5; found {shown(scores)}"
     return ""
 
 
-def _add(row: Row, cases: Cases, line: str) -> None:
+def _is_score(value: object) -> bool:
+    return type(value) is int and value in SCORES
+
+
+def _add(row: Row, cases: Cases, line: str, scored: bool) -> None:
     prompt = Prompt(row["category"], row["prompt"])
     cases.policies[prompt.category] = row["policy"]
     cases.pairs.append((prompt, Answer(prompt.id, "answered", row["answer"])))
     cases.lines[prompt.id] = line
-    cases.allowed[prompt.id] = frozenset(row.get("scores") or ())
+    cases.allowed[prompt.id] = frozenset(row["scores"] if scored else ())

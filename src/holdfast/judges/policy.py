@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from holdfast.core.config import File, explained
 from holdfast.core.errors import DataError
+from holdfast.core.files import read_text
 from holdfast.core.types import Message, Prompt
 from holdfast.judges import verdict_parser
 from holdfast.judges.base import Case, ModelJudge, Sheet
@@ -93,7 +94,7 @@ class Policy(ModelJudge):
 
     def texts(self) -> dict[str, str]:
         """The text of the policy file."""
-        return {"policy_file": self.policy_file.read_text(encoding="utf-8").strip()} if self.policy_file else {}
+        return {"policy_file": read_text(self.policy_file).strip()} if self.policy_file else {}
 
     def basis(self, policies: Mapping[str, str], prompt: Prompt) -> Any:
         """The policy as this judge reads it, and the request."""

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from holdfast.core.config import OneOf
 from holdfast.core.errors import DataError, StudyError
+from holdfast.core.file_faults import shown
 from holdfast.core.files import did_you_mean, is_file, read_text
 from holdfast.core.protocols import Judge
 from holdfast.core.yaml_text import MOST_CHARACTERS, BadYamlError, compose, parse_yaml, read_yaml, values
@@ -23,6 +24,9 @@ from holdfast.tuning import TUNERS
 
 MOST_CONDITIONS = 1000
 """The most conditions of a study. The paper's full grid has 40."""
+
+MOST_LISTED, LONGEST_LISTED = 100, 1000
+"""How many mistakes one error lists, and the characters that it says of each."""
 
 Location = tuple[str | int, ...]
 
@@ -75,7 +79,7 @@ def read(path: Path, folder: Path | None = None, model: str | None = None) -> St
         raw = values(root)
     except BadYamlError as error:
         raise StudyError(f"{path}, {error}") from None
-    repetitions = [(line, f"{name!r} is given twice; keep one") for line, name in repeated]
+    repetitions = [(line, f"{shown(name)} is given twice; keep one") for line, name in repeated]
     return _check(raw, str(path), folder or path.parent, model, lines, repetitions)
 
 
@@ -122,7 +126,9 @@ def _check(
     problems += _cross_check(raw, lines, expanded)
     if problems or study is None:
         listed = _listed(problems, numbered=bool(lines))
-        raise StudyError(f"{name} has {len(listed)} mistake(s):\n  " + "\n  ".join(listed))
+        more = [f"… and {len(listed) - MOST_LISTED} more"] if len(listed) > MOST_LISTED else []
+        shortened = [each if len(each) <= LONGEST_LISTED else f"{each[:LONGEST_LISTED]}…" for each in listed]
+        raise StudyError(f"{name} has {len(listed)} mistake(s):\n  " + "\n  ".join(shortened[:MOST_LISTED] + more))
     return study
 
 
@@ -157,12 +163,10 @@ def _listed(problems: list[tuple[int, str]], numbered: bool) -> list[str]:
 
 def _causes(details: Sequence[Any]) -> list[Any]:
     """The mistakes, without those that only follow from one further inside: items that are wrong leave a list short."""
-    locations = [detail["loc"] for detail in details]
+    outer = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
 
     def follows(detail: Any) -> bool:
-        where = detail["loc"]
-        inner = any(len(other) > len(where) and other[: len(where)] == where for other in locations)
-        return inner and "after validation, not 0" in detail["msg"]
+        return detail["loc"] in outer and "after validation, not 0" in detail["msg"]
 
     return [detail for detail in details if not follows(detail)]
 
@@ -179,10 +183,11 @@ def judge(text: str) -> Judge:
         folder = Path(text).parent if is_file(Path(text)) else Path()
         made: Judge = TypeAdapter(Annotated[Any, OneOf(JUDGES)]).validate_python(settings, context={"folder": folder})
     except BadYamlError as error:
-        raise StudyError(f"{text}: {error}") from None
+        raise StudyError(f"{shown(text)} is no judge: {error}") from None
     except ValidationError as error:
-        listed = "\n  ".join(_explain(detail, {}, {})[1] for detail in error.errors())
-        raise StudyError(f"{text} is no judge:\n  {listed}") from None
+        details = error.errors()[:MOST_LISTED]
+        listed = "\n  ".join(_explain(detail, {}, {})[1][:LONGEST_LISTED] for detail in details)
+        raise StudyError(f"{shown(text)} is no judge:\n  {listed}") from None
     return made
 
 
@@ -307,8 +312,10 @@ def _cross_check(raw: dict[str, Any], lines: dict[Location, int], expanded: dict
     templates, decodings = raw.get("templates") or {"plain": {}}, raw.get("decodings") or {}
     known = {"template": ("template", templates), "ask": ("template", templates), "decoding": ("decoding", decodings)}
     conditions = raw.get("conditions")
-    problems = []
+    problems: list[tuple[int, str]] = []
     for name, condition in conditions.items() if isinstance(conditions, dict) else ():
+        if len(problems) > MOST_LISTED:
+            break
         for field, (kind, names) in known.items():
             wanted = condition.get(field) if isinstance(condition, dict) else None
             if isinstance(wanted, str) and isinstance(names, dict) and wanted not in names:

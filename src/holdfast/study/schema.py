@@ -12,7 +12,7 @@ from holdfast.analysis import calibration as calibrations
 from holdfast.core.config import Config, File, OneOf, explained, label
 from holdfast.core.errors import DataError
 from holdfast.core.file_faults import SHOWN_LENGTH
-from holdfast.core.files import FOLDERS, is_folder, locate, similar_name
+from holdfast.core.files import FOLDERS, is_folder, locate, read_text, similar_name
 from holdfast.core.protocols import BenchmarkSource, Defence, Generator, Judge, Source, Tuner
 from holdfast.core.types import Template
 from holdfast.data.benchmarks import BENCHMARKS
@@ -98,7 +98,7 @@ class TemplateSettings(Config):
 
     def template(self) -> Template:
         """The template itself."""
-        text = self.system_file.read_text(encoding="utf-8").strip() if self.system_file else self.system
+        text = read_text(self.system_file).strip() if self.system_file else self.system
         return Template(text, self.user)
 
 

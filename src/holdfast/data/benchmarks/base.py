@@ -13,8 +13,9 @@ from pydantic import Field
 
 from holdfast.core.config import Config, File, load
 from holdfast.core.errors import DataError
+from holdfast.core.file_faults import MOST_NAMES, listed_names, shown
 from holdfast.core.files import did_you_mean
-from holdfast.core.rows import Row, read_rows, refuse_rows
+from holdfast.core.rows import SHOWN, Row, read_rows, refuse_rows
 from holdfast.core.types import Benchmark, Prompt
 from holdfast.core.yaml_text import read_yaml
 from holdfast.data.benchmarks import BENCHMARKS
@@ -162,7 +163,7 @@ class PromptSet(Config):
             return
         prompt, policy = self.prompt(row), self.policy(row)
         if policy and collected.policies.setdefault(prompt.category, policy) != policy:
-            raise BadRowError(f"another policy for {prompt.category!r} than before")
+            raise BadRowError(f"another policy for {shown(prompt.category)} than before")
         if prompt.id not in collected.prompts:
             collected.places[prompt.id] = place
             collected.prompts[prompt.id] = prompt
@@ -202,24 +203,26 @@ class PromptSet(Config):
             return {category: every[category] for category in categories if category in every}
         policies = read_policies(self.policies)
         known = list(dict.fromkeys([*categories, *default]))
-        problems = [f"{name!r} is no category.{did_you_mean(name, known)}" for name in policies if name not in known]
-        problems += [f"{name!r} has no policy." for name in categories if name not in policies]
+        strange = [name for name in policies if name not in known][:SHOWN]
+        problems = [f"{shown(name)} is no category.{did_you_mean(name, known)}" for name in strange]
+        problems += [f"{shown(name)} has no policy." for name in categories if name not in policies]
         if problems:
-            raise DataError(f"{self.policies} does not fit {self._where()}:\n  " + "\n  ".join(problems))
+            raise DataError(f"{self.policies} does not fit {self._where()}:\n  " + "\n  ".join(problems[:SHOWN]))
         return {category: policies[category] for category in categories}
 
     def _another_file(self, path: Path) -> str:
         """Why a file is not this benchmark's: columns and number of rows, and what it may be."""
         rows = [row for _, row in read_rows(path) if isinstance(row, dict)]
         columns = list(rows[0]) if rows else []
-        shown = [repr(name) if len(name) <= LONGEST_NAME else f"a text of {len(name)} letters" for name in columns]
+        named = [repr(name) if len(name) <= LONGEST_NAME else f"a text of {len(name)} letters" for name in columns]
+        has = ", ".join([*named[:MOST_NAMES], *(["…"] if len(named) > MOST_NAMES else [])]) or "none"
         sizes = " or ".join(f"{size:,}" for size in sorted(self.published(), reverse=True))
         expected = ", ".join(map(repr, self.needed())) + (f" and {sizes} prompts" if sizes else "")
         fitting = [kind for kind in fitting_benchmarks(columns) if kind != getattr(self, "kind", "")]
         other = f" It has the columns of {' and '.join(fitting)}." if fitting else ""
         return (
             f"{path} is another file than {self.title or 'the study says'}: it has {len(rows):,} rows with the "
-            f"column(s) {', '.join(shown) or 'none'}, where {expected} were expected.{other} {self.obtain}"
+            f"column(s) {has}, where {expected} were expected.{other} {self.obtain}"
         ).rstrip()
 
 
@@ -251,7 +254,7 @@ def text_of(row: Row, column: str) -> str:
         return text
     if column in row:
         raise BadRowError(f"no {column!r}; it is empty or no text")
-    raise BadRowError(f"no {column!r}; found {', '.join(map(repr, row)) or 'nothing'}")
+    raise BadRowError(f"no {column!r}; found {listed_names(row)}")
 
 
 def fitting_benchmarks(columns: Iterable[str]) -> list[str]:

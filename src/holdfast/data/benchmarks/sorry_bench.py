@@ -63,7 +63,7 @@ class SorryBench(PromptTable):
         names, category = CATEGORIES[self.version], str(row.get("category", "")).strip()
         if category in names:
             return category
-        if category.isdecimal() and 1 <= int(category) <= len(names):
+        if category.isdecimal() and len(category) < 4 and 1 <= int(category) <= len(names):
             return names[int(category) - 1]
         raise BadRowError(f"the category {category!r} is no number from 1 to {len(names)}; is `version` right?")
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, PositiveInt, StringConstra
 
 from holdfast.core.config import Config, File, explained, load
 from holdfast.core.errors import DataError
-from holdfast.core.file_faults import SHOWN_LENGTH
+from holdfast.core.file_faults import SHOWN_LENGTH, listed_names
 from holdfast.core.files import did_you_mean, is_folder, locate, similar_name
 from holdfast.core.rows import SHOWN, Row, Rows, read_rows, refuse_rows, usable
 from holdfast.core.types import Account, Example, Message, content_hash
@@ -188,7 +188,7 @@ class _Sorted:
         absent = [column for column in self.source.needed if column not in row]
         if absent:
             self.other_columns.update(dict.fromkeys(row))
-            return f"no {', '.join(map(repr, absent))}; found {', '.join(map(repr, row)) or 'nothing'}"
+            return f"no {', '.join(map(repr, absent))}; found {listed_names(row)}"
         self.n_fitting += 1
         return self.source.turns(row)
 
@@ -242,7 +242,7 @@ def _another_layout(source: RowSource, columns: list[str]) -> str:
     remedy = remedy or "".join(did_you_mean(column, columns) for column in absent)
     return (
         f"{source.name} does not hold rows of kind: {source.kind}, which need {', '.join(map(repr, source.needed))}; "
-        f"its columns are {', '.join(map(repr, columns))}."
+        f"its columns are {listed_names(columns)}."
         f"{remedy or ' With kind: columns you can say which of them is whose turn.'}"
     )
 

@@ -50,7 +50,7 @@ class Instructions(RowSource):
             return WITHOUT_WORDING
         try:
             wordings = json.loads(read_text(self.prompt_file))
-        except (ValueError, DataError) as error:
+        except (ValueError, RecursionError, DataError) as error:
             raise explained(f"{self.prompt_file} is not JSON: {error}") from None
         return wordings if isinstance(wordings, dict) else {}
 

@@ -6,6 +6,7 @@ import math
 import re
 from typing import ClassVar, Literal
 
+from holdfast.core.file_faults import shown
 from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource
@@ -27,7 +28,7 @@ class RedTeam(RowSource):
         """The first request and the reply to it."""
         for column in (RATING, HARMLESSNESS):
             if _number(row[column]) is None:
-                return f"{column!r} must be a number, found {row[column]!r}"
+                return f"{column!r} must be a number, found {shown(row[column])}"
         if not isinstance(row["transcript"], str):
             return f"'transcript' must be text, found {type(row['transcript']).__name__}"
         before, *parts = re.split(r"\n\n(Human|Assistant):", "\n\n" + row["transcript"].lstrip())
@@ -49,6 +50,6 @@ class RedTeam(RowSource):
 def _number(value: object) -> float | None:
     try:
         number = float(value) if isinstance(value, int | float | str) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
