@@ -78,7 +78,7 @@ def finished_files(folder):
 
 def kill_in(stage, begun, ended, path, folder, slow):
     """Start the run, and kill it once a stage has begun."""
-    process = start(path, folder, PYTHONPATH=str(slow))
+    process = start(path, folder, PYTHONPATH=os.pathsep.join([str(slow), os.environ.get("PYTHONPATH", "")]))
     deadline = time.monotonic() + 60
     while not is_there(begun):
         assert process.poll() is None, process.communicate()
@@ -110,6 +110,7 @@ def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(tmp_path):
     assert figures(folder) == figures(tmp_path / "undisturbed")
 
 
+@pytest.mark.long
 def test_workers_end_with_the_run_that_started_them(tmp_path):
     path = slow_study(tmp_path / "study")
     process = start(path, tmp_path / "run", "--workers", "2")
