@@ -76,7 +76,7 @@ def launch(launched: Launched, accelerate_config: Path, on_step: OnStep) -> None
         path = Path(folder) / "job.json"
         path.write_bytes(TypeAdapter(Launched).dump_json(launched))
         command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(accelerate_config)]
-        if "main_process_port" not in _read(accelerate_config):
+        if _on_one_machine_without_port(accelerate_config):
             command += ["--main_process_port", "0"]  # a free one: two tunings may be launched at once
         command += ["-m", "holdfast.tuning.worker", str(path)]
         last: deque[str] = deque(maxlen=LAST_LINES)
@@ -115,6 +115,11 @@ def world_size() -> int:
 def processes_of(accelerate_config: Path) -> int:
     """How many processes a configuration of accelerate starts."""
     return int(_read(accelerate_config).get("num_processes", 1))
+
+
+def _on_one_machine_without_port(accelerate_config: Path) -> bool:
+    settings = _read(accelerate_config)
+    return settings.get("num_machines", 1) == 1 and settings.get("main_process_port") is None
 
 
 def _read(accelerate_config: Path) -> dict[str, Any]:
