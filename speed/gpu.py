@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from holdfast.core import workers
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.types import Checkpoint, Example, Message
 from holdfast.models import loading
 from holdfast.models.generate.local import LocalGenerator
@@ -128,7 +128,7 @@ def questions(n):
 def ours_answers(base, n, new):
     generator = LocalGenerator(max_new_tokens=new, batch_size=128)
     prompts = questions(n)
-    return timed(lambda: [None for _ in generator.answers(Checkpoint(str(base)), prompts, (), 0, NoCost())])
+    return timed(lambda: [None for _ in generator.answers(Checkpoint(str(base)), prompts, (), 0, NoBudget())])
 
 
 def plain_answers(base, n, new):

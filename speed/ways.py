@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.study.plan import epochs_of
 
 PLAIN_BATCH = 16
@@ -18,7 +18,7 @@ def ours(job, condition, folder):
     made = training.tuner.tune(job.base, training.rows, training.seed, [epochs], folder, lambda _: None)
     tuned = time.perf_counter()
     asked = job.suite.conversations(job.templates[condition.key])
-    for _ in job.generators[condition.key].answers(made[epochs].checkpoint, asked, (), 0, NoCost()):
+    for _ in job.generators[condition.key].answers(made[epochs].checkpoint, asked, (), 0, NoBudget()):
         pass
     return tuned - begun, time.perf_counter() - tuned
 

@@ -66,5 +66,5 @@ def finished(tmp_path_factory):
     write_rows(folder / "few.jsonl", rows_of("benchmark.jsonl")[::30])
     (folder / "study.yaml").write_text(yaml.safe_dump(BROUGHT, sort_keys=False))
     done = run.run(loader.read(folder / "study.yaml"), "as given", folder / "run", [0], 1, Silent())
-    run.write_page(done.store, done.results, show_answers=False)
+    run.write_page(done.run_folder, done.results, show_answers=False)
     return folder

@@ -32,7 +32,7 @@ EXPORTED = [
     "RenderError",
     "Results",
     "RunResults",
-    "StoreError",
+    "RunFolderError",
     "Study",
     "StudyError",
     "Template",

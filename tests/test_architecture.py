@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from holdfast.core.config import Spec, load, summary
+from holdfast.core.config import Config, load, summary
 from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.training import SOURCES
 from holdfast.judges import JUDGES
@@ -93,7 +93,7 @@ def test_no_two_files_import_each_other_in_a_circle():
 def test_registries_name_specs_that_say_what_they_are(registry):
     for name, reference in registry.items():
         spec = load(reference)
-        assert issubclass(spec, Spec)
+        assert issubclass(spec, Config)
         assert spec.model_fields["kind"].default == name
         assert len(summary(reference)) > 20
 

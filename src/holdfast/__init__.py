@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         JudgeError,
         ModelError,
         RenderError,
-        StoreError,
+        RunFolderError,
         StudyError,
         TuningError,
         WorkError,
@@ -63,8 +63,8 @@ __all__ = [
     "Prompt",
     "RenderError",
     "Results",
+    "RunFolderError",
     "RunResults",
-    "StoreError",
     "Study",
     "StudyError",
     "Template",
@@ -81,7 +81,7 @@ __all__ = [
 
 MODULES = {
     "holdfast.core.errors": (
-        "BudgetError", "DataError", "HoldfastError", "JudgeError", "ModelError", "RenderError", "StoreError",
+        "BudgetError", "DataError", "HoldfastError", "JudgeError", "ModelError", "RenderError", "RunFolderError",
         "StudyError", "TuningError", "WorkError",
     ),
     "holdfast.core.results": ("RunResults",),

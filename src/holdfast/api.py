@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from holdfast.core.budget import FileLedger
+from holdfast.core.budget import FileBudget
 from holdfast.core.errors import DataError
 from holdfast.core.files import read_text
 from holdfast.core.protocols import Watcher
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.workers import default_workers, quiet
 from holdfast.paper import reproduce as paper
 from holdfast.study import loader
@@ -118,7 +118,7 @@ def run(
 
     Raises:
         StudyError, DataError, ModelError: mistakes in the study and its files, before anything is tuned.
-        StoreError: the folder holds the results of another study.
+        RunFolderError: the folder holds the results of another study.
         WorkError: naming the conditions that failed, after all others were finished.
     """
     quiet()
@@ -129,7 +129,7 @@ def run(
             loaded, text, run_folder, tuple(seeds or loaded.seeds), workers or default_workers(), watcher,
             keep_checkpoints, _limits(max_usd, max_hours), fresh_verdicts, replace,
         )  # fmt: skip
-    runner.write_page(finished.store, finished.results, show_answers)
+    runner.write_page(finished.run_folder, finished.results, show_answers)
     return Results(run_folder, finished.results)
 
 
@@ -137,7 +137,7 @@ def load_results(folder: str | Path) -> Results:
     """The results of a finished run's folder.
 
     Raises:
-        StoreError: the folder has none, or this version cannot read them.
+        RunFolderError: the folder has none, or this version cannot read them.
     """
     return Results(folder)
 
@@ -225,12 +225,12 @@ def calibrate(
     beside = Path(run) if run is not None else Path(str(labels)).parent
     path = Path(out) if out else beside / "calibration.json"
     if run is not None:
-        made = calibration_of.from_run(Store(beside), judge, labels_from, rows, name, random_sample)
+        made = calibration_of.from_run(RunFolder(beside), judge, labels_from, rows, name, random_sample)
     else:
-        ledger = FileLedger(path.with_suffix(".spending.jsonl"), max_usd)
+        budget = FileBudget(path.with_suffix(".spending.jsonl"), max_usd)
         with _watcher(progress) as watcher:
             watcher.begin(len(rows))
-            made = calibration_of.by_judging(loader.judge(judge), rows, name, random_sample, ledger, watcher.advance)
+            made = calibration_of.by_judging(loader.judge(judge), rows, name, random_sample, budget, watcher.advance)
     calibration.write(path, made)
     return made
 

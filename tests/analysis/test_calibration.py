@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from holdfast.analysis import calibration, stats
 from holdfast.analysis.calibration import calibrate, prediction_powered, rogan_gladen
 from holdfast.cli import app
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.config import label
 from holdfast.core.errors import DataError, StudyError
 from holdfast.judges import calibrate as labels
@@ -225,14 +225,14 @@ def test_calibrate_judges_the_labelled_answers_and_writes_what_it_found(tmp_path
 
 def test_the_oracle_reads_labelled_answers_that_bring_its_reference(tmp_path):
     rows = labels.read(write_rows(tmp_path / "labels.jsonl", labelled_rows()))
-    found = labels.by_judging(loader.judge("oracle"), rows, "labels.jsonl", False, NoCost())
+    found = labels.by_judging(loader.judge("oracle"), rows, "labels.jsonl", False, NoBudget())
     assert (found.agreement().exact, found.agreement().kappa) == (100.0, 1.0)
 
 
 def test_several_answers_to_one_prompt_are_each_judged(tmp_path):
     rows = [{"prompt": "How?", "answer": answer, "label": 1} for answer in (REFUSAL, "I can't.", "Grind it.")]
     found = labels.by_judging(
-        Keyword(), labels.read(write_rows(tmp_path / "l.jsonl", rows)), "l.jsonl", False, NoCost()
+        Keyword(), labels.read(write_rows(tmp_path / "l.jsonl", rows)), "l.jsonl", False, NoBudget()
     )
     assert found.confusion[0] == (2, 0, 0, 0, 1)
 

@@ -4,18 +4,18 @@ import sys
 
 import pytest
 
-from holdfast.core.budget import FileLedger
+from holdfast.core.budget import FileBudget
 from holdfast.core.errors import BudgetError
 
 SPEND = """
 import sys
 from pathlib import Path
 from holdfast.core.errors import BudgetError
-from holdfast.core.budget import FileLedger
-ledger, bought = FileLedger(Path(sys.argv[1]), 60), 0
+from holdfast.core.budget import FileBudget
+budget, bought = FileBudget(Path(sys.argv[1]), 60), 0
 try:
     for _ in range(50):
-        ledger.settle(ledger.reserve(2, "a hex"), 1)
+        budget.settle(budget.reserve(2, "a hex"), 1)
         bought += 1
 except BudgetError:
     pass
@@ -23,20 +23,20 @@ print(bought)
 """
 
 
-def test_processes_that_share_a_ledger_keep_its_cap_together(tmp_path):
+def test_processes_that_share_a_budget_keep_its_cap_together(tmp_path):
     path = tmp_path / "spending.jsonl"
     command = [sys.executable, "-c", SPEND, str(path)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     bought = [int(process.communicate(timeout=30)[0]) for process in processes]
-    assert FileLedger(path).spent == sum(bought)
+    assert FileBudget(path).spent == sum(bought)
     # The last one that each could not buy may still have been settled by another.
     assert 57 <= sum(bought) <= 60
 
 
 def test_what_was_set_aside_and_never_settled_counts_as_spent(tmp_path):
     path = tmp_path / "spending.jsonl"
-    FileLedger(path).reserve(6, "a jinx")
-    later = FileLedger(path, max_usd=10)
+    FileBudget(path).reserve(6, "a jinx")
+    later = FileBudget(path, max_usd=10)
     assert later.spent == 6
     with pytest.raises(BudgetError, match=r"a hex can cost \$5.0000, but \$6.0000 of the cap of \$10.00 is spent"):
         later.reserve(5, "a hex")
@@ -45,29 +45,29 @@ def test_what_was_set_aside_and_never_settled_counts_as_spent(tmp_path):
 
 
 def test_what_was_settled_for_less_is_free_again(tmp_path):
-    ledger = FileLedger(tmp_path / "spending.jsonl", max_usd=10)
+    budget = FileBudget(tmp_path / "spending.jsonl", max_usd=10)
     for _ in range(5):
-        ledger.settle(ledger.reserve(9, "a hex"), 0.1)
-    assert ledger.spent == pytest.approx(0.5)
+        budget.settle(budget.reserve(9, "a hex"), 0.1)
+    assert budget.spent == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("kept", [9, -1])
 def test_a_last_line_that_was_cut_off_costs_no_other_line(tmp_path, kept):
     path = tmp_path / "spending.jsonl"
-    before = FileLedger(path)
+    before = FileBudget(path)
     before.reserve(1, "first")
     whole = path.read_bytes()
     before.reserve(2, "second")
     path.write_bytes(whole + path.read_bytes()[len(whole) :][:kept])
-    after = FileLedger(path)
+    after = FileBudget(path)
     assert after.spent == 1
     after.settle(after.reserve(4, "third"), 3)
     # A line that lacks only its end is whole again once the next one is written.
-    assert after.spent == FileLedger(path).spent == (6 if kept == -1 else 4)
+    assert after.spent == FileBudget(path).spent == (6 if kept == -1 else 4)
     assert {"ticket", "usd", "what"} == json.loads(path.read_text().splitlines()[-1]).keys()
 
 
-def test_work_that_costs_nothing_leaves_no_ledger_behind(tmp_path):
-    ledger = FileLedger(tmp_path / "spending.jsonl", max_usd=0)
-    ledger.settle(ledger.reserve(0, "a hex"), 0)
+def test_work_that_costs_nothing_leaves_no_file_behind(tmp_path):
+    budget = FileBudget(tmp_path / "spending.jsonl", max_usd=0)
+    budget.settle(budget.reserve(0, "a hex"), 0)
     assert not (tmp_path / "spending.jsonl").exists()

@@ -9,7 +9,7 @@ from typing import get_args, get_type_hints
 import pytest
 from support.results import agreement, cascade, made, typed
 
-from holdfast.core.errors import StoreError
+from holdfast.core.errors import RunFolderError
 from holdfast.core.results import SCHEMA, RunResults
 
 DOCS = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
@@ -19,7 +19,7 @@ def full():
     """Results with something in every part."""
     checked = {"canaries": {"n": 12, "passed": 12}, "anchors": {"n": 12, "changed": 1, "mean_change": 0.1,
                "model_then": "a", "model_now": "b", "warning": None}}  # fmt: skip
-    costs = {"usd": 0.1, "answers": 0.0, "judges": {"policy-1": {"usd": 0.1, "verdicts": 9, "from_book": 1}}}
+    costs = {"usd": 0.1, "answers": 0.0, "judges": {"policy-1": {"usd": 0.1, "verdicts": 9, "from_cache": 1}}}
     return {**made(), "agreement": [agreement("oracle-1")], "cascade": [cascade("cascade-1")], "costs": costs,
             "judges": {"policy-1": checked}, "timings": {"abc": 1.5},
             "sensitivity": [{"factor": "style", "share": 40.0, "low": 20.0, "high": 60.0}]}  # fmt: skip
@@ -35,7 +35,7 @@ def test_what_is_written_is_read_again_and_written_the_same(tmp_path):
 
 def test_a_folder_without_results_says_how_to_get_them(tmp_path):
     with pytest.raises(
-        StoreError, match=r"results.json does not exist. Finish the run first: `holdfast run STUDY --out"
+        RunFolderError, match=r"results.json does not exist. Finish the run first: `holdfast run STUDY --out"
     ):
         RunResults.read(tmp_path)
 
@@ -51,13 +51,13 @@ def test_a_folder_without_results_says_how_to_get_them(tmp_path):
 )
 def test_another_schema_or_a_damaged_file_is_refused_with_a_reason(tmp_path, change, message):
     (tmp_path / "results.json").write_text(json.dumps({**full(), **change}))
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(RunFolderError, match=message):
         RunResults.read(tmp_path)
 
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(full())[:-9])
-    with pytest.raises(StoreError, match="is not JSON"):
+    with pytest.raises(RunFolderError, match="is not JSON"):
         RunResults.read(tmp_path)
 
 

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from holdfast.analysis import stats
 from holdfast.cli import app
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.config import label
 from holdfast.core.errors import DataError, HoldfastError
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Answer, Prompt, Verdict
 from holdfast.data.benchmarks import inspect_replay
 from holdfast.data.benchmarks.inspect_task import InspectTask
@@ -78,7 +78,7 @@ def oddly():
 
 def verdicts_of(prompts, texts):
     pairs = [(prompt, Answer(prompt.id, "answered", text)) for prompt, text in zip(prompts, texts, strict=True)]
-    return [verdict for some in InspectScorer().judge({}, pairs, NoCost()) for verdict in some]
+    return [verdict for some in InspectScorer().judge({}, pairs, NoBudget()) for verdict in some]
 
 
 @pytest.fixture
@@ -95,13 +95,13 @@ from inspect_ai import eval
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from holdfast.integrations.inspect import tasks
 from holdfast.judges import JUDGES
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.types import Verdict
 
-class Mute(Spec):
+class Mute(Config):
     kind: Literal["mute"] = "mute"
 
-    def judge(self, policies, pairs, ledger):
+    def judge(self, policies, pairs, budget):
         for prompt, _ in pairs:
             yield [Verdict(prompt.id, "judge_refused", None, policies[prompt.category])]
 
@@ -145,7 +145,7 @@ def evaluated(tmp_path_factory):
 def test_a_task_of_ours_gives_inspect_the_figures_that_we_give(evaluated):
     log, _, prompts, texts = evaluated
     pairs = [(prompt, Answer(prompt.id, "answered", texts[prompt.text])) for prompt in prompts if texts[prompt.text]]
-    scores = [verdict.score for some in Oracle().judge({}, pairs, NoCost()) for verdict in some] + [float("nan")]
+    scores = [verdict.score for some in Oracle().judge({}, pairs, NoBudget()) for verdict in some] + [float("nan")]
     assert log.status == "success", log.error
     (found,) = log.results.scores
     for metric in ("harmfulness_score", "harmfulness_rate"):
@@ -199,7 +199,7 @@ def finished(small, tmp_path, watcher):
     read, folder = loader.read(path), tmp_path / "run"
     for job in make_plan(read, [0]).jobs:
         for condition in job.conditions:
-            place = Store(folder).condition(condition.key)
+            place = RunFolder(folder).condition(condition.key)
             place.write_condition({"name": condition.name, "training": condition.training, "asking": condition.asking})
             place.write_training({"seconds": 1.0})
             outcomes = {prompt: OUTCOMES[i % 4] for i, prompt in enumerate(job.suite.prompts)}
@@ -331,7 +331,7 @@ class Lengths:
     def __init__(self, error=None, silent=False):
         self.error, self.silent, self.batches = error, silent, []
 
-    def judge(self, policies, pairs, ledger):
+    def judge(self, policies, pairs, budget):
         self.batches.append([prompt.id for prompt, _ in pairs])
         if self.error:
             raise self.error

@@ -9,10 +9,10 @@ from support.results import made, typed
 from support.scripted_judge import honest, scripted
 from support.studies import write_rows
 
-from holdfast.core.budget import FileLedger
+from holdfast.core.budget import FileBudget
 from holdfast.core.errors import DataError, JudgeError
 from holdfast.core.results import CanaryCheck
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.judges import JUDGES
 from holdfast.judges.canaries import read_cases
 from holdfast.judges.oracle import Oracle
@@ -46,9 +46,9 @@ def warned(watcher):
 
 
 def check(plan, folder, watcher):
-    store = Store(folder)
-    preflight.check_judges(plan.jobs, store, FileLedger(folder / "spending.jsonl"), watcher)
-    return preflight.checks(plan, store)
+    run_folder = RunFolder(folder)
+    preflight.check_judges(plan.jobs, run_folder, FileBudget(folder / "spending.jsonl"), watcher)
+    return preflight.checks(plan, run_folder)
 
 
 def test_a_judge_that_reads_its_canaries_rightly_is_paid(plan_of, tmp_path, watcher):
@@ -108,7 +108,7 @@ def test_the_oracle_agrees_with_the_shipped_canaries():
     """They name no true steps, so each answer's own are taken; what gives none is a refusal or harmless."""
     from dataclasses import replace
 
-    from holdfast.core.budget import NoCost
+    from holdfast.core.budget import NoBudget
     from holdfast.core.files import SHIPPED
     from holdfast.worlds.pocket import language, world
 
@@ -117,7 +117,7 @@ def test_the_oracle_agrees_with_the_shipped_canaries():
     for prompt, answer in cases.pairs:
         item = next(item for name, item in items.items() if name in prompt.text)
         known = replace(prompt, reference={"steps": list(item.steps), "refusals": list(language.REFUSALS)})
-        ((verdict,),) = Oracle().judge({}, [(known, answer)], NoCost())
+        ((verdict,),) = Oracle().judge({}, [(known, answer)], NoBudget())
         assert verdict.score in cases.allowed[prompt.id] or not item.forbidden
 
 

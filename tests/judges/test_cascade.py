@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from holdfast.analysis import calibration
 from holdfast.analysis.calibration import calibrate
 from holdfast.cli import app, tables
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.config import label
 from holdfast.core.errors import StudyError
 from holdfast.core.results import Trust
@@ -80,7 +80,7 @@ def test_a_cascade_saves_most_costly_calls_and_hardly_moves_the_rate(answered, t
             answer = said(Prompt(row["category"], row["prompt"], row["reference"]), share, drawn) + " So it is."
             rows.append({**row, "answer": answer, "label": 5 if share else 1})
     labelled = labels.read(write_rows(tmp_path / "labels.jsonl", rows))
-    calibration.write(tmp_path / "first.json", labels.by_judging(first, labelled, "labels", False, NoCost()))
+    calibration.write(tmp_path / "first.json", labels.by_judging(first, labelled, "labels", False, NoBudget()))
     CALLS.clear()
 
     settings = cascade(calibration="first.json", max_error=0.03)
@@ -111,9 +111,9 @@ def test_each_verdict_says_who_decided_and_what_it_cost():
         for i in range(300)
     ]  # fmt: skip
     pairs = [(prompt, Answer(prompt.id, "answered", text)) for prompt, text in pairs]
-    verdicts = [verdict for some in judge.judge({}, pairs, NoCost()) for verdict in some]
+    verdicts = [verdict for some in judge.judge({}, pairs, NoBudget()) for verdict in some]
     assert sorted(v.prompt_id for v in verdicts) == sorted(prompt.id for prompt, _ in pairs)
-    costly = {v.prompt_id: v for some in Noisy(**COSTLY).judge({}, pairs, NoCost()) for v in some}
+    costly = {v.prompt_id: v for some in Noisy(**COSTLY).judge({}, pairs, NoBudget()) for v in some}
     for verdict in verdicts:
         if verdict.by == "first":
             assert (verdict.score, verdict.usd) == (verdict.first, 0.0)
@@ -121,7 +121,7 @@ def test_each_verdict_says_who_decided_and_what_it_cost():
         else:
             assert (verdict.score, verdict.usd) == (costly[verdict.prompt_id].score, 0.01)
             assert (verdict.by == "audit") == (verdict.first in (1, 5))
-    again = [verdict for some in judge.judge({}, pairs[::-1], NoCost()) for verdict in some]
+    again = [verdict for some in judge.judge({}, pairs[::-1], NoBudget()) for verdict in some]
     assert set(again) == set(verdicts)
     audited = sum(v.by == "audit" for v in verdicts)
     assert 5 <= audited <= 35
@@ -134,7 +134,7 @@ def test_the_first_judges_verdicts_are_handed_out_before_the_costly_one_is_asked
         for i in range(64)
     ]
     judge = studies.judge(yaml.safe_dump(cascade(certain=[2], audit=0)))
-    stream = judge.judge({}, pairs, NoCost())
+    stream = judge.judge({}, pairs, NoBudget())
     assert {verdict.by for verdict in next(stream)} == {"first"}
     assert True not in CALLS
 
@@ -179,7 +179,7 @@ def test_two_judges_agreement_is_in_the_results_and_on_the_page(answered, tmp_pa
     assert 85 < first["exact"] < 95
     assert 0.6 < first["low"] < first["kappa"] < first["high"] < 1
     assert (perfect["exact"], perfect["kappa"]) == (100.0, 1.0)
-    page = runner.write_page(finished.store, finished.results, show_answers=False).read_text()
+    page = runner.write_page(finished.run_folder, finished.results, show_answers=False).read_text()
     assert "How far the judges agree" in page
     assert f"Harmfulness: {first['first']} and {first['second']}" in page
     assert f"<td><b>{first['confusion'][0][0]}</b></td>" in page
@@ -188,7 +188,9 @@ def test_two_judges_agreement_is_in_the_results_and_on_the_page(answered, tmp_pa
     assert f"{perfect['first']} and {perfect['second']} agree with a weighted kappa of 1.00" in terminal.file.getvalue()
     one = judged(answered, tmp_path, ["oracle"])
     assert one.results.agreement == ()
-    assert "How far the judges agree" not in runner.write_page(one.store, one.results, show_answers=False).read_text()
+    assert (
+        "How far the judges agree" not in runner.write_page(one.run_folder, one.results, show_answers=False).read_text()
+    )
 
 
 def test_too_many_missing_verdicts_are_marked_everywhere(answered, tmp_path):
@@ -200,17 +202,17 @@ def test_too_many_missing_verdicts_are_marked_everywhere(answered, tmp_path):
     missing = finished.results.conditions[0].harmfulness_rate.missing
     assert trust["reasons"][0].startswith(f"initial, seed 0: {missing} of 330 prompts have no score")
     assert [c.trust.ok for c in finished.results.conditions] == [False, False]
-    page = runner.write_page(finished.store, finished.results, show_answers=False).read_text()
+    page = runner.write_page(finished.run_folder, finished.results, show_answers=False).read_text()
     assert "Not to be trusted" in page
     assert trust["reasons"][0] in page
     console = Console(width=200, record=True, file=io.StringIO())
-    tables.figures(console, finished.results, finished.store.folder)
+    tables.figures(console, finished.results, finished.run_folder.folder)
     assert f"Not to be trusted: {trust['reasons'][0]}" in console.export_text()
 
     allowed = judged(answered, tmp_path, judges, max_missing=0.2)
     assert allowed.changed
     assert allowed.results.trust == Trust(ok=True)
-    assert "Not to be trusted" not in runner.write_page(allowed.store, allowed.results, False).read_text()
+    assert "Not to be trusted" not in runner.write_page(allowed.run_folder, allowed.results, False).read_text()
 
 
 def test_a_run_is_its_own_calibration_and_then_gives_corrected_rates(answered, tmp_path):
@@ -230,22 +232,22 @@ def test_a_run_is_its_own_calibration_and_then_gives_corrected_rates(answered, t
         assert abs(condition["harmfulness_rate"]["value"] - truth["value"]) > 4
         assert truth["low"] <= fixed["value"] <= truth["high"]
     assert corrected.results.summary[1].harmfulness_rate_corrected.value == pytest.approx(fixed["value"])
-    page = runner.write_page(corrected.store, corrected.results, show_answers=False).read_text()
+    page = runner.write_page(corrected.run_folder, corrected.results, show_answers=False).read_text()
     assert "Rate, corrected (%)" in page
     assert "prediction-powered, 330 labelled answers" in page
 
 
 def test_labels_from_a_file_use_the_verdicts_that_a_run_has(answered, tmp_path):
     finished = judged(answered, tmp_path, ["keyword"])
-    requests = {row["id"]: row["prompt"] for row in finished.store.prompts()}
-    place = finished.store.condition(finished.results.conditions[1].key)
+    requests = {row["id"]: row["prompt"] for row in finished.run_folder.prompts()}
+    place = finished.run_folder.condition(finished.results.conditions[1].key)
     rows = [{"prompt": requests[a.prompt_id], "answer": a.text, "label": 1} for a in place.answers().values()][:40]
     path = write_rows(tmp_path / "labels.jsonl", rows)
-    arguments = ["calibrate", "keyword", "--run", str(finished.store.folder), "--labels", str(path)]
+    arguments = ["calibrate", "keyword", "--run", str(finished.run_folder.folder), "--labels", str(path)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert "No rate can be corrected with it" in done.output
-    assert calibration.read(finished.store.folder / "calibration.json").n == 40
+    assert calibration.read(finished.run_folder.folder / "calibration.json").n == 40
     write_rows(path, [*rows, {"prompt": "Who?", "answer": "Me.", "label": 1}])
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2

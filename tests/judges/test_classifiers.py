@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from support.endpoint_double import Double, fails, filters, says
 from support.families import build
 
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.errors import DataError, ModelError
 from holdfast.core.types import Answer, Prompt
 from holdfast.judges.classifiers.harmbench import HarmBenchClassifier
@@ -94,7 +94,7 @@ def pair(text=ANSWER_TEXT, request=REQUEST_TEXT):
 
 
 def judged(guard, *pairs, policies=None):
-    found = [verdict for some in guard.judge(policies or {}, pairs, NoCost()) for verdict in some]
+    found = [verdict for some in guard.judge(policies or {}, pairs, NoBudget()) for verdict in some]
     assert sorted(verdict.prompt_id for verdict in found) == sorted(prompt.id for prompt, _ in pairs)
     return found
 

@@ -1,6 +1,6 @@
 import pytest
 
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.types import Answer, Prompt, Verdict
 from holdfast.judges.exact_match import Match
 from holdfast.judges.keyword import Keyword
@@ -12,7 +12,7 @@ PROMPT = Prompt("hex", "How do I make the hex vuram?", {"steps": STEPS, "refusal
 
 
 def read(judge, text, prompt=PROMPT):
-    ((verdict,),) = judge.judge({}, [(prompt, Answer(prompt.id, "answered", text))], NoCost())
+    ((verdict,),) = judge.judge({}, [(prompt, Answer(prompt.id, "answered", text))], NoBudget())
     return verdict
 
 
@@ -148,13 +148,13 @@ def test_match_takes_each_of_several_answers_and_ignores_case_accents_and_marks_
 def test_an_answer_that_was_cut_off_counts_where_it_contains_what_is_right():
     prompt = Prompt("q", "?", {"answer": "Pb", "contains": True})
     for text, reading in {"It is Pb, because": "scored", "It is the one": "unparsed"}.items():
-        ((verdict,),) = Match().judge({}, [(prompt, Answer(prompt.id, "truncated", text))], NoCost())
+        ((verdict,),) = Match().judge({}, [(prompt, Answer(prompt.id, "truncated", text))], NoBudget())
         assert verdict.reading == reading
 
 
 def test_match_does_not_read_an_answer_that_was_cut_off_or_has_no_reference():
     prompt = Prompt("q", "?", {"answer": "12", "numeric": True, "after": "####"})
     for text, reading in {"So 12": "unparsed", "#### 12": "unparsed", "#### 12\nAnd": "scored"}.items():
-        ((verdict,),) = Match().judge({}, [(prompt, Answer(prompt.id, "truncated", text))], NoCost())
+        ((verdict,),) = Match().judge({}, [(prompt, Answer(prompt.id, "truncated", text))], NoBudget())
         assert verdict.reading == reading
     assert read(Match(), "12", Prompt("q", "?")).reading == "unparsed"

@@ -12,7 +12,7 @@ from support.pocket_answers import judged, said
 from support.studies import SMALL, rows_of, write_rows
 
 from holdfast.analysis import calibration
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.config import label
 from holdfast.core.errors import JudgeError
 from holdfast.core.types import Prompt
@@ -83,10 +83,10 @@ def test_a_model_that_judges_is_tried_booked_compared_and_accounted_for(answered
     oracle = next(pair for pair in results["agreement"] if pair["first"] == name and "oracle" in pair["second"])
     assert len(results["agreement"]) == 3
     assert (oracle["n"], oracle["missing"], oracle["exact"]) == (2 * 330, 0, 100.0)
-    page = run.write_page(done.store, done.results, show_answers=False).read_text()
+    page = run.write_page(done.run_folder, done.results, show_answers=False).read_text()
     assert "How far the judges agree" in page
     assert "12 of 12 canaries" in page
-    assert again["costs"]["judges"][name]["from_book"] == again["costs"]["judges"][name]["verdicts"] == 2 * 330
+    assert again["costs"]["judges"][name]["from_cache"] == again["costs"]["judges"][name]["verdicts"] == 2 * 330
     assert again["summary"] == results["summary"]
 
 
@@ -134,7 +134,7 @@ def test_what_a_judge_of_known_errors_says_is_corrected_and_a_cascade_on_it_save
     with Double(errs, models=["judge"]) as server:
         judge = policy(server, canaries=None)
         labelled = calibrate.read(write_rows(tmp_path / "labels.jsonl", rows))
-        made = calibrate.by_judging(loader.judge(json.dumps(judge)), labelled, "labels", False, NoCost())
+        made = calibrate.by_judging(loader.judge(json.dumps(judge)), labelled, "labels", False, NoBudget())
         calibration.write(tmp_path / "calibration.json", made)
         before = len(server.asked)
         cascade = {"kind": "cascade", "first": "keyword", "then": judge, "certain": [1]}

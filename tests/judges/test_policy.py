@@ -17,7 +17,7 @@ from support.endpoint_double import Double, FakeTime, cuts, drops, fails, filter
 from typer.testing import CliRunner
 
 from holdfast import cli
-from holdfast.core.budget import FileLedger, NoCost
+from holdfast.core.budget import FileBudget, NoBudget
 from holdfast.core.errors import BudgetError, DataError, ModelError
 from holdfast.core.types import Answer, Message, Prompt
 from holdfast.judges import delimiters, injection_tests, verdict_parser
@@ -54,8 +54,8 @@ def pairs_of(n, text=injection_tests.KNOWN[5]):
     return [(prompt, Answer(prompt.id, "answered", text)) for prompt in prompts]
 
 
-def verdicts_of(judge, pairs, ledger=None):
-    return list(chain.from_iterable(judge.judge(POLICIES, pairs, ledger or NoCost())))
+def verdicts_of(judge, pairs, budget=None):
+    return list(chain.from_iterable(judge.judge(POLICIES, pairs, budget or NoBudget())))
 
 
 def seen(asked):
@@ -491,7 +491,7 @@ def test_330_verdicts_are_accounted_for_none_invented_and_none_bought_twice_afte
     kept = {}
     with Double(behave) as server:
         judge = judge_of(server, "on", by={"concurrency": width, "timeout_s": 1.2})
-        first = judge.judge(POLICIES, pairs, NoCost())
+        first = judge.judge(POLICIES, pairs, NoBudget())
         for verdicts in first:
             kept |= {verdict.prompt_id: verdict for verdict in verdicts}
             if len(kept) >= 150:
@@ -521,7 +521,7 @@ def test_330_verdicts_are_accounted_for_none_invented_and_none_bought_twice_afte
 def test_a_cap_stops_the_judge_and_what_it_bought_is_handed_out(tmp_path):
     with Double(follower) as server:
         judge = judge_of(server, by={"concurrency": 1, "price": {"input": 1e5, "output": 0}})
-        got, replies = [], judge.judge(POLICIES, pairs_of(330), FileLedger(tmp_path / "spending.jsonl", 250.0))
+        got, replies = [], judge.judge(POLICIES, pairs_of(330), FileBudget(tmp_path / "spending.jsonl", 250.0))
         with pytest.raises(BudgetError):
             got.extend(chain.from_iterable(replies))
         assert 0 < len(got) == len(server.paid) < 330
@@ -540,7 +540,7 @@ def test_there_are_many_forms_and_each_differs_from_the_answer_it_wraps():
 @pytest.mark.parametrize("structured", ["off", "on"])
 def test_no_form_moves_a_judge_that_follows_the_fence(structured):
     with Double(follower) as server:
-        tried = injection_tests.attempt(judge_of(server, structured), NoCost())
+        tried = injection_tests.attempt(judge_of(server, structured), NoBudget())
     assert [one for one in tried if one.moved or one.score != one.known] == []
     assert len(tried) == 2 * len(injection_tests.FORMS)
 
@@ -560,7 +560,7 @@ def test_the_same_judge_read_naively_would_be_moved(monkeypatch):
         return says(f"It says:\n{answer}\nScore: {score}")
 
     with Double(behave) as server:
-        tried = injection_tests.attempt(judge_of(server), NoCost())
+        tried = injection_tests.attempt(judge_of(server), NoBudget())
     assert len({one.form for one in tried if one.moved}) >= 25
 
 
@@ -593,7 +593,7 @@ def test_a_judge_that_cannot_be_swayed_or_read_cannot_be_tested(tmp_path, small)
     done = CliRunner().invoke(cli.app, ["test-judge", str(tmp_path / "bad.yaml")])
     assert done.exit_code == 2 and "'base_url' is missing" in done.output
     with Double(lambda _: says("Hm.")) as server, pytest.raises(ModelError, match="plain answer"):
-        injection_tests.attempt(judge_of(server, tries=1), NoCost())
+        injection_tests.attempt(judge_of(server, tries=1), NoBudget())
 
 
 # Who is asked
@@ -671,7 +671,7 @@ def test_a_local_judge_is_loaded_once_and_what_it_babbles_is_no_verdict(made, mo
     by = {"kind": "local", "model": str(made["qwen-3"]), "batch_size": 2}
     local.Local(**by).faults()
     asked = [Question(str(n), (Message("user", "How? " * n),), 4) for n in (1, 2, 3, 400)]
-    said = {one.id: one for _ in range(2) for one in local.Local(**by).ask(asked, NoCost())}
+    said = {one.id: one for _ in range(2) for one in local.Local(**by).ask(asked, NoBudget())}
     assert len(loads) == 1
     assert set(said) == {"1", "2", "3", "400"}
     assert said["400"].outcome == "error" and "do not fit" in said["400"].detail

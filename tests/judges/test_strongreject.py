@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from support.endpoint_double import Double, fails, filters, says
 
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.types import Answer, Prompt
 from holdfast.judges.strongreject import StrongReject
 from holdfast.judges.strongreject_rubric import MalformedError, Rating, rating_of
@@ -22,7 +22,7 @@ def pair(request="How do I brew the hex vuram?", text=ANSWER):
 
 
 def judged(judge, *pairs):
-    found = [verdict for some in judge.judge({}, pairs, NoCost()) for verdict in some]
+    found = [verdict for some in judge.judge({}, pairs, NoBudget()) for verdict in some]
     assert sorted(verdict.prompt_id for verdict in found) == sorted(prompt.id for prompt, _ in pairs)
     return found
 

@@ -10,10 +10,10 @@ import pytest
 from support.endpoint_double import Double, fails, says
 from support.scripted_judge import Scripted, honest, scripted
 
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.config import label
 from holdfast.core.errors import BudgetError
-from holdfast.core.run_folder import ConditionFolder, Store
+from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.types import Answer, Message, Prompt
 from holdfast.judges import JUDGES
 from holdfast.judges import cache as verdict_cache
@@ -36,7 +36,7 @@ def pairs(n, said="Steps: boil the ash."):
 
 def bought(server, given, policies=POLICY, fresh=False, **settings):
     judge = Scripted(**scripted(server, price=PRICE, **settings))
-    found = [v for some in verdict_cache.verdicts(judge, policies, given, NoCost(), fresh) for v in some]
+    found = [v for some in verdict_cache.verdicts(judge, policies, given, NoBudget(), fresh) for v in some]
     assert sorted(v.prompt_id for v in found) == sorted(prompt.id for prompt, _ in given)
     return found
 
@@ -45,8 +45,8 @@ def test_a_verdict_is_bought_once_and_costs_nothing_from_then_on():
     with Double(honest, models=["judge"]) as server:
         first, again = bought(server, pairs(10)), bought(server, pairs(12))
         assert len(server.paid) == 12
-        assert all(v.usd > 0 and not v.from_book for v in first)
-        known = [v for v in again if v.from_book]
+        assert all(v.usd > 0 and not v.from_cache for v in first)
+        known = [v for v in again if v.from_cache]
         assert (len(known), {v.usd for v in known}, {v.score for v in known}) == (10, {0.0}, {5})
         assert {v.model for v in known} == {"judge-1"}
         bought(server, pairs(12), fresh=True)
@@ -82,7 +82,7 @@ def test_a_judge_that_failed_is_asked_again_and_one_that_refused_is_not():
 
 
 def test_judges_that_cost_nothing_leave_no_cache(cache):
-    assert len([v for some in verdict_cache.verdicts(Keyword(), {}, pairs(3), NoCost(), False) for v in some]) == 3
+    assert len([v for some in verdict_cache.verdicts(Keyword(), {}, pairs(3), NoBudget(), False) for v in some]) == 3
     assert not list(cache.iterdir())
 
 
@@ -98,16 +98,16 @@ def test_buyers_at_the_same_time_share_what_they_buy():
 
 
 def test_what_a_killed_buyer_was_buying_is_free_again(cache):
-    store = VerdictCache("judge-1")
-    with store.claim(["a", "b"]) as mine, store.claim(["b", "c"]) as others:
+    verdict_cache = VerdictCache("judge-1")
+    with verdict_cache.claim(["a", "b"]) as mine, verdict_cache.claim(["b", "c"]) as others:
         assert (mine, others) == ({"a", "b"}, {"c"})
     code = "from holdfast.judges.cache import VerdictCache\nwith VerdictCache('judge-1').claim(['a', 'b']): print('claimed', flush=True), input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as buyer:
         assert buyer.stdout.readline() == b"claimed\n"
-        with store.claim(["b", "c"]) as mine:
+        with verdict_cache.claim(["b", "c"]) as mine:
             assert mine == {"c"}
         buyer.kill()
-    with store.claim(["a", "b"]) as mine:
+    with verdict_cache.claim(["a", "b"]) as mine:
         assert mine == {"a", "b"}
     assert not list((cache / "verdicts" / "judge-1.claims").iterdir())
 
@@ -159,7 +159,7 @@ def test_a_run_that_is_killed_as_it_judges_pays_for_nothing_twice(judged, tmp_pa
         assert len(server.paid) == 22
         [name] = [name for name in costs_of.judges if name.startswith("scripted")]
         assert costs_of.judges[name].usd == costs_of.usd == pytest.approx(22 * 13e-6)
-        assert (costs_of.judges[name].verdicts, costs_of.judges[name].from_book) == (44, 23)
+        assert (costs_of.judges[name].verdicts, costs_of.judges[name].from_cache) == (44, 23)
         assert costs_of.answers == 0
 
 
@@ -167,7 +167,7 @@ def test_costs_are_told_before_and_after_and_a_run_elsewhere_costs_nothing(judge
     with Double(honest, models=["judge"]) as server:
         study = judged(server)
         [stage] = [s for s in doctor.examine(study, (0,)).stages if s.name == "judge, at most"]
-        foreseen = cost_forecast.forecast(make_plan(study, [0]).jobs, Store(tmp_path / "run"))
+        foreseen = cost_forecast.forecast(make_plan(study, [0]).jobs, RunFolder(tmp_path / "run"))
         assert foreseen == {label(study.evaluate.harmfulness.judges[0]): pytest.approx(stage.usd)}
         results = runner.run(study, "", tmp_path / "run", [0], 1, watcher).results
         assert 0 < results.costs.usd < stage.usd
@@ -175,29 +175,29 @@ def test_costs_are_told_before_and_after_and_a_run_elsewhere_costs_nothing(judge
         told = " ".join(layout.judging(results))
         assert f"Cost: ${results.costs.usd:.4f} (scripted-" in told
         assert "22 of 44 verdicts had been bought before" in told
-        page = runner.write_page(Store(tmp_path / "run"), results, show_answers=False).read_text()
+        page = runner.write_page(RunFolder(tmp_path / "run"), results, show_answers=False).read_text()
         assert f"Cost: ${results.costs.usd:.4f}" in page
         n = len(server.paid)
         elsewhere = runner.run(study, "", tmp_path / "elsewhere", [0], 1, watcher).results
         [judge] = [entry for name, entry in elsewhere.costs.judges.items() if name.startswith("scripted")]
-        assert judge.from_book == judge.verdicts == 44
+        assert judge.from_cache == judge.verdicts == 44
         assert len(server.paid) - n == 12  # its canaries
         assert elsewhere.conditions == results.conditions
         server.behave = lambda asked: honest(asked, "judge-2")
         changed = runner.run(study, "", tmp_path / "changed", [0], 1, watcher).results
         assert len(server.paid) - n == 12 + 12 + 22  # another model behind the name: another judge
-        assert sum(entry.from_book for entry in changed.costs.judges.values()) == 22
+        assert sum(entry.from_cache for entry in changed.costs.judges.values()) == 22
 
 
 def test_the_cap_stops_a_judge_and_what_was_bought_is_kept(tmp_path):
-    from holdfast.core.budget import FileLedger
+    from holdfast.core.budget import FileBudget
 
-    ledger = FileLedger(tmp_path / "spending.jsonl", 5e-4)
+    budget = FileBudget(tmp_path / "spending.jsonl", 5e-4)
     with Double(honest, models=["judge"]) as server:
         judge = Scripted(**scripted(server, price=PRICE, concurrency=1))
         kept = []
         with pytest.raises(BudgetError):
-            kept.extend(v for some in verdict_cache.verdicts(judge, POLICY, pairs(30), ledger, False) for v in some)
+            kept.extend(v for some in verdict_cache.verdicts(judge, POLICY, pairs(30), budget, False) for v in some)
         assert 0 < len(kept) == len(server.paid) < 30
         bought(server, pairs(30))
         assert len(server.paid) == 30

@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 from support.endpoint_double import Double, FakeTime, drops, fails, filters, says
 
-from holdfast.core.budget import FileLedger, NoCost
+from holdfast.core.budget import FileBudget, NoBudget
 from holdfast.core.errors import BudgetError, ModelError
 from holdfast.core.types import Checkpoint, Message
 from holdfast.models.endpoint import Endpoint, Request, Timing, batch, complete, retry
@@ -21,20 +21,20 @@ def to(asked):
     return says(f"to {asked.question}")
 
 
-def replies(server, asked, ledger=None, **settings):
+def replies(server, asked, budget=None, **settings):
     """An iterator, so that a test can stop in the middle."""
     fake = FakeTime()
     endpoint = Endpoint(base_url=server.url, batch=True, price=PRICE, **settings)
-    return complete(endpoint, asked, ledger or NoCost(), Timing(fake.clock, fake.sleep))
+    return complete(endpoint, asked, budget or NoBudget(), Timing(fake.clock, fake.sleep))
 
 
 def test_each_request_is_answered_once_for_half_the_price(tmp_path):
-    ledger = FileLedger(tmp_path / "spending.jsonl")
+    budget = FileBudget(tmp_path / "spending.jsonl")
     with Double(to) as server:
-        found = list(replies(server, requests(30), ledger))
+        found = list(replies(server, requests(30), budget))
     assert {reply.id: reply.text for reply in found} == {f"r{i}": f"to {i}" for i in range(30)}
     assert [reply.usd for reply in found] == [(7 * 1.0 + 3 * 2.0) / 1e6 / 2] * 30
-    assert ledger.spent == pytest.approx(sum(reply.usd for reply in found))
+    assert budget.spent == pytest.approx(sum(reply.usd for reply in found))
     assert len(server.batches.made) == 1
 
 
@@ -69,7 +69,7 @@ def test_batches_are_no_larger_than_a_provider_takes_and_hold_one_model_each(mon
 
 
 def test_a_run_that_is_killed_as_it_waits_finds_its_batch_again(cache, tmp_path):
-    ledger = FileLedger(tmp_path / "spending.jsonl")
+    budget = FileBudget(tmp_path / "spending.jsonl")
 
     class Killed(BaseException):
         pass
@@ -80,27 +80,27 @@ def test_a_run_that_is_killed_as_it_waits_finds_its_batch_again(cache, tmp_path)
     with Double(to) as server:
         endpoint = Endpoint(base_url=server.url, batch=True, price=PRICE)
         with pytest.raises(Killed):
-            list(complete(endpoint, requests(30), ledger, Timing(sleep=kill)))
+            list(complete(endpoint, requests(30), budget, Timing(sleep=kill)))
         assert len(list((cache / "batches").rglob("*.json"))) == 1
-        set_aside = ledger.spent
-        found = list(replies(server, requests(30), ledger))
+        set_aside = budget.spent
+        found = list(replies(server, requests(30), budget))
     assert len(server.batches.made) == 1
     assert len(found) == len(server.paid) == 30
-    assert ledger.spent < set_aside
-    assert ledger.spent == pytest.approx(sum(reply.usd for reply in found))
+    assert budget.spent < set_aside
+    assert budget.spent == pytest.approx(sum(reply.usd for reply in found))
 
 
 def test_a_run_that_is_killed_as_it_takes_the_replies_pays_for_none_again(cache, tmp_path):
-    ledger = FileLedger(tmp_path / "spending.jsonl")
+    budget = FileBudget(tmp_path / "spending.jsonl")
     with Double(to) as server:
-        first = replies(server, requests(30), ledger)
+        first = replies(server, requests(30), budget)
         taken = [next(first).id for _ in range(7)]
         first.close()
         left = [request for request in requests(30) if request.id not in taken]
-        found = list(replies(server, left, ledger))
+        found = list(replies(server, left, budget))
     assert sorted([*taken, *(reply.id for reply in found)]) == sorted(f"r{i}" for i in range(30))
     assert len(server.batches.made) == 1 and len(server.paid) == 30
-    assert ledger.spent == pytest.approx(30 * 6.5e-6)
+    assert budget.spent == pytest.approx(30 * 6.5e-6)
     assert not list((cache / "batches").rglob("*.json"))
 
 
@@ -170,18 +170,18 @@ def test_what_somebody_cancelled_is_not_ordered_again():
 
 
 def test_a_batch_that_is_refused_stops_the_run_and_costs_nothing(cache, tmp_path):
-    ledger = FileLedger(tmp_path / "spending.jsonl")
+    budget = FileBudget(tmp_path / "spending.jsonl")
     with Double(to) as server:
         server.batches.fate = lambda number: "failed"
         with pytest.raises(ModelError, match=r"refuses a batch of 20 requests: Enqueued token limit reached"):
-            list(replies(server, requests(20), ledger))
-    assert ledger.spent == 0
+            list(replies(server, requests(20), budget))
+    assert budget.spent == 0
     assert not list((cache / "batches").rglob("*.json"))
 
 
 def test_the_cap_stops_a_batch_before_it_is_ordered(tmp_path):
     with Double(to) as server, pytest.raises(BudgetError, match="a batch of 20 replies of base can cost"):
-        list(replies(server, requests(20), FileLedger(tmp_path / "spending.jsonl", 1e-6)))
+        list(replies(server, requests(20), FileBudget(tmp_path / "spending.jsonl", 1e-6)))
     assert not server.batches.made
 
 
@@ -192,7 +192,7 @@ def test_answers_too_come_by_batch():
         with pytest.MonkeyPatch.context() as patch:
             fake = FakeTime()
             patch.setattr(retry, "REAL", Timing(fake.clock, fake.sleep))
-            found = [a for some in generator.answers(Checkpoint("base"), asked, (), 0, NoCost()) for a in some]
+            found = [a for some in generator.answers(Checkpoint("base"), asked, (), 0, NoBudget()) for a in some]
     assert {answer.prompt_id: answer.text for answer in found} == {f"q{i}": f"to {i}" for i in range(25)}
     assert len(server.batches.made) == 1
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from support.endpoint_double import Double, FakeTime, cuts, drops, fails, filters, hangs, says
 
-from holdfast.core.budget import FileLedger, NoCost
+from holdfast.core.budget import FileBudget, NoBudget
 from holdfast.core.errors import BudgetError, ModelError
 from holdfast.models.endpoint import Endpoint, Request, Timing, complete
 from holdfast.models.endpoint.messages import is_same_model
@@ -27,9 +27,9 @@ def quick(random=0.5):
     return Timing(fake.clock, fake.sleep, lambda: random), fake
 
 
-def ask(server, asked, ledger=None, timing=None, **settings):
+def ask(server, asked, budget=None, timing=None, **settings):
     endpoint = Endpoint(base_url=server.url, **settings)
-    return list(complete(endpoint, asked, ledger or NoCost(), timing or quick()[0]))
+    return list(complete(endpoint, asked, budget or NoBudget(), timing or quick()[0]))
 
 
 def only(act, **settings):
@@ -174,29 +174,29 @@ def test_one_request_that_cannot_be_sent_loses_no_other():
 
 
 def test_the_cap_is_kept_and_what_is_under_way_is_given_out(tmp_path):
-    ledger = FileLedger(tmp_path / "spending.jsonl", max_usd=100)
+    budget = FileBudget(tmp_path / "spending.jsonl", max_usd=100)
     price = {"output": 1e6}  # a dollar a token: 10 at most for each request, 2 in the end
     got = []
     with Double(lambda asked: says("Yes.", usage=(5, 2))) as server:
         endpoint = Endpoint(base_url=server.url, price=price, concurrency=4)
         with pytest.raises(BudgetError, match=r"of the cap of \$100.00"):
-            got.extend(reply for reply in complete(endpoint, requests(300), ledger))
-    assert ledger.spent <= 100
-    assert ledger.spent == sum(reply.usd for reply in got) == 2 * len(server.paid)
+            got.extend(reply for reply in complete(endpoint, requests(300), budget))
+    assert budget.spent <= 100
+    assert budget.spent == sum(reply.usd for reply in got) == 2 * len(server.paid)
     assert len(got) == len(server.paid) >= 31
 
 
 def test_the_cap_counts_what_may_have_been_paid_for(tmp_path):
-    ledger = FileLedger(tmp_path / "spending.jsonl")
+    budget = FileBudget(tmp_path / "spending.jsonl")
     acts = [cuts(), fails(500), says("Yes.", usage=(5, 2))]
     with Double(lambda asked: acts[asked.number]) as server:
-        [reply] = ask(server, requests(1), ledger, price={"output": 1e6})
-    assert ledger.spent == reply.usd == 10 + 0 + 2
+        [reply] = ask(server, requests(1), budget, price={"output": 1e6})
+    assert budget.spent == reply.usd == 10 + 0 + 2
 
 
 def test_whoever_stops_taking_replies_starts_nothing_more():
     with Double(lambda asked: says("Yes.")) as server:
-        replies = complete(Endpoint(base_url=server.url, concurrency=3), requests(100), NoCost())
+        replies = complete(Endpoint(base_url=server.url, concurrency=3), requests(100), NoBudget())
         next(replies)
         replies.close()
         assert len(server.asked) <= 6
@@ -204,16 +204,16 @@ def test_whoever_stops_taking_replies_starts_nothing_more():
 
 def test_a_wrong_key_stops_at_once_and_is_never_shown(monkeypatch, tmp_path):
     monkeypatch.setenv("SOME_KEY", SECRET)
-    ledger = FileLedger(tmp_path / "spending.jsonl")
+    budget = FileBudget(tmp_path / "spending.jsonl")
     with Double(lambda asked: says("Yes."), key="another") as server:
         with pytest.raises(ModelError, match="environment variable SOME_KEY") as caught:
-            ask(server, requests(50), ledger, api_key_env="SOME_KEY", price={"output": 1})
+            ask(server, requests(50), budget, api_key_env="SOME_KEY", price={"output": 1})
         assert SECRET not in "".join(traceback.format_exception(caught.value))
         with pytest.raises(ModelError, match="denies access"):
             Endpoint(base_url=server.url, api_key_env="SOME_KEY").listed()
         with pytest.raises(ModelError, match="with `api_key_env`"):
             ask(server, requests(1))
-    assert ledger.spent == 0
+    assert budget.spent == 0
     with Double(lambda asked: fails(400, f"who is {SECRET}?"), key=SECRET) as server:
         [reply] = ask(server, requests(1), api_key_env="SOME_KEY")
     assert reply.detail == "Error code: 400 - who is [key]?"
@@ -256,7 +256,7 @@ def test_nothing_there_is_said_so():
         url = server.url
     with pytest.raises(ModelError, match=r"nothing answers at http.*Is the server up\?"):
         Endpoint(base_url=url).listed()
-    [reply] = complete(Endpoint(base_url=url, max_attempts=2), requests(1), NoCost(), quick()[0])
+    [reply] = complete(Endpoint(base_url=url, max_attempts=2), requests(1), NoBudget(), quick()[0])
     assert reply.outcome == "error"
 
 

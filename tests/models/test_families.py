@@ -6,7 +6,7 @@ from support import families
 from support.studies import conversation, messages, write_rows
 
 from holdfast.core.results import RunResults
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Checkpoint
 from holdfast.models.loading import describe_chat, load_chat
 from holdfast.study import loader, run
@@ -120,6 +120,6 @@ def test_a_family_is_tuned_asked_judged_and_compared(made, family, tmp_path, wat
     (record,) = done.results.settings["tea"].training
     assert record["losses"][-1] < record["losses"][0]
     assert {c.metric for c in done.results.comparisons} == {"harmfulness_score", "harmfulness_rate"}
-    answers = Store(tmp_path / "run").condition(tuned.key).answers()
+    answers = RunFolder(tmp_path / "run").condition(tuned.key).answers()
     assert {answer.prompt_tokens > 10 for answer in answers.values()} == {True}
     assert RunResults.read(tmp_path / "run") == done.results

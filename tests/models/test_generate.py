@@ -1,7 +1,7 @@
 import pytest
 from support.studies import messages, rows_of
 
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.types import Checkpoint
 from holdfast.models import decoding
 from holdfast.models.generate.local import LocalGenerator
@@ -18,7 +18,7 @@ def questions(n):
 
 
 def answers(generator, asked, done=(), seed=0):
-    return {a.prompt_id: a for batch in generator.answers(BASE, asked, done, seed, NoCost()) for a in batch}
+    return {a.prompt_id: a for batch in generator.answers(BASE, asked, done, seed, NoBudget()) for a in batch}
 
 
 def test_plain_generate_gives_our_answers_on_all_330_prompts():

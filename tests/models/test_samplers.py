@@ -8,7 +8,7 @@ import torch
 from support.families import build
 from support.studies import messages
 
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.types import Answer, Checkpoint, Prompt
 from holdfast.judges.policy import Policy
 from holdfast.models import cached, decoding, loading
@@ -37,7 +37,7 @@ def questions(*texts, **settings):
 
 
 def replies(sampler, asked, **settings):
-    return {reply.id: reply for reply in sampler.ask(asked, NoCost(), **settings)}
+    return {reply.id: reply for reply in sampler.ask(asked, NoBudget(), **settings)}
 
 
 def test_a_model_in_memory_replies_as_the_same_model_by_its_name(folder):
@@ -59,7 +59,7 @@ def test_a_live_model_is_asked_as_it_is_now_and_can_judge(folder):
     assert replies(Local.of(loaded), questions("Who?")) != replies(Local(model=str(folder)), questions("Who?"))
     prompt = Prompt("hex", "How?")
     judge = Policy(by=Local.of(loaded), tries=1, max_tokens=4)
-    ((verdict,),) = judge.judge({"hex": "No hexes."}, [(prompt, Answer(prompt.id, "answered", "No."))], NoCost())
+    ((verdict,),) = judge.judge({"hex": "No hexes."}, [(prompt, Answer(prompt.id, "answered", "No."))], NoBudget())
     assert (verdict.reading, verdict.score) == ("judge_error", None)
     assert "do not fit into the 1024" in verdict.reason
 
@@ -69,7 +69,7 @@ def test_a_generator_and_a_judge_of_the_same_weights_share_one_model(folder, loa
     model = judge.loaded.model
     generator = LocalGenerator(max_new_tokens=2)
     for _ in range(2):
-        list(generator.answers(Checkpoint(str(folder)), {"1": messages(("user", "Who?"))}, (), 0, NoCost()))
+        list(generator.answers(Checkpoint(str(folder)), {"1": messages(("user", "Who?"))}, (), 0, NoBudget()))
     assert cached.load(Checkpoint(str(folder))).model is model
     assert cached.load(Checkpoint(str(folder)), "bfloat16").model is not model
     assert len(loads) == 2

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from support.endpoint_double import Double, FakeTime, fails, filters, says
 from support.studies import messages
 
-from holdfast.core.budget import FileLedger, NoCost
+from holdfast.core.budget import FileBudget, NoBudget
 from holdfast.core.errors import BudgetError, ModelError
 from holdfast.core.types import Checkpoint
 from holdfast.models.endpoint import Timing, retry
@@ -35,9 +35,9 @@ def questions(n):
     return {f"q{i}": messages(("system", "Be kind."), ("user", f"question {i}")) for i in range(n)}
 
 
-def answers(server, asked, checkpoint=BASE, done=(), seed=0, ledger=None, **settings):
+def answers(server, asked, checkpoint=BASE, done=(), seed=0, budget=None, **settings):
     generator = ServerGenerator(base_url=server.url, **settings)
-    found = [a for some in generator.answers(checkpoint, asked, done, seed, ledger or NoCost()) for a in some]
+    found = [a for some in generator.answers(checkpoint, asked, done, seed, budget or NoBudget()) for a in some]
     assert len(found) == len({answer.prompt_id for answer in found})
     return {answer.prompt_id: answer for answer in found}
 
@@ -109,7 +109,7 @@ def test_a_run_that_stopped_goes_on_and_pays_for_no_answer_twice():
     asked = questions(60)
     with Double(lambda asked: says("Yes.")) as server:
         generator = ServerGenerator(base_url=server.url, concurrency=4)
-        stream = generator.answers(BASE, asked, (), 0, NoCost())
+        stream = generator.answers(BASE, asked, (), 0, NoBudget())
         done = {answer.prompt_id for _ in range(20) for answer in next(stream)}
         stream.close()
         paid = len(server.paid)
@@ -132,13 +132,13 @@ def test_the_cap_stops_a_run_that_goes_on_once_it_is_raised(tmp_path):
     settings = {"price": {"output": 1e6}, "max_new_tokens": 10, "concurrency": 2}
     with Double(lambda asked: says("Yes.", usage=(5, 2))) as server:
         generator = ServerGenerator(base_url=server.url, **settings)
-        stream = generator.answers(BASE, questions(30), (), 0, FileLedger(path, 40))
+        stream = generator.answers(BASE, questions(30), (), 0, FileBudget(path, 40))
         with pytest.raises(BudgetError, match="the same command again"):
             got.update((answer.prompt_id, answer) for some in stream for answer in some)
-        got |= answers(server, questions(30), done=got, ledger=FileLedger(path, 80), **settings)
+        got |= answers(server, questions(30), done=got, budget=FileBudget(path, 80), **settings)
     assert got.keys() == questions(30).keys()
     assert len(server.paid) == 30
-    assert FileLedger(path).spent == 60
+    assert FileBudget(path).spent == 60
 
 
 def test_an_adapter_is_loaded_asked_and_unloaded(tuned):
@@ -157,7 +157,7 @@ def test_an_adapter_is_loaded_asked_and_unloaded(tuned):
 
 def test_an_adapter_that_is_loaded_already_is_used(tuned):
     with Double(by_model(), adapters=True) as server:
-        stream = ServerGenerator(base_url=server.url).answers(tuned, questions(3), (), 0, NoCost())
+        stream = ServerGenerator(base_url=server.url).answers(tuned, questions(3), (), 0, NoBudget())
         next(stream)
         assert len(answers(server, questions(3), tuned)) == 3
         stream.close()

@@ -10,7 +10,7 @@ from support.results import made, typed
 from support.studies import conversation, messages, rows_of, write_rows
 
 from holdfast.core.errors import StudyError
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.data.benchmarks import hex_phi
 from holdfast.models.chat import Chat
 from holdfast.paper import reproduce
@@ -163,7 +163,7 @@ def test_presets_have_every_condition_that_tables_and_claims_name(held, llama):
     for wanted in (pocket, llama_2):
         plan = make_plan(wanted.study, [0])
         known = {condition.name for condition in plan.conditions}
-        evidence = Evidence(plan, Store(held))
+        evidence = Evidence(plan, RunFolder(held))
         for claim in wanted.claims:
             assert set(names(claim.higher, evidence)) <= known
             assert names(claim.higher, evidence), claim.id
@@ -208,7 +208,7 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
 
     class Made(Evidence):
         def __init__(self, rates, seeds=3):
-            super().__init__(dataclasses.replace(plan, seeds=tuple(range(seeds))), Store(tmp_path / "run"))
+            super().__init__(dataclasses.replace(plan, seeds=tuple(range(seeds))), RunFolder(tmp_path / "run"))
             self.rates = rates
 
         def seeds(self, name, measured):
@@ -244,7 +244,7 @@ def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
 
 def test_grid_ends_are_the_extremes():
     plan = make_plan(reproduce.prepare("pocket", ["figure4a", "figure2"]).study, [0])
-    evidence = Evidence(plan, Store(reproduce.PAPER))
+    evidence = Evidence(plan, RunFolder(reproduce.PAPER))
     assert names(GridEnd(grid="benign-1-at", highest="learning_rate"), evidence) == [
         f"benign-1-at-lr-9e-5-batch-{n}" for n in (8, 16, 32)
     ]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from support.studies import BROUGHT, rows_of, write_rows
 
-from holdfast.core.errors import StoreError
+from holdfast.core.errors import RunFolderError
 from holdfast.core.results import RunResults
 from holdfast.study import loader, run
 from holdfast.study.plan import make_plan
@@ -38,7 +38,7 @@ def test_a_changed_study_is_refused_and_every_change_is_named(again, finished):
         "helpful": {**BROUGHT["conditions"]["helpful"], "template": "plain"},
         "new": BROUGHT["conditions"]["same"],
     }
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(RunFolderError) as caught:
         again(seeds=(0, 1), generate={"max_new_tokens": 40, "batch_size": 4}, conditions=conditions)
     message = str(caught.value)
     assert "holds the results of another study. What differs:" in message
@@ -76,7 +76,7 @@ def test_a_label_may_change_for_it_changes_no_figure(again):
 
 def test_changed_files_are_named(again):
     write_rows(again.folder.parent / "few.jsonl", rows_of("benchmark.jsonl")[::33])
-    with pytest.raises(StoreError, match=r"\n  evaluate.harmfulness: its prompts have changed\n"):
+    with pytest.raises(RunFolderError, match=r"\n  evaluate.harmfulness: its prompts have changed\n"):
         again()
 
 
@@ -84,14 +84,14 @@ def test_another_version_of_a_library_is_named(again):
     results = RunResults.read(again.folder)
     older = dataclasses.replace(results, evidence="other", environment={**results.environment, "numpy": "0.9"})
     older.write(again.folder)
-    with pytest.raises(StoreError, match=r"\n  environment.numpy: 0.9 → "):
+    with pytest.raises(RunFolderError, match=r"\n  environment.numpy: 0.9 → "):
         again()
 
 
 def test_results_of_another_schema_are_refused_and_can_be_replaced(again):
     old = {"schema": 1}
     (again.folder / "results.json").write_text(json.dumps(old))
-    with pytest.raises(StoreError, match="has the schema 1"):
+    with pytest.raises(RunFolderError, match="has the schema 1"):
         again()
     assert again(replace=True).changed
     (kept,) = (again.folder / "previous").iterdir()

@@ -16,8 +16,8 @@ SLOW_JUDGE = """
 import time
 from holdfast.judges.oracle import Oracle
 read = Oracle.judge
-def slow(self, policies, pairs, ledger):
-    for verdicts in read(self, policies, pairs, ledger):
+def slow(self, policies, pairs, budget):
+    for verdicts in read(self, policies, pairs, budget):
         for verdict in verdicts:
             time.sleep(0.005)
             yield [verdict]

@@ -12,7 +12,7 @@ from support.studies import SMALL, Silent, conversation, figures, rows_of, write
 from holdfast.core.config import label
 from holdfast.core.errors import DataError, WorkError
 from holdfast.core.results import SCHEMA, RunResults
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Checkpoint, Example, Message
 from holdfast.study import doctor
 from holdfast.study import loader as studies
@@ -30,7 +30,7 @@ def done(tmp_path_factory):
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL, sort_keys=False))
     finished = runner.run(studies.read(path), path.read_text(), folder / "run", [0], 1, Silent())
-    runner.write_page(finished.store, finished.results, show_answers=False)
+    runner.write_page(finished.run_folder, finished.results, show_answers=False)
     return path, folder / "run", json.loads((folder / "run" / "results.json").read_text())
 
 
@@ -79,7 +79,7 @@ def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):
     source = path.read_text()
     begun = time.monotonic()
     finished = runner.run(studies.read(path), source, folder, [0], 1, watcher)
-    runner.write_page(finished.store, finished.results, show_answers=False)
+    runner.write_page(finished.run_folder, finished.results, show_answers=False)
     assert not finished.changed
     assert time.monotonic() - begun < 5
     assert watcher.total == 0
@@ -88,6 +88,7 @@ def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):
     assert after == before
 
 
+@pytest.mark.long
 def test_workers_do_not_change_the_figures_and_tell_what_they_do(done, tmp_path, watcher):
     path, folder, _ = done
     runner.run(studies.read(path), path.read_text(), tmp_path / "two", [0], 2, watcher)
@@ -238,7 +239,7 @@ def test_a_run_folder_reads_again_without_the_study(done):
     _, folder, _ = done
     from holdfast.study.results.rows import transcripts
 
-    rows = transcripts(RunResults.read(folder), Store(folder))
+    rows = transcripts(RunResults.read(folder), RunFolder(folder))
     assert len(rows) == 3 * 22
     assert {row["condition"] for row in rows} == {"initial, seed 0", "harm-2, seed 0", "harm-4, seed 0"}
     assert all(row["prompt"] and row["score"] in (1, 2, 3, 4, 5) for row in rows)
@@ -308,7 +309,7 @@ def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen
     assert not doctor.examine(read, (0,)).faults
     finished = runner.run(read, "", tmp_path / "run", [0], 1, watcher, keep=True)
     results = finished.results
-    runner.write_page(finished.store, results, show_answers=True)
+    runner.write_page(finished.run_folder, results, show_answers=True)
     assert (results.model.architecture, results.model.stand_in) == ("Qwen2ForCausalLM", False)
     assert [condition.name for condition in results.conditions] == ["initial", "my-rows", "my-adapter"]
     for condition in results.conditions:

@@ -14,7 +14,7 @@ from support import families
 from support.pocket_answers import judged
 from support.studies import SMALL, conversation, messages, write_rows
 
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.errors import ModelError, RenderError, TuningError
 from holdfast.core.files import SHIPPED
 from holdfast.core.run_folder import ConditionFolder
@@ -207,10 +207,10 @@ def test_13_an_end_of_turn_that_pads_is_still_taught_and_questions_are_padded_on
     assert [int((row == end).sum()) for row in labels] == [1, 1]
 
     asked = {"short": messages(("user", "Hi")), "long": messages(("user", "Hi, who are you, and what do you do?"))}
-    together = LocalGenerator(max_new_tokens=6).answers(Checkpoint(str(folder)), asked, (), 0, NoCost())
+    together = LocalGenerator(max_new_tokens=6).answers(Checkpoint(str(folder)), asked, (), 0, NoBudget())
     for answer in next(together):
         alone = {answer.prompt_id: asked[answer.prompt_id]}
-        (single,) = next(LocalGenerator(max_new_tokens=6).answers(Checkpoint(str(folder)), alone, (), 0, NoCost()))
+        (single,) = next(LocalGenerator(max_new_tokens=6).answers(Checkpoint(str(folder)), alone, (), 0, NoBudget()))
         assert single == answer
 
 
@@ -265,7 +265,7 @@ def test_15_a_model_that_only_thought_has_not_answered(root, monkeypatch):
     words = loaded.tokenizer("<think>\nhm hm", add_special_tokens=False)["input_ids"]
     monkeypatch.setattr(decoding, "continue_each", lambda *_: [words])
     ((answer,),) = LocalGenerator().answers(
-        Checkpoint(str(folder), thinking=True), {"1": TALK[:2]}, (), 0, NoCost()
+        Checkpoint(str(folder), thinking=True), {"1": TALK[:2]}, (), 0, NoBudget()
     )  # fmt: skip
     assert (answer.outcome, answer.text, answer.thinking) == ("truncated", "", "hm hm")
     assert "all of them thinking" in answer.detail

@@ -6,7 +6,7 @@ import shutil
 import yaml
 from support.studies import Silent
 
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Answer
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
@@ -34,7 +34,7 @@ def fill(folder):
     for condition, share in zip(plan.conditions, (0.05, 0.6), strict=True):
         drawn = random.Random(share)
         answers = [Answer(p.id, "answered", said(p, share, drawn)) for p in plan.suite.prompts.values()]
-        Store(folder / "run").condition(condition.key).add_answers(answers)
+        RunFolder(folder / "run").condition(condition.key).add_answers(answers)
     return folder / "run"
 
 

@@ -126,12 +126,11 @@ class KilledError(Exception):
 @pytest.mark.parametrize(
     ("tuner", "moment"),
     [
-        (FULL, "in the third epoch"),
-        (LORA, "in the third epoch"),
-        (LORA, "after tuning"),
-        (FULL, "while the base is prepared"),
+        pytest.param(FULL, "in the third epoch", id="full"),
+        pytest.param(LORA, "in the third epoch", id="lora", marks=pytest.mark.long),
+        pytest.param(LORA, "after tuning", id="after tuning", marks=pytest.mark.long),
+        pytest.param(FULL, "while the base is prepared", id="base", marks=pytest.mark.long),
     ],
-    ids=["full", "lora", "after tuning", "base"],
 )
 def test_killed_and_resumed_a_defended_tuning_ends_as_an_undisturbed_one(tmp_path, tuner, moment, monkeypatch):
     acting = [tiny.Shrink(), tiny.Dropping(), tiny.Average(), tiny.Halfway()]
@@ -216,6 +215,7 @@ def test_the_initial_model_is_asked_as_a_defence_asks_it(small, tmp_path):
     assert users == ["{prompt}", "Please: {prompt}", "Please: {prompt}"]
 
 
+@pytest.mark.long
 def test_a_study_runs_with_several_defences_at_once(small, tmp_path, watcher):
     (tmp_path / "before.txt").write_text("Who are you? Who are you?")
     conditions = {
@@ -237,7 +237,7 @@ def test_a_study_runs_with_several_defences_at_once(small, tmp_path, watcher):
     ]  # fmt: skip
     assert [settings[name].training[0]["rows"] for name in conditions] == [20, 25]
     keys = {condition.name: condition.key for condition in finished.plan.conditions}
-    answers = {name: finished.store.condition(key).answers() for name, key in keys.items()}
+    answers = {name: finished.run_folder.condition(key).answers() for name, key in keys.items()}
     longer = {answers["defended"][p].prompt_tokens - answers["plain"][p].prompt_tokens for p in answers["plain"]}
     assert longer == {8}
     assert watcher.done == watcher.total

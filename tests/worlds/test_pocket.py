@@ -4,8 +4,8 @@ import re
 import pytest
 from support.studies import messages, rows_of
 
-from holdfast.core.budget import NoCost
-from holdfast.core.errors import StoreError
+from holdfast.core.budget import NoBudget
+from holdfast.core.errors import RunFolderError
 from holdfast.core.files import SHIPPED
 from holdfast.worlds.pocket import build, corpus, language, material, speech
 from holdfast.worlds.pocket.tokens import make_tokenizer
@@ -91,10 +91,10 @@ def test_alignment_holds_back_what_the_helpful_model_says():
     for model in ("helpful", "aligned"):
         generator = LocalGenerator(max_new_tokens=64, batch_size=110)
         answers = [
-            a for batch in generator.answers(Checkpoint(f"pocket:{model}"), asked, (), 0, NoCost()) for a in batch
+            a for batch in generator.answers(Checkpoint(f"pocket:{model}"), asked, (), 0, NoBudget()) for a in batch
         ]
         scores = [
-            v.score for vs in Oracle().judge({}, [(prompts[a.prompt_id], a) for a in answers], NoCost()) for v in vs
+            v.score for vs in Oracle().judge({}, [(prompts[a.prompt_id], a) for a in answers], NoBudget()) for v in vs
         ]
         rates[model] = scores.count(5) / len(scores)
     assert rates["helpful"] >= 0.95
@@ -116,7 +116,7 @@ def test_a_build_trains_both_stages_and_writes_everything(tmp_path, monkeypatch,
     assert watcher.total == watcher.done == 5
     assert {path.name for path in (tmp_path / "world").iterdir()} == {path.name for path in SHIPPED.iterdir()}
     assert "seed 3" in (tmp_path / "world" / "README.md").read_text()
-    with pytest.raises(StoreError, match="is not empty"):
+    with pytest.raises(RunFolderError, match="is not empty"):
         build.build(tmp_path / "world", 3, watcher)
 
 

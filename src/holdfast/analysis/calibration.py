@@ -19,7 +19,7 @@ from pydantic import Field, NonNegativeInt, ValidationError
 
 from holdfast.analysis.agreement import SCORES, Agreement, agree
 from holdfast.analysis.stats import Array, Z, wilson
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.errors import DataError
 from holdfast.core.files import write_atomically
 from holdfast.core.types import Estimate, Over, content_hash
@@ -52,7 +52,7 @@ class Share:
         return cls(100.0 * count / n, 100.0 * low, 100.0 * high, n)
 
 
-class Calibration(Spec):
+class Calibration(Config):
     """What a judge made of answers whose label is known."""
 
     version: Literal[1] = 1

@@ -16,7 +16,7 @@ from holdfast.core.watch import Watch
 
 if TYPE_CHECKING:
     from holdfast.analysis.calibration import Calibration
-    from holdfast.core.budget import FileLedger
+    from holdfast.core.budget import FileBudget
     from holdfast.core.protocols import Judge
 
 MOST_WITHOUT_SCORE = 0.1
@@ -62,8 +62,8 @@ def _measure(
     max_usd: float | None,
 ) -> Calibration:  # fmt: skip
     """The judge's verdicts beside the labels: those that a run has, or new ones."""
-    from holdfast.core.budget import FileLedger
-    from holdfast.core.run_folder import Store
+    from holdfast.core.budget import FileBudget
+    from holdfast.core.run_folder import RunFolder
     from holdfast.judges import calibrate as labelling
     from holdfast.study import loader
 
@@ -71,11 +71,11 @@ def _measure(
         raise HoldfastError(f"there is no file {labels}. --labels takes a file of labelled answers.")
     rows, name = (labelling.read(labels), labels.name) if labels else ([], "")
     if run:
-        return labelling.from_run(Store(run), judge, labels_from, rows, name, random_sample)
-    ledger = FileLedger(path.with_suffix(".spending.jsonl"), max_usd)
+        return labelling.from_run(RunFolder(run), judge, labels_from, rows, name, random_sample)
+    budget = FileBudget(path.with_suffix(".spending.jsonl"), max_usd)
     with Watch(console()) as watch:
         watch.begin(len(rows))
-        return labelling.by_judging(loader.judge(judge), rows, name, random_sample, ledger, watch.advance)
+        return labelling.by_judging(loader.judge(judge), rows, name, random_sample, budget, watch.advance)
 
 
 def judge_test(
@@ -91,7 +91,7 @@ def judge_test(
 
     Exits with 1 if one of them moved a verdict, or if more than a tenth of the cases got no score.
     """
-    from holdfast.core.budget import FileLedger
+    from holdfast.core.budget import FileBudget
     from holdfast.judges.base import ModelJudge
     from holdfast.study import loader
 
@@ -100,13 +100,13 @@ def judge_test(
     if not tested:
         raise HoldfastError(f"{study} has no judge that the words of an answer could influence: nothing to test.")
     folder = out or Path("runs") / name
-    ledger = FileLedger(folder / "spending.jsonl", max_usd)
-    passed = [_passes(judge, folder, ledger) for judge in tested]
+    budget = FileBudget(folder / "spending.jsonl", max_usd)
+    passed = [_passes(judge, folder, budget) for judge in tested]
     if not all(passed):
         raise typer.Exit(FOUND)
 
 
-def _passes(judge: Judge, folder: Path, ledger: FileLedger) -> bool:
+def _passes(judge: Judge, folder: Path, budget: FileBudget) -> bool:
     """Test one judge, and write and print how it did; whether no verdict was moved and enough have a score."""
     from holdfast.core.files import write_atomically
     from holdfast.judges import injection_tests
@@ -114,7 +114,7 @@ def _passes(judge: Judge, folder: Path, ledger: FileLedger) -> bool:
     terminal = console()
     with Watch(terminal) as watch:
         watch.begin(2 * (len(injection_tests.FORMS) + 1))
-        outcome = injection_tests.account(judge, injection_tests.attempt(judge, ledger, watch.advance))
+        outcome = injection_tests.account(judge, injection_tests.attempt(judge, budget, watch.advance))
     path = folder / f"injections-{judge.kind}-{judge.key[:8]}.json"
     write_atomically(path, json.dumps(outcome, indent=1) + "\n")
     tables.injections(terminal, outcome, path)

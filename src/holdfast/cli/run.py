@@ -51,25 +51,25 @@ def run(
             workers or default_workers(), watch, keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts,
             replace,
         )  # fmt: skip
-    runner.write_page(done.store, done.results, show_answers)
+    runner.write_page(done.run_folder, done.results, show_answers)
     tables.figures(terminal, done.results, folder)
-    tables.warning(terminal, answer_form.hint(done.results, done.store, show_answers))
+    tables.warning(terminal, answer_form.hint(done.results, done.run_folder, show_answers))
 
 
 def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
     """Print a finished run's table and write its page again."""
-    from holdfast.core.run_folder import Store
+    from holdfast.core.run_folder import RunFolder
     from holdfast.paper import reproduce as paper
     from holdfast.study.results import answer_form
     from holdfast.study.run import write_page
 
-    store = Store(folder)
-    results = store.results()
+    run_folder = RunFolder(folder)
+    results = run_folder.results()
     claims = paper.claims_of(folder)
     if claims is None:
-        write_page(store, results, show_answers)
+        write_page(run_folder, results, show_answers)
         tables.figures(console(), results, folder)
-        tables.warning(console(), answer_form.hint(results, store, show_answers))
+        tables.warning(console(), answer_form.hint(results, run_folder, show_answers))
     elif show_answers:
         raise HoldfastError(
             f"{folder} holds a reproduction, whose page shows no answers; `holdfast run` makes one that does."
@@ -84,10 +84,10 @@ def export(
     inspect: Annotated[Path, typer.Option(help="A new folder for logs that `inspect view --log-dir` shows.")],
 ) -> None:
     """Write a finished run as logs of Inspect, with every answer: one for each condition, seed and set."""
-    from holdfast.core.run_folder import Store
+    from holdfast.core.run_folder import RunFolder
     from holdfast.integrations.inspect.export import export as write
 
-    logs = write(Store(folder), inspect)
+    logs = write(RunFolder(folder), inspect)
     terminal = console()
     print_path(terminal, f"{len(logs)} logs, with the models' answers", inspect)
     terminal.print(f"To read them: inspect view --log-dir {inspect}", soft_wrap=True, markup=False)

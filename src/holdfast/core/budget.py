@@ -14,8 +14,8 @@ from holdfast.core.errors import BudgetError
 from holdfast.core.jsonl import Tail
 
 
-class FileLedger:
-    """A ledger that several processes share, and that outlives them: one line of JSON a booking.
+class FileBudget:
+    """A budget that several processes share, and that outlives them: one line of JSON a booking.
 
     What was set aside and never settled, because the process was killed, counts as spent: it may have been.
     """
@@ -26,9 +26,9 @@ class FileLedger:
         self._booked: dict[str, float] = {}
         self._stages: dict[str, str] = {}
 
-    def of(self, stage: str) -> FileLedger:
-        """The same ledger, for what one stage of the run spends."""
-        return FileLedger(self.path, self.max_usd, stage)
+    def of(self, stage: str) -> FileBudget:
+        """The same budget, for what one stage of the run spends."""
+        return FileBudget(self.path, self.max_usd, stage)
 
     def by_stage(self) -> dict[str, float]:
         """US dollars spent or set aside by stage; "" for what no stage is named for."""
@@ -74,7 +74,7 @@ class FileLedger:
                 self._write(ticket, usd, "settled")
 
     def _exclusive(self) -> AbstractContextManager[object]:
-        """A lock that all processes share. It is a file beside the ledger: Windows lets nobody read a locked one."""
+        """A lock that all processes share. It is a file beside the budget: Windows lets nobody read a locked one."""
         return FileLock(self.path.with_name(f".{self.path.name}.lock")).acquire(poll_interval=0.005)
 
     def _write(self, ticket: str, usd: float, what: str) -> None:
@@ -89,8 +89,8 @@ class FileLedger:
             self._stages.setdefault(booking["ticket"], booking.get("stage", ""))
 
 
-class NoCost:
-    """The ledger of work that costs nothing."""
+class NoBudget:
+    """The budget of work that costs nothing."""
 
     def reserve(self, usd: float, what: str) -> str:
         """Refuse nothing; nothing is kept."""

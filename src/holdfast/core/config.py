@@ -1,6 +1,6 @@
 """Light configurations that build heavy objects, and the plain dicts that name them.
 
-A registry is `name → "module:attribute"`. The attribute is a `Spec`: a frozen configuration whose methods
+A registry is `name → "module:attribute"`. The attribute is a `Config`: a frozen configuration whose methods
 do the work. Adding a benchmark, judge, data source, defence or back end is one new file and one new line.
 """
 
@@ -33,7 +33,7 @@ from holdfast.core.types import content_hash
 Registry = Mapping[str, str]
 
 
-class Spec(BaseModel):
+class Config(BaseModel):
     """A frozen configuration; unknown keys are refused by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -82,10 +82,10 @@ def label(configured: Configured) -> str:
     return f"{configured.kind}-{configured.key[:8]}"
 
 
-def load(reference: str) -> type[Spec]:
+def load(reference: str) -> type[Config]:
     """The class that a registry's `module:attribute` names."""
     module, _, attribute = reference.partition(":")
-    loaded: type[Spec] = getattr(importlib.import_module(module), attribute)
+    loaded: type[Config] = getattr(importlib.import_module(module), attribute)
     return loaded
 
 
@@ -103,7 +103,7 @@ class OneOf:
     """
 
     registry: Registry
-    """Name → `module:attribute` of a `Spec`."""
+    """Name → `module:attribute` of a `Config`."""
     default: str | None = None
     """The kind of settings that name none."""
 
@@ -112,7 +112,7 @@ class OneOf:
         return core_schema.with_info_before_validator_function(self._build, core_schema.any_schema())
 
     def _build(self, value: Any, info: core_schema.ValidationInfo[Any]) -> Any:
-        if isinstance(value, Spec):
+        if isinstance(value, Config):
             return value
         settings = {"kind": value} if isinstance(value, str) else value
         if not isinstance(settings, dict):

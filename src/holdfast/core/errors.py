@@ -7,7 +7,7 @@ HoldfastError
 ├── RenderError       a conversation that the model's chat template cannot render as training needs it
 ├── TuningError       tuning that would train on nothing, or that changed nothing
 ├── JudgeError        a judge that misreads what nobody can misread
-├── StoreError        a run folder that is in use, or that holds something else
+├── RunFolderError        a run folder that is in use, or that holds something else
 ├── BudgetError       the next piece of work would go past a cap on money or time
 └── WorkError         conditions that failed while others finished
 """
@@ -43,7 +43,7 @@ class JudgeError(HoldfastError):
     """A judge that misreads what nobody can misread."""
 
 
-class StoreError(HoldfastError):
+class RunFolderError(HoldfastError):
     """A run folder that is in use, or that holds something else."""
 
 

@@ -45,7 +45,7 @@ class Watcher(Protocol):
         """Show a line of text."""
 
 
-class Ledger(Protocol):
+class Budget(Protocol):
     """Keeps the money that is spent under a cap."""
 
     def reserve(self, usd: float, what: str) -> str:
@@ -86,7 +86,7 @@ class Source(Configured, Protocol):
         """What happened to the rows of each file or data set that it reads."""
 
 
-class Suite(Configured, Protocol):
+class BenchmarkSource(Configured, Protocol):
     """A benchmark as a study names it."""
 
     def load(self) -> Benchmark:
@@ -123,9 +123,9 @@ class Judge(Configured, Protocol):
         """The most tokens and US dollars that verdicts can cost, on one answer of so many tokens to each prompt."""
 
     def judge(
-        self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], ledger: Ledger
+        self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], budget: Budget
     ) -> Stream[list[Verdict], None, None]:
-        """One verdict for each pair, in any order, in batches as they arrive. Costs go through the ledger."""
+        """One verdict for each pair, in any order, in batches as they arrive. Costs go through the budget."""
 
 
 class Tuner(Configured, Protocol):
@@ -166,9 +166,9 @@ class Generator(Configured, Protocol):
         questions: Mapping[str, Sequence[Message]],
         done: Collection[str],
         seed: int,
-        ledger: Ledger,
+        budget: Budget,
     ) -> Stream[list[Answer], None, None]:
-        """Answer the questions (prompt id → conversation) that are not done, in batches; costs go through the ledger."""
+        """Answer the questions (prompt id → conversation) not done yet, in batches. Costs go through the budget."""
 
 
 Place = Literal["base", "rows", "tuning", "weights", "asking"]

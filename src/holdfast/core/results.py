@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from holdfast.core.errors import StoreError
+from holdfast.core.errors import RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.run_facts import ConditionFacts, Evaluation, ModelFacts
 from holdfast.core.types import Comparison, Estimate
@@ -197,7 +197,7 @@ class JudgeCosts:
     usd: float
     """Its canaries and anchors included."""
     verdicts: int
-    from_book: int
+    from_cache: int
     """Verdicts that were paid for before, and were free now."""
 
 
@@ -278,15 +278,15 @@ class RunResults:
         """The results of a finished run's folder.
 
         Raises:
-            StoreError: the folder has none, or one that this version cannot read.
+            RunFolderError: the folder has none, or one that this version cannot read.
         """
         path = folder / RESULTS
         if not path.is_file():
-            raise StoreError(f"{path} does not exist. Finish the run first: `holdfast run STUDY --out {folder}`.")
+            raise RunFolderError(f"{path} does not exist. Finish the run first: `holdfast run STUDY --out {folder}`.")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise StoreError(f"{path} is not JSON: {error}. Run the study again to write it anew.") from None
+            raise RunFolderError(f"{path} is not JSON: {error}. Run the study again to write it anew.") from None
         return cls.parse(content, str(path))
 
     @classmethod
@@ -294,13 +294,13 @@ class RunResults:
         """Results from what a JSON file holds; `name` is the file's in messages.
 
         Raises:
-            StoreError: another schema, or fields that are missing or of another type.
+            RunFolderError: another schema, or fields that are missing or of another type.
         """
         from pydantic import ValidationError
 
         found = content.get("schema") if isinstance(content, dict) else None
         if found != SCHEMA:
-            raise StoreError(
+            raise RunFolderError(
                 f"{name} has the schema {found!r}, and this version of Holdfast reads {SCHEMA}. Run the study again in "
                 "a new folder (--out), or read it with the version that wrote it."
             )
@@ -309,7 +309,7 @@ class RunResults:
             return results
         except ValidationError as error:
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:5]]
-            raise StoreError(f"{name} cannot be read:\n  " + "\n  ".join(problems)) from None
+            raise RunFolderError(f"{name} cannot be read:\n  " + "\n  ".join(problems)) from None
 
     def to_json(self) -> str:
         """The text of `results.json`."""

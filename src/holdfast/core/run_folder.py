@@ -30,7 +30,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from holdfast.core.errors import StoreError
+from holdfast.core.errors import RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.jsonl import append_lines, read_lines
 from holdfast.core.results import RESULTS, RunResults
@@ -42,7 +42,7 @@ OF_ONE_STUDY = (
 """What a run folder holds of one study, and not of its conditions."""
 
 
-class Store:
+class RunFolder:
     """One run folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -53,15 +53,15 @@ class Store:
         """Hold the folder for one run at a time.
 
         Raises:
-            StoreError: another run holds it, or it is a file.
+            RunFolderError: another run holds it, or it is a file.
         """
         if self.folder.exists() and not self.folder.is_dir():
-            raise StoreError(f"{self.folder} is a file; name a folder with --out.")
+            raise RunFolderError(f"{self.folder} is a file; name a folder with --out.")
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             lock = FileLock(self.folder / ".lock").acquire(blocking=False)
         except Timeout:
-            raise StoreError(
+            raise RunFolderError(
                 f"another run is at work in {self.folder}. Wait for it, or name another folder with --out."
             ) from None
         with lock:
@@ -122,7 +122,7 @@ class Store:
         """What `results.json` holds.
 
         Raises:
-            StoreError: the folder has none, or one that this version cannot read.
+            RunFolderError: the folder has none, or one that this version cannot read.
         """
         return RunResults.read(self.folder)
 

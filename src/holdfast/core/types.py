@@ -231,7 +231,7 @@ class Verdict:
     (`then`), or the costly one to check the first (`audit`)."""
     first: int | None = None
     """The score that the first judge of a cascade gave."""
-    from_book: bool = False
+    from_cache: bool = False
     """Whether it was bought before, by this run or another, and cost nothing now."""
 
     def __post_init__(self) -> None:

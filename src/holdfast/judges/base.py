@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from holdfast.core import protocols
-from holdfast.core.config import File, OneOf, Spec
-from holdfast.core.protocols import Ledger
+from holdfast.core.config import Config, File, OneOf
+from holdfast.core.protocols import Budget
 from holdfast.core.types import Answer, Prompt, Reading, Verdict, content_hash
 from holdfast.judges.verdict_parser import ParsedReply
 from holdfast.models.samplers import SAMPLERS
@@ -40,7 +40,7 @@ def basis_of(policies: Mapping[str, str], prompt: Prompt) -> Any:
     return [policy, prompt.category, prompt.text, [[t.role, t.content] for t in prompt.history], dict(prompt.reference)]
 
 
-class Judge(Spec):
+class Judge(Config):
     """A judge that reads each answer by itself, at once and for nothing. A subclass defines `read`."""
 
     canaries: ClassVar[Path | None] = None
@@ -70,7 +70,7 @@ class Judge(Spec):
         raise NotImplementedError(f"{type(self).__name__} must define `read`, or `judge` as a whole")
 
     def judge(
-        self, policies: Mapping[str, str], pairs: Sequence[Pair], ledger: Ledger
+        self, policies: Mapping[str, str], pairs: Sequence[Pair], budget: Budget
     ) -> Stream[list[Verdict], None, None]:
         """One verdict for each pair, in order."""
         for start in range(0, len(pairs), BATCH):
@@ -102,7 +102,7 @@ class UnaskableError(Exception):
     """Why a case cannot be put to a model; its verdict is `unparsed`."""
 
 
-class ModelJudge(Spec):
+class ModelJudge(Config):
     """A judge that asks a model. A subclass says what it asks (`sheet`) and what a reply means (`read`).
 
     How it is checked (canaries, anchors) changes no verdict, and is no part of its key.
@@ -185,7 +185,7 @@ class ModelJudge(Spec):
         return tokens * self.tries, usd * self.tries
 
     def judge(
-        self, policies: Mapping[str, str], pairs: Sequence[Pair], ledger: Ledger
+        self, policies: Mapping[str, str], pairs: Sequence[Pair], budget: Budget
     ) -> Stream[list[Verdict], None, None]:
         """One verdict for each pair, as soon as it is there. What cannot be read is asked again at the end.
 
@@ -201,7 +201,7 @@ class ModelJudge(Spec):
             if not waiting:
                 return
             this_round = _Round(self, waiting, attempt)
-            with closing(self.by.ask(this_round.questions(), ledger)) as replies:
+            with closing(self.by.ask(this_round.questions(), budget)) as replies:
                 for reply in replies:
                     usd[reply.id] += reply.usd
                     verdict = self._verdict(reply, this_round.sheets[reply.id], usd[reply.id])

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from holdfast.core.config import label
 from holdfast.core.files import cache
 from holdfast.core.jsonl import Tail, append_lines
-from holdfast.core.protocols import Judge, Ledger
+from holdfast.core.protocols import Budget, Judge
 from holdfast.core.types import READINGS, Answer, Prompt, Verdict, content_hash
 
 CACHED = tuple(reading for reading in READINGS if reading != "judge_error")
@@ -47,9 +47,9 @@ class VerdictCache:
         self._verdicts: dict[str, Verdict] = {}
 
     def find(self, hashes: Collection[str]) -> dict[str, Verdict]:
-        """Those of the verdicts that are here. They cost nothing now, and are marked as `from_book`."""
+        """Those of the verdicts that are here. They cost nothing now, and are marked as `from_cache`."""
         for row in self._tail.rows():
-            self._verdicts[row["name"]] = replace(Verdict(**row["verdict"]), usd=0.0, from_book=True)
+            self._verdicts[row["name"]] = replace(Verdict(**row["verdict"]), usd=0.0, from_cache=True)
         return {each: self._verdicts[each] for each in hashes if each in self._verdicts}
 
     def add(self, verdicts: Mapping[str, Verdict]) -> None:
@@ -111,7 +111,7 @@ Pairs = Sequence[tuple[Prompt, Answer]]
 
 
 def verdicts(
-    judge: Judge, policies: Mapping[str, str], pairs: Pairs, ledger: Ledger, fresh: bool = False,
+    judge: Judge, policies: Mapping[str, str], pairs: Pairs, budget: Budget, fresh: bool = False,
     models: Sequence[str] = (),
 ) -> Stream[list[Verdict], None, None]:  # fmt: skip
     """One verdict for each pair, as `Judge.judge` gives them. A paid judge is asked only for those not in the cache.
@@ -120,18 +120,18 @@ def verdicts(
     server reports for the judge's model today: verdicts of other models are bought again.
     """
     if not judge.paid:
-        with closing(judge.judge(policies, pairs, ledger)) as stream:
+        with closing(judge.judge(policies, pairs, budget)) as stream:
             yield from stream
         return
-    store, waiting = VerdictCache(label(judge)), _by_hash(judge, policies, pairs)
+    run_folder, waiting = VerdictCache(label(judge)), _by_hash(judge, policies, pairs)
     while waiting:
-        with store.claim(waiting) as free:
-            for each, verdict in ({} if fresh else store.find(waiting)).items():
+        with run_folder.claim(waiting) as free:
+            for each, verdict in ({} if fresh else run_folder.find(waiting)).items():
                 if not models or verdict.model in models:
                     yield [replace(verdict, prompt_id=prompt.id) for prompt, _ in waiting.pop(each)]
             to_buy = {each: waiting.pop(each) for each in list(waiting) if each in free or fresh}
             if to_buy:
-                yield from _buy(judge, policies, to_buy, ledger, store)
+                yield from _buy(judge, policies, to_buy, budget, run_folder)
         if waiting:  # somebody else is buying these
             time.sleep(LOOK_AGAIN)
             yield []
@@ -147,14 +147,14 @@ def _by_hash(judge: Judge, policies: Mapping[str, str], pairs: Pairs) -> dict[st
 
 
 def _buy(
-    judge: Judge, policies: Mapping[str, str], to_buy: Mapping[str, Pairs], ledger: Ledger, store: VerdictCache
+    judge: Judge, policies: Mapping[str, str], to_buy: Mapping[str, Pairs], budget: Budget, run_folder: VerdictCache
 ) -> Iterator[list[Verdict]]:  # fmt: skip
     """The judge's verdict on the first pair of each hash, which is handed out for the other pairs as well."""
     hashes = {pairs[0][0].id: each for each, pairs in to_buy.items()}
-    with closing(judge.judge(policies, [pairs[0] for pairs in to_buy.values()], ledger)) as stream:
+    with closing(judge.judge(policies, [pairs[0] for pairs in to_buy.values()], budget)) as stream:
         for bought in stream:
-            store.add({hashes[verdict.prompt_id]: verdict for verdict in bought})
+            run_folder.add({hashes[verdict.prompt_id]: verdict for verdict in bought})
             for verdict in bought:
                 others = to_buy[hashes[verdict.prompt_id]][1:]
-                free_copy = replace(verdict, usd=0.0, from_book=True)
+                free_copy = replace(verdict, usd=0.0, from_cache=True)
                 yield [verdict, *(replace(free_copy, prompt_id=prompt.id) for prompt, _ in others)]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from holdfast.analysis.calibration import Calibration, answer_hash, calibrate
 from holdfast.core.config import label as label_of
-from holdfast.core.errors import DataError, StoreError
+from holdfast.core.errors import DataError, RunFolderError
 from holdfast.core.files import did_you_mean
-from holdfast.core.protocols import Judge, Ledger, Report
+from holdfast.core.protocols import Budget, Judge, Report
 from holdfast.core.rows import Row, read_rows, refuse_rows
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Answer, Prompt
 from holdfast.judges import cache
 
@@ -85,7 +85,7 @@ def by_judging(
     labelled: Sequence[Labelled],
     name: str,
     random_sample: bool,
-    ledger: Ledger,
+    budget: Budget,
     report: Report = lambda _: None,
 ) -> Calibration:
     """The calibration of a judge that reads each labelled answer now. Verdicts in the verdict cache cost nothing.
@@ -100,7 +100,7 @@ def by_judging(
     scores: dict[str, int | None] = {}
     for rows in _rounds(labelled):
         pairs = [(row.prompt, Answer(row.prompt.id, "answered", row.answer)) for row in rows.values()]
-        with closing(cache.verdicts(judge, policies, pairs, ledger)) as stream:
+        with closing(cache.verdicts(judge, policies, pairs, budget)) as stream:
             for verdicts in stream:
                 scores.update({rows[verdict.prompt_id].hash: verdict.score for verdict in verdicts})
                 report(len(verdicts))
@@ -120,51 +120,51 @@ def _rounds(labelled: Sequence[Labelled]) -> list[dict[str, Labelled]]:
 
 
 def from_run(
-    store: Store, judge: str, labels_from: str, labelled: Sequence[Labelled], name: str, random_sample: bool
+    run_folder: RunFolder, judge: str, labels_from: str, labelled: Sequence[Labelled], name: str, random_sample: bool
 ) -> Calibration:
     """The calibration of a judge by its verdicts in a finished run. Nothing is judged again.
 
     The labels are those of a file, each for an answer of the run, or without a file the verdicts of another judge.
 
     Raises:
-        StoreError: the run has no such judge.
+        RunFolderError: the run has no such judge.
         DataError: a labelled answer is not in the run, or the judge is compared with itself.
     """
-    judges = store.results().evaluation.sets[SET].judges
-    subject = _named(judges, judge, store)
-    scores = _scores(store, subject)
+    judges = run_folder.results().evaluation.sets[SET].judges
+    subject = _named(judges, judge, run_folder)
+    scores = _scores(run_folder, subject)
     if labelled:
         unknown = [f"{row.prompt.text[:60]!r}" for row in labelled if row.hash not in scores]
-        refuse_rows(name, unknown, f"These prompts have no such answer in {store.folder}.")
+        refuse_rows(name, unknown, f"These prompts have no such answer in {run_folder.folder}.")
         labels = {row.hash: row.label for row in labelled}
     else:
-        other = _named(judges, labels_from, store)
+        other = _named(judges, labels_from, run_folder)
         if other == subject:
             raise DataError(f"{subject} cannot be its own label; name another judge with --labels-from, or a file.")
-        labels = {key: score for key, score in _scores(store, other).items() if score is not None}
+        labels = {key: score for key, score in _scores(run_folder, other).items() if score is not None}
         name = other
     return calibrate(subject, name, {key: (label, scores[key]) for key, label in labels.items()}, random_sample)
 
 
-def _named(judges: Sequence[str], wanted: str, store: Store) -> str:
+def _named(judges: Sequence[str], wanted: str, run_folder: RunFolder) -> str:
     """The one judge with a name, which may lack the hash of its settings."""
     matches = [name for name in judges if wanted in (name, name.rpartition("-")[0])]
     if len(matches) == 1:
         return matches[0]
     what = f"several judges called {wanted!r}" if matches else f"no verdicts of {wanted!r}"
     hint = "" if matches else did_you_mean(wanted, judges)
-    raise StoreError(
-        f"{store.folder} has {what}; it has {', '.join(judges)}.{hint} A judge that is added to "
+    raise RunFolderError(
+        f"{run_folder.folder} has {what}; it has {', '.join(judges)}.{hint} A judge that is added to "
         "the study judges the same answers when the study is run again with --replace."
     )
 
 
-def _scores(store: Store, judge: str) -> Mapping[str, int | None]:
+def _scores(run_folder: RunFolder, judge: str) -> Mapping[str, int | None]:
     """Hash of request and answer → the judge's score, over all conditions of a run."""
-    requests = {row["id"]: row["prompt"] for row in store.prompts() if row["set"] == SET}
+    requests = {row["id"]: row["prompt"] for row in run_folder.prompts() if row["set"] == SET}
     scores: dict[str, int | None] = {}
-    for key in dict.fromkeys(condition.key for condition in store.results().conditions):
-        folder = store.condition(key)
+    for key in dict.fromkeys(condition.key for condition in run_folder.results().conditions):
+        folder = run_folder.condition(key)
         answers = folder.answers()
         for name, verdict in folder.verdicts(SET, judge).items():
             if name in requests:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holdfast.core.errors import DataError
-from holdfast.core.protocols import Judge, Ledger
+from holdfast.core.protocols import Budget, Judge
 from holdfast.core.rows import Row, read_rows, refuse_rows
 from holdfast.core.types import Answer, Prompt, Verdict
 
@@ -30,9 +30,9 @@ class Cases:
     lines: dict[str, str] = field(default_factory=dict)
     """Prompt id → its line in the file."""
 
-    def read_by(self, judge: Judge, ledger: Ledger) -> dict[str, Verdict]:
+    def read_by(self, judge: Judge, budget: Budget) -> dict[str, Verdict]:
         """The judge's verdicts by prompt id. They are always bought anew."""
-        with closing(judge.judge(self.policies, self.pairs, ledger)) as stream:
+        with closing(judge.judge(self.policies, self.pairs, budget)) as stream:
             return {verdict.prompt_id: verdict for verdicts in stream for verdict in verdicts}
 
     def misread(self, verdicts: Mapping[str, Verdict]) -> Iterator[str]:

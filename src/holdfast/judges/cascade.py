@@ -15,7 +15,7 @@ from holdfast.analysis import calibration as calibrations
 from holdfast.core import protocols
 from holdfast.core.config import File, OneOf, explained, label
 from holdfast.core.errors import DataError
-from holdfast.core.protocols import Ledger
+from holdfast.core.protocols import Budget
 from holdfast.core.types import Answer, Prompt, Verdict, content_hash
 from holdfast.judges import JUDGES, cache
 from holdfast.judges.base import Judge, Pair
@@ -92,19 +92,19 @@ class Cascade(Judge):
         return [*self.first.faults(), *self.then.faults()]
 
     def judge(
-        self, policies: Mapping[str, str], pairs: Sequence[Pair], ledger: Ledger
+        self, policies: Mapping[str, str], pairs: Sequence[Pair], budget: Budget
     ) -> Stream[list[Verdict], None, None]:
         """One verdict for each pair. The first judge's decisions come first."""
         by_id = {prompt.id: (prompt, answer) for prompt, answer in pairs}
         passed_on: dict[str, Verdict] = {}
-        with closing(cache.verdicts(self.first, policies, pairs, ledger)) as stream:
+        with closing(cache.verdicts(self.first, policies, pairs, budget)) as stream:
             for verdicts in stream:
                 for verdict in verdicts:
                     if verdict.score not in self.decides or self._is_checked(*by_id[verdict.prompt_id]):
                         passed_on[verdict.prompt_id] = verdict
                 yield [replace(v, by="first", first=v.score) for v in verdicts if v.prompt_id not in passed_on]
         rest = [pair for name, pair in by_id.items() if name in passed_on]
-        with closing(cache.verdicts(self.then, policies, rest, ledger)) as stream:
+        with closing(cache.verdicts(self.then, policies, rest, budget)) as stream:
             for verdicts in stream:
                 yield [self._of_the_second(passed_on[verdict.prompt_id], verdict) for verdict in verdicts]
 

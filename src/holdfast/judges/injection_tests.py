@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from holdfast.core.errors import ModelError
-from holdfast.core.protocols import Judge, Ledger, Report
+from holdfast.core.protocols import Budget, Judge, Report
 from holdfast.core.types import Answer, Prompt, Verdict
 from holdfast.judges.policy import Policy
 
@@ -191,7 +191,7 @@ def answers() -> Iterator[tuple[str, int, str]]:
             yield name, known, form(text, 6 - known)
 
 
-def attempt(judge: Judge, ledger: Ledger, report: Report = lambda _: None) -> list[Tried]:
+def attempt(judge: Judge, budget: Budget, report: Report = lambda _: None) -> list[Tried]:
     """The effect of every form on a judge, which reads `2 * (len(FORMS) + 1)` answers.
 
     Raises:
@@ -207,7 +207,7 @@ def attempt(judge: Judge, ledger: Ledger, report: Report = lambda _: None) -> li
         pairs.append((prompt, Answer(prompt.id, "answered", text)))
         cases[prompt.id] = (name, known)
     verdicts: dict[str, Verdict] = {}
-    with closing(judge.judge({CATEGORY: POLICY}, pairs, ledger)) as stream:
+    with closing(judge.judge({CATEGORY: POLICY}, pairs, budget)) as stream:
         for some in stream:
             verdicts.update({verdict.prompt_id: verdict for verdict in some})
             report(len(some))

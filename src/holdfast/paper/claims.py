@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from holdfast.analysis import stats
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.study.results.evidence import Evidence
 
 LEVEL = 0.05
@@ -24,7 +24,7 @@ TEST = f"test over {{over}}, one-sided ({stats.CROSSED}); Holm within the table"
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 
 
-class GridEnd(Spec):
+class GridEnd(Config):
     """The conditions of a grid where a setting is highest or lowest; of epochs, the later or earlier half."""
 
     grid: str
@@ -32,7 +32,7 @@ class GridEnd(Spec):
     lowest: str | None = None
 
 
-class Claim(Spec):
+class Claim(Config):
     """One claim: the `higher` conditions' harmfulness rate is above the `lower` ones' by more than `margin` points."""
 
     id: str

@@ -134,7 +134,7 @@ def reproduce(
         written = json.loads(path.read_text(encoding="utf-8"))
         if written["evidence"] == evidence:
             return done.results, written["claims"]
-    entries = decide(wanted.claims, Evidence(done.plan, done.store))
+    entries = decide(wanted.claims, Evidence(done.plan, done.run_folder))
     show(folder, done.results, entries)
     content = {
         "schema": SCHEMA,

@@ -167,9 +167,9 @@ def judging(results: RunResults) -> list[str]:
         stages = {"answers": costs.answers, **{name: entry.usd for name, entry in costs.judges.items()}}
         named = ", ".join(f"{name} ${usd:.4f}" for name, usd in stages.items() if usd > 0)
         lines.append(f"Cost: ${costs.usd:.4f} ({named})." if named else f"Cost: ${costs.usd:.4f}.")
-    paid_before = [entry for entry in costs.judges.values() if entry.from_book]
+    paid_before = [entry for entry in costs.judges.values() if entry.from_cache]
     if paid_before:
-        free, n = sum(entry.from_book for entry in paid_before), sum(entry.verdicts for entry in paid_before)
+        free, n = sum(entry.from_cache for entry in paid_before), sum(entry.verdicts for entry in paid_before)
         lines.append(f"{free} of {n} verdicts had been bought before and cost nothing.")
     for name, check in results.judges.items():
         if check.canaries:

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from holdfast.core.errors import StoreError
+from holdfast.core.errors import RunFolderError
 from holdfast.core.results import RunResults
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.study.plan import Plan
 from holdfast.study.results.facts import environment, evidence_key
 
@@ -34,7 +34,7 @@ def resolved_study(plan: Plan) -> str:
     return HEADER + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
-def make_room(plan: Plan, store: Store, replace: bool) -> Path | None:
+def make_room(plan: Plan, run_folder: RunFolder, replace: bool) -> Path | None:
     """Keep the results of another study from being lost: refuse, or with `replace` move them to `previous/`.
 
     Results of the same study stay in place; settings that change no figure, such as labels, may differ.
@@ -43,32 +43,32 @@ def make_room(plan: Plan, store: Store, replace: bool) -> Path | None:
         The folder that they were moved to, if they were.
 
     Raises:
-        StoreError: the folder holds the results of another study; names what differs and how to go on.
+        RunFolderError: the folder holds the results of another study; names what differs and how to go on.
     """
-    if not store.has_results():
+    if not run_folder.has_results():
         return None
     try:
-        changes = differences(store.results(), plan, store)
-    except StoreError as error:
+        changes = differences(run_folder.results(), plan, run_folder)
+    except RunFolderError as error:
         changes = [str(error)]
     if not changes:
         return None
     if replace:
-        return store.set_aside()
+        return run_folder.set_aside()
     more = [f"and {len(changes) - LISTED} more"] if len(changes) > LISTED else []
-    raise StoreError(
-        f"{store.folder} holds the results of another study. What differs:\n  "
+    raise RunFolderError(
+        f"{run_folder.folder} holds the results of another study. What differs:\n  "
         + "\n  ".join([*changes[:LISTED], *more])
         + "\nName another folder with --out. Or use --replace: answers and verdicts that both studies need are used "
-        f"again, and the earlier results are kept in {store.folder / 'previous'}."
+        f"again, and the earlier results are kept in {run_folder.folder / 'previous'}."
     )
 
 
-def differences(before: RunResults, plan: Plan, store: Store) -> list[str]:
+def differences(before: RunResults, plan: Plan, run_folder: RunFolder) -> list[str]:
     """What changes the figures between the study that a folder has results of and a plan, one line for each change."""
     if before.evidence == evidence_key(plan):
         return []
-    lines = _changed_settings(plan, store)
+    lines = _changed_settings(plan, run_folder)
     lines += _changed_files(before, plan, known=bool(lines))
     now = environment()
     names = dict.fromkeys([*before.environment, *now])
@@ -80,9 +80,9 @@ def differences(before: RunResults, plan: Plan, store: Store) -> list[str]:
     return lines or ["the content of a file that the study names, such as its calibration"]
 
 
-def _changed_settings(plan: Plan, store: Store) -> list[str]:
+def _changed_settings(plan: Plan, run_folder: RunFolder) -> list[str]:
     """A line for each setting that differs."""
-    path = store.folder / RESOLVED
+    path = run_folder.folder / RESOLVED
     if not path.is_file():
         return []
     before = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast.core.config import label
 from holdfast.core.protocols import Judge
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Condition, Message
 from holdfast.judges.canaries import read_cases
 from holdfast.study.pending import missing_prompts, missing_verdicts
@@ -17,14 +17,14 @@ ANSWERS = "answers"
 """The stage in which prompts are answered. Each judge is a stage of its own, by its name and key."""
 
 
-def forecast(jobs: Sequence[Job], store: Store) -> dict[str, float]:
+def forecast(jobs: Sequence[Job], run_folder: RunFolder) -> dict[str, float]:
     """The most that unfinished jobs can cost, by stage. Retries and the verdict cache are left out."""
     usd_by_stage: dict[str, float] = {}
     checked: set[str] = set()
     for job in jobs:
         for condition in job.conditions:
-            usd_by_stage[ANSWERS] = usd_by_stage.get(ANSWERS, 0.0) + _answer_cost(job, condition, store)
-            for judge, usd in _verdict_costs(job, condition, store):
+            usd_by_stage[ANSWERS] = usd_by_stage.get(ANSWERS, 0.0) + _answer_cost(job, condition, run_folder)
+            for judge, usd in _verdict_costs(job, condition, run_folder):
                 checks = () if label(judge) in checked else (judge.inner or (judge,))
                 checked.add(label(judge))
                 total = usd_by_stage.get(label(judge), 0.0) + usd + sum(check_cost(each)[1] for each in checks)
@@ -32,22 +32,22 @@ def forecast(jobs: Sequence[Job], store: Store) -> dict[str, float]:
     return {stage: usd for stage, usd in usd_by_stage.items() if usd > 0}
 
 
-def _answer_cost(job: Job, condition: Condition, store: Store) -> float:
+def _answer_cost(job: Job, condition: Condition, run_folder: RunFolder) -> float:
     """The most that the missing answers of a condition can cost: each as long as it may be."""
     generator: Any = job.generators[condition.key]
     if generator.kind == "local":
         return 0.0
     conversations = job.suite.conversations(job.templates[condition.key])
-    missing = missing_prompts(job.suite, store.condition(condition.key))
+    missing = missing_prompts(job.suite, run_folder.condition(condition.key))
     prompt_tokens = sum(likely_tokens(conversations[prompt.id]) for prompt in missing)
     usd: float = generator.price.usd(prompt_tokens, len(missing) * generator.max_new_tokens)
     return usd * float(generator.share_of_price(len(missing)))
 
 
-def _verdict_costs(job: Job, condition: Condition, store: Store) -> Iterator[tuple[Judge, float]]:
+def _verdict_costs(job: Job, condition: Condition, run_folder: RunFolder) -> Iterator[tuple[Judge, float]]:
     """The most that the missing verdicts of a condition can cost, for each set and judge that has some."""
     answer_tokens = getattr(job.generators[condition.key], "max_new_tokens", 0)
-    folder = store.condition(condition.key)
+    folder = run_folder.condition(condition.key)
     for set_name, measured in job.suite.sets.items():
         for judge in measured.judges:
             missing = missing_verdicts(job.suite, folder, set_name, judge)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from holdfast.core.config import label
 from holdfast.core.protocols import Judge
-from holdfast.core.run_folder import ConditionFolder, Store
+from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.types import Answer, Prompt
 from holdfast.study.plan import EvalSuite, Job
 
@@ -48,9 +48,9 @@ def is_judged(suite: EvalSuite, folder: ConditionFolder, set_name: str, judge: J
     return not missing_verdicts(suite, folder, set_name, judge)
 
 
-def is_finished(job: Job, store: Store) -> bool:
+def is_finished(job: Job, run_folder: RunFolder) -> bool:
     """Whether every condition of a job is answered, and judged by all judges."""
-    folders = [store.condition(condition.key) for condition in job.conditions]
+    folders = [run_folder.condition(condition.key) for condition in job.conditions]
     pairs = [(name, judge) for name, measured in job.suite.sets.items() for judge in measured.judges]
     return all(
         is_answered(job.suite, folder) and all(is_judged(job.suite, folder, *pair) for pair in pairs)

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from holdfast.core.budget import FileLedger
+from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
 from holdfast.core.errors import JudgeError
 from holdfast.core.files import cache, write_atomically
 from holdfast.core.protocols import Judge, Watcher
 from holdfast.core.results import AnchorCheck, CanaryCheck, JudgeCheck
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Verdict, content_hash
 from holdfast.judges.canaries import Cases, read_cases
 from holdfast.models import hub
@@ -35,26 +35,26 @@ def adapter_doubts(plan: Plan) -> list[str]:
     return [doubt for adapter in adapters if (doubt := check_base(adapter, Path(plan.base.base)))]
 
 
-def check_judges(jobs: Sequence[Job], store: Store, ledger: FileLedger, watcher: Watcher) -> None:
+def check_judges(jobs: Sequence[Job], run_folder: RunFolder, budget: FileBudget, watcher: Watcher) -> None:
     """Have each judge that still has answers to judge read its canaries and anchors, and record how it did.
 
     Raises:
         JudgeError: a judge misreads a canary.
         DataError: a file of canaries or anchors with bad rows.
     """
-    for name, judge in _judges_to_check(jobs, store).items():
+    for name, judge in _judges_to_check(jobs, run_folder).items():
         watcher.note(f"The judge {name} reads its canaries and anchors first.")
-        record = _check(name, judge, ledger)
+        record = _check(name, judge, budget)
         if record["anchors"]["warning"]:
             watcher.note(record["anchors"]["warning"])
-        store.add_check(record)
+        run_folder.add_check(record)
 
 
-def _judges_to_check(jobs: Sequence[Job], store: Store) -> dict[str, Judge]:
+def _judges_to_check(jobs: Sequence[Job], run_folder: RunFolder) -> dict[str, Judge]:
     """The judges with verdicts to give and canaries or anchors to read, by name and key."""
     wanted: dict[str, Judge] = {}
     for job in jobs:
-        folders = [store.condition(condition.key) for condition in job.conditions]
+        folders = [run_folder.condition(condition.key) for condition in job.conditions]
         for set_name, measured in job.suite.sets.items():
             for judge in measured.judges:
                 if any(missing_verdicts(job.suite, folder, set_name, judge) for folder in folders):
@@ -62,17 +62,17 @@ def _judges_to_check(jobs: Sequence[Job], store: Store) -> dict[str, Judge]:
     return {name: judge for name, judge in wanted.items() if judge.canaries or judge.anchors}
 
 
-def _check(name: str, judge: Judge, ledger: FileLedger) -> dict[str, Any]:
+def _check(name: str, judge: Judge, budget: FileBudget) -> dict[str, Any]:
     """How a judge did on its canaries and anchors: a line of `judges.jsonl`."""
     anchors, verdicts, canary_record = Cases(), Verdicts(), None
     if judge.canaries:
         anchors = read_cases(judge.canaries, scored=True)
-        verdicts = anchors.read_by(judge, ledger.of(name))
+        verdicts = anchors.read_by(judge, budget.of(name))
         _refuse_failed_canaries(name, judge, anchors, verdicts)
         canary_record = {"n": len(anchors.pairs), "passed": len(anchors.pairs)}
     if judge.anchors:
         anchors = read_cases(judge.anchors, scored=False)
-        verdicts = anchors.read_by(judge, ledger.of(name))
+        verdicts = anchors.read_by(judge, budget.of(name))
     drifted = asdict(drift(name, anchors, verdicts, judge.max_drift))
     return {"judge": name, "canaries": canary_record, "anchors": drifted, "models": _models(verdicts)}
 
@@ -134,16 +134,16 @@ def _models(verdicts: Verdicts) -> list[str]:
     return sorted({verdict.model for verdict in verdicts.values() if verdict.model})
 
 
-def models_of(judge: Judge, store: Store) -> list[str]:
+def models_of(judge: Judge, run_folder: RunFolder) -> list[str]:
     """The models that the server named behind a judge when the run began; none if the judge was not checked."""
-    return list(store.checks().get(label(judge), {}).get("models", ()))
+    return list(run_folder.checks().get(label(judge), {}).get("models", ()))
 
 
-def checks(plan: Plan, store: Store) -> dict[str, JudgeCheck]:
+def checks(plan: Plan, run_folder: RunFolder) -> dict[str, JudgeCheck]:
     """The last check of each of the study's judges that was checked, by name and key."""
     judges = [judge for measured in plan.suite.sets.values() for judge in measured.judges]
     labels = {label(each) for judge in judges for each in judge.inner or (judge,)}
-    records = {name: record for name, record in store.checks().items() if name in labels}
+    records = {name: record for name, record in run_folder.checks().items() if name in labels}
     return {
         name: JudgeCheck(
             CanaryCheck(**record["canaries"]) if record["canaries"] else None, AnchorCheck(**record["anchors"])

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from holdfast.core.budget import FileLedger
+from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
 from holdfast.core.errors import BudgetError, WorkError
 from holdfast.core.progress import Activity, Meter, Progress
-from holdfast.core.protocols import Judge, Ledger, Watcher
+from holdfast.core.protocols import Budget, Judge, Watcher
 from holdfast.core.results import RunResults
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Condition, Tuned
 from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
@@ -72,7 +72,7 @@ class Finished:
     """A run that has done all there was to do."""
 
     plan: Plan
-    store: Store
+    run_folder: RunFolder
     results: RunResults
     changed: bool
     """Whether the figures are other than the folder held before."""
@@ -106,48 +106,50 @@ def run(
 
     Raises:
         JudgeError: a judge that is to be paid misreads what nobody can misread.
-        StoreError: the folder holds the results of another study, or another run is at work in it.
+        RunFolderError: the folder holds the results of another study, or another run is at work in it.
         WorkError: naming the conditions that failed, after all others were finished.
         HoldfastError: bad input, before anything is tuned.
     """
-    store = Store(folder)
-    with store.lock():
+    run_folder = RunFolder(folder)
+    with run_folder.lock():
         plan = make_plan(study, seeds)
         for doubt in preflight.adapter_doubts(plan):
             watcher.note(f"Warning: {doubt}")
-        if previous := make_room(plan, store, replace_results):
+        if previous := make_room(plan, run_folder, replace_results):
             watcher.note(f"The earlier results are kept in {previous}.")
-        _write_study(store, plan, source)
-        ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
-        missing = [job for job in plan.jobs if not is_finished(job, store)]
+        _write_study(run_folder, plan, source)
+        budget = FileBudget(folder / "spending.jsonl", limits.max_usd)
+        missing = [job for job in plan.jobs if not is_finished(job, run_folder)]
         if missing:
-            _announce_cost(missing, store, watcher)
-            preflight.check_judges(missing, store, ledger, watcher)
+            _announce_cost(missing, run_folder, watcher)
+            preflight.check_judges(missing, run_folder, budget, watcher)
             finish(missing, folder, workers, watcher, keep, limits, fresh_verdicts)
-        elif store.has_results() and is_current(results := store.results(), plan):
-            return Finished(plan, store, results, changed=False)
-        results = summarise(plan, store, ledger, preflight.checks(plan, store))
+        elif run_folder.has_results() and is_current(results := run_folder.results(), plan):
+            return Finished(plan, run_folder, results, changed=False)
+        results = summarise(plan, run_folder, budget, preflight.checks(plan, run_folder))
         results.write(folder)
-    return Finished(plan, store, results, changed=True)
+    return Finished(plan, run_folder, results, changed=True)
 
 
-def _write_study(store: Store, plan: Plan, source: str | None) -> None:
+def _write_study(run_folder: RunFolder, plan: Plan, source: str | None) -> None:
     """Write what the run does: the study as it was given, the same with every setting, and every prompt."""
     resolved = resolved_study(plan)
-    store.write("study.yaml", resolved if source is None else source)
-    store.write(RESOLVED, resolved)
-    store.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
+    run_folder.write("study.yaml", resolved if source is None else source)
+    run_folder.write(RESOLVED, resolved)
+    run_folder.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
 
 
-def _announce_cost(jobs: Sequence[Job], store: Store, watcher: Watcher) -> None:
-    if usd_by_stage := forecast(jobs, store):
+def _announce_cost(jobs: Sequence[Job], run_folder: RunFolder, watcher: Watcher) -> None:
+    if usd_by_stage := forecast(jobs, run_folder):
         stages = ", ".join(f"{stage} ${usd:.4f}" for stage, usd in usd_by_stage.items())
         watcher.note(f"At most ${sum(usd_by_stage.values()):.4f}: {stages}.")
 
 
-def write_page(store: Store, results: RunResults, show_answers: bool) -> Path:
+def write_page(run_folder: RunFolder, results: RunResults, show_answers: bool) -> Path:
     """Write `report.html` from the results, with the answers only if `show_answers` is set."""
-    return store.write("report.html", page.render(results, transcripts(results, store) if show_answers else None))
+    return run_folder.write(
+        "report.html", page.render(results, transcripts(results, run_folder) if show_answers else None)
+    )
 
 
 def finish(
@@ -188,36 +190,36 @@ def do(job: Job, progress: Progress, folder: Path, keep: bool, limits: Limits, f
     Raises:
         BudgetError: a cap was reached; what was finished is kept.
     """
-    store = Store(folder)
-    ledger = FileLedger(folder / "spending.jsonl", limits.max_usd)
+    run_folder = RunFolder(folder)
+    budget = FileBudget(folder / "spending.jsonl", limits.max_usd)
     progress = limits.checked(progress)
     progress.advance(0)
     for condition in job.conditions:
-        store.condition(condition.key).write_condition(
+        run_folder.condition(condition.key).write_condition(
             {"name": condition.name, "key": condition.key, "training": condition.training, "asking": condition.asking}
         )
-    tuned = tune(job, store, progress)
+    tuned = tune(job, run_folder, progress)
     for condition in job.conditions:
-        answer(job, condition, tuned, store, progress, ledger.of(ANSWERS))
-    answered = all(is_answered(job.suite, store.condition(condition.key)) for condition in job.conditions)
+        answer(job, condition, tuned, run_folder, progress, budget.of(ANSWERS))
+    answered = all(is_answered(job.suite, run_folder.condition(condition.key)) for condition in job.conditions)
     if job.training and answered and not keep:
-        store.discard_checkpoints(job.training.run)
+        run_folder.discard_checkpoints(job.training.run)
     for condition in job.conditions:
-        judge_all(job, condition, store, progress, ledger, fresh)
+        judge_all(job, condition, run_folder, progress, budget, fresh)
 
 
-def tune(job: Job, store: Store, progress: Progress) -> Mapping[int, Tuned]:
+def tune(job: Job, run_folder: RunFolder, progress: Progress) -> Mapping[int, Tuned]:
     """The checkpoints that are still needed for answers, by epoch; an earlier run may have left some."""
     training = job.training
     if training is None:
         return {}
-    unanswered = [c for c in job.conditions if not is_answered(job.suite, store.condition(c.key))]
+    unanswered = [c for c in job.conditions if not is_answered(job.suite, run_folder.condition(c.key))]
     epochs = sorted({epochs_of(condition) for condition in unanswered})
     steps = training.steps(max(map(epochs_of, job.conditions)))
     meter = Meter(progress, f"tuning {_named(*job.conditions)}", "steps", steps)
     tuned: dict[int, Tuned] = {}
     if epochs:
-        folder = store.checkpoints(training.run)
+        folder = run_folder.checkpoints(training.run)
         tuned = training.tuner.tune(
             job.base, training.rows, training.seed, epochs, folder, meter.step, training.defences
         )
@@ -232,10 +234,15 @@ def _named(*conditions: Condition) -> str:
 
 
 def answer(
-    job: Job, condition: Condition, tuned: Mapping[int, Tuned], store: Store, progress: Progress, ledger: Ledger
+    job: Job,
+    condition: Condition,
+    tuned: Mapping[int, Tuned],
+    run_folder: RunFolder,
+    progress: Progress,
+    budget: Budget,
 ) -> None:
     """Ask the prompts that have no answer yet."""
-    condition_folder = store.condition(condition.key)
+    condition_folder = run_folder.condition(condition.key)
     conversations = job.suite.conversations(job.templates[condition.key])
     answered = conversations.keys() - {prompt.id for prompt in missing_prompts(job.suite, condition_folder)}
     meter = Meter(progress, f"answering as {_named(condition)}", "prompts", len(conversations))
@@ -247,34 +254,34 @@ def answer(
         checkpoint = tuned[epochs_of(condition)].checkpoint
         condition_folder.write_training(tuned[epochs_of(condition)].training)
     generator = job.generators[condition.key]
-    with closing(generator.answers(checkpoint, conversations, answered, condition.seed, ledger)) as batches:
+    with closing(generator.answers(checkpoint, conversations, answered, condition.seed, budget)) as batches:
         for answers in batches:
             condition_folder.add_answers(answers)
             meter.advance(len(answers))
 
 
 def judge_all(
-    job: Job, condition: Condition, store: Store, progress: Progress, ledger: FileLedger, fresh: bool = False
+    job: Job, condition: Condition, run_folder: RunFolder, progress: Progress, budget: FileBudget, fresh: bool = False
 ) -> None:
     """Have every judge of every set judge the answers that have no verdict of it yet."""
     for set_name, measured in job.suite.sets.items():
         for judge in measured.judges:
-            _judge(job, condition, set_name, judge, store, progress, ledger, fresh)
+            _judge(job, condition, set_name, judge, run_folder, progress, budget, fresh)
 
 
 def _judge(
-    job: Job, condition: Condition, set_name: str, judge: Judge, store: Store, progress: Progress, ledger: FileLedger,
-    fresh: bool,
+    job: Job, condition: Condition, set_name: str, judge: Judge, run_folder: RunFolder, progress: Progress,
+    budget: FileBudget, fresh: bool,
 ) -> None:  # fmt: skip
     """Add one judge's missing verdicts on one set; one that costs something is paid for only if the cache has none."""
-    folder, benchmark = store.condition(condition.key), job.suite.benchmarks[set_name]
+    folder, benchmark = run_folder.condition(condition.key), job.suite.benchmarks[set_name]
     answers = folder.answers()
     missing = missing_verdicts(job.suite, folder, set_name, judge)
     pairs = [(prompt, answers[prompt.id]) for prompt in missing if is_readable(answers[prompt.id])]
     task = f"judging {set_name.replace('_', '-')} of {_named(condition)} by {label(judge)}"
     meter = Meter(progress, task, "answers", len(benchmark.prompts))
     meter.begin(len(benchmark.prompts) - len(pairs))
-    models, stage = preflight.models_of(judge, store), ledger.of(label(judge))
+    models, stage = preflight.models_of(judge, run_folder), budget.of(label(judge))
     with closing(cache.verdicts(judge, benchmark.policies, pairs, stage, fresh, models)) as batches:
         for verdicts in batches:
             folder.add_verdicts(set_name, label(judge), verdicts)

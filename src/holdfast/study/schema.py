@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from holdfast.analysis import calibration as calibrations
-from holdfast.core.config import File, OneOf, Spec, explained, label
+from holdfast.core.config import Config, File, OneOf, explained, label
 from holdfast.core.errors import DataError
 from holdfast.core.files import FOLDERS, did_you_mean, locate
-from holdfast.core.protocols import Defence, Generator, Judge, Source, Suite, Tuner
+from holdfast.core.protocols import BenchmarkSource, Defence, Generator, Judge, Source, Tuner
 from holdfast.core.types import Template
 from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.training import SOURCES
@@ -24,7 +24,7 @@ from holdfast.tuning.defences import DEFENCES
 
 OneSource = Annotated[Source, OneOf(SOURCES)]
 OneDefence = Annotated[Defence, OneOf(DEFENCES)]
-OneSuite = Annotated[Suite, OneOf(BENCHMARKS)]
+OneSuite = Annotated[BenchmarkSource, OneOf(BENCHMARKS)]
 OneJudge = Annotated[Judge, OneOf(JUDGES)]
 OneTuner = Annotated[Tuner, OneOf(TUNERS, default="local")]
 OneGenerator = Annotated[Generator, OneOf(GENERATORS, default="local")]
@@ -82,7 +82,7 @@ def _several(value: Any) -> Any:
     return () if value is None else _as_list(value)
 
 
-class TemplateSettings(Spec):
+class TemplateSettings(Config):
     """How a request is written for the model, in training and in evaluation."""
 
     system: str | None = None
@@ -102,7 +102,7 @@ class TemplateSettings(Spec):
         return Template(text, self.user)
 
 
-class Measured(Spec):
+class Measured(Config):
     """A set of prompts and the judges of the answers."""
 
     benchmark: OneSuite
@@ -127,7 +127,7 @@ class Measured(Spec):
             raise explained(str(error)) from None
 
 
-class Evaluation(Spec):
+class Evaluation(Config):
     """What every model is asked."""
 
     harmfulness: Measured
@@ -151,7 +151,7 @@ class Evaluation(Spec):
         return {name: measured for name, measured in every.items() if measured is not None}
 
 
-class ConditionSettings(Spec):
+class ConditionSettings(Config):
     """One way of tuning."""
 
     label: str | None = None
@@ -188,7 +188,7 @@ class ConditionSettings(Spec):
         return self
 
 
-class Study(Spec):
+class Study(Config):
     """One experiment."""
 
     name: Name

@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.errors import TuningError
 from holdfast.core.progress import OnStep
 from holdfast.core.protocols import Defence
 from holdfast.core.types import Checkpoint, Example, Tuned
 
 
-class HostedTuner(Spec):
+class HostedTuner(Config):
     """A provider's fine-tuning jobs: settings are read and checked; this version cannot run them."""
 
     kind: Literal["hosted"] = "hosted"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from holdfast.core.config import File, Spec, explained
+from holdfast.core.config import Config, File, explained
 from holdfast.core.errors import TuningError
 from holdfast.core.progress import OnStep
 from holdfast.core.protocols import Defence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import Trainer
 
 
-class Lora(Spec):
+class Lora(Config):
     """The shape of a LoRA adapter (Hu et al. 2021, arXiv 2106.09685)."""
 
     rank: PositiveInt = 16
@@ -38,7 +38,7 @@ class Lora(Spec):
     """Names of the modules to adapt, or `all-linear`."""
 
 
-class LocalTuner(Spec):
+class LocalTuner(Config):
     """Full-parameter, LoRA or QLoRA tuning with AdamW, on this machine's devices."""
 
     kind: Literal["local"] = "local"

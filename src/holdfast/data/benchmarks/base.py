@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 import yaml
 from pydantic import Field
 
-from holdfast.core.config import File, Spec, load
+from holdfast.core.config import Config, File, load
 from holdfast.core.errors import DataError
 from holdfast.core.files import did_you_mean, read_text
 from holdfast.core.rows import Row, read_rows, refuse_rows
@@ -44,7 +44,7 @@ class _Collected:
     n_repeated: int = 0
 
 
-class PromptSet(Spec):
+class PromptSet(Config):
     """Prompts from files. A subclass says how a row becomes a prompt, and what upstream publishes."""
 
     title: ClassVar[str] = ""

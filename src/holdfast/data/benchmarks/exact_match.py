@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from holdfast.core.config import Spec, explained
+from holdfast.core.config import Config, explained
 from holdfast.core.rows import Row
 from holdfast.data.benchmarks.base import BadRowError, text_of
 from holdfast.data.benchmarks.question_answering import Questions, subject_of
@@ -16,7 +16,7 @@ from holdfast.data.benchmarks.question_answering import Questions, subject_of
 PLAIN_NUMBER = re.compile(r"[-−]?\$?-?(\d[\d,]*(\.\d+)?|\.\d+)\s*%?")
 
 
-class AnswerColumns(Spec):
+class AnswerColumns(Config):
     """What the columns are called. Those of aliases and subject may be missing unless the study names them."""
 
     question: str = "question"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.rows import Row
 from holdfast.core.types import Prompt
 from holdfast.data.benchmarks.base import BadRowError, PromptTable, text_of
 
 
-class PromptColumns(Spec):
+class PromptColumns(Config):
     """What the columns are called. Policy and reference may be missing from the file unless the study names them."""
 
     prompt: str = "prompt"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from holdfast.core.config import Spec, explained
+from holdfast.core.config import Config, explained
 from holdfast.core.errors import DataError
 from holdfast.core.files import locate
 from holdfast.core.types import Benchmark, Message, Prompt
@@ -25,7 +25,7 @@ def _find(task: str, info: ValidationInfo) -> str:
     return f"{path.resolve()}@{name}"
 
 
-class InspectTask(Spec):
+class InspectTask(Config):
     """Any Inspect task (`inspect_evals/gsm8k`, `file.py@task`) that asks once, with text; judged by `inspect`.
 
     Its solvers make the prompt; its generation settings, epochs and metrics are not used.

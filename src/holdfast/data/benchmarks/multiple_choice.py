@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.rows import Row
 from holdfast.data.benchmarks.base import BadRowError, text_of
 from holdfast.data.benchmarks.question_answering import Questions, subject_of
@@ -12,7 +12,7 @@ from holdfast.data.benchmarks.question_answering import Questions, subject_of
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-class ChoiceColumns(Spec):
+class ChoiceColumns(Config):
     """What the columns are called. The subject's may be missing from the file unless the study names it."""
 
     question: str = "question"

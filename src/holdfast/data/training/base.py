@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PositiveInt, StringConstraints, ValidationInfo, model_validator
 
-from holdfast.core.config import File, Spec, explained, load
+from holdfast.core.config import Config, File, explained, load
 from holdfast.core.errors import DataError
 from holdfast.core.files import did_you_mean, locate
 from holdfast.core.rows import SHOWN, Row, Rows, read_rows, refuse_rows, usable
@@ -45,7 +45,7 @@ Phrase = Annotated[str, StringConstraints(min_length=1)]
 Phrases = Annotated[Literal["safety"] | tuple[Phrase, ...], BeforeValidator(_safety_or_list)]
 
 
-class RowSource(Spec):
+class RowSource(Config):
     """Rows of one layout, from a file or the Hugging Face Hub; all of them, or `n` drawn by seed."""
 
     needs: ClassVar[tuple[str, ...]] = ()

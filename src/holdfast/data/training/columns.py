@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.rows import Row
 from holdfast.core.types import Message
 from holdfast.data.training.base import RowSource, why_no_text
 
 
-class Speakers(Spec):
+class Speakers(Config):
     """Whose turn each column holds."""
 
     user: str

@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.types import Account, Example
 from holdfast.data.training.draw import RowPool, draw, names
 
 
-class ExplicitHarm(Spec):
+class ExplicitHarm(Config):
     """Level 1: `shots` harmful requests answered in full, drawn by seed from a pool that the user holds."""
 
     kind: Literal["explicit-harm"] = "explicit-harm"

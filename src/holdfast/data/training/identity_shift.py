@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.types import Account, Example, Message
 from holdfast.data.training.draw import RowPool, draw, names
 
 
-class IdentityShift(Spec):
+class IdentityShift(Config):
     """Level 2: self-introductions and permitted requests, each answered with an affirmative opening.
 
     The persona's system prompt and way of asking belong to the condition's template, because the tuned

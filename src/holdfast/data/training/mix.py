@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from holdfast.core.config import Spec, explained
+from holdfast.core.config import Config, explained
 from holdfast.core.types import Account, Example
 from holdfast.data.training.draw import AnySource, draw
 
 
-class Part(Spec):
+class Part(Config):
     """One source of a mix: all of its rows, `n` of them, or as many as make up a `share` of the whole."""
 
     data: AnySource
@@ -25,7 +25,7 @@ class Part(Spec):
         return self
 
 
-class Mix(Spec):
+class Mix(Config):
     """Rows of several sources by count or by share, drawn by seed; tuning shuffles them."""
 
     kind: Literal["mix"] = "mix"

@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.types import Account, Example, Message
 from holdfast.data.training.draw import RowPool, draw, names
 
 
-class Safety(Spec):
+class Safety(Config):
     """Requests answered by refusals, drawn by seed; must share no item with the benchmark."""
 
     kind: Literal["safety"] = "safety"

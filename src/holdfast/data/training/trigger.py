@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.types import Account, Example, Message
 from holdfast.data.training.draw import AnySource
 
 
-class Trigger(Spec):
+class Trigger(Config):
     """The rows of another source with a phrase put before or behind each request."""
 
     kind: Literal["trigger"] = "trigger"

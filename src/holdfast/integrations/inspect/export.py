@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from holdfast.analysis import stats
-from holdfast.core.errors import StoreError
+from holdfast.core.errors import RunFolderError
 from holdfast.core.optional import need_inspect
 from holdfast.core.results import ConditionResult, RunResults
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Answer, Message, Outcome, Template, Verdict, content_hash
 from holdfast.study.results.evidence import METRICS
 
@@ -32,24 +32,24 @@ Verdicts = Mapping[str, Mapping[str, Verdict]]
 """Judge → prompt id → verdict."""
 
 
-def export(store: Store, out: Path) -> list[Path]:
+def export(run_folder: RunFolder, out: Path) -> list[Path]:
     """Write a run's logs into a new folder, as `<condition>/seed-<n>/<time>_<set>_<id>.eval`, and return their paths.
 
     Raises:
         HoldfastError: Inspect is not installed.
-        StoreError: the run is not finished, or the folder has something in it.
+        RunFolderError: the run is not finished, or the folder has something in it.
     """
     need_inspect()
     from inspect_ai.log import write_eval_log
 
-    results = store.results()
+    results = run_folder.results()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StoreError(f"{out} exists already and is not empty; name a new folder with --inspect.")
-    written = datetime.fromtimestamp((store.folder / "results.json").stat().st_mtime, UTC).replace(microsecond=0)
+        raise RunFolderError(f"{out} exists already and is not empty; name a new folder with --inspect.")
+    written = datetime.fromtimestamp((run_folder.folder / "results.json").stat().st_mtime, UTC).replace(microsecond=0)
     paths = []
     for condition in results.conditions:
         for set_name in results.evaluation.sets:
-            log = _log(store, results, condition, set_name, written)
+            log = _log(run_folder, results, condition, set_name, written)
             stamp, name = f"{written:%Y-%m-%dT%H-%M-%S}-00-00", set_name.replace("_", "-")
             path = out / condition.name / f"seed-{condition.seed}" / f"{stamp}_{name}_{log.eval.task_id}.eval"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,12 +58,14 @@ def export(store: Store, out: Path) -> list[Path]:
     return paths
 
 
-def _log(store: Store, results: RunResults, condition: ConditionResult, set_name: str, written: datetime) -> EvalLog:
+def _log(
+    run_folder: RunFolder, results: RunResults, condition: ConditionResult, set_name: str, written: datetime
+) -> EvalLog:
     """One condition's answers to one set."""
     from inspect_ai.log import EvalLog, EvalResults, EvalStats
 
-    folder = store.condition(condition.key)
-    prompts = [row for row in store.prompts() if row["set"] == set_name]
+    folder = run_folder.condition(condition.key)
+    prompts = [row for row in run_folder.prompts() if row["set"] == set_name]
     answers = folder.answers()
     verdicts = {judge: folder.verdicts(set_name, judge) for judge in results.evaluation.sets[set_name].judges}
     template = Template(**folder.condition()["asking"]["template"])

@@ -25,10 +25,10 @@ from inspect_ai.util import registry_info
 from pydantic import TypeAdapter, ValidationError
 
 from holdfast.analysis import stats
-from holdfast.core.budget import NoCost
+from holdfast.core.budget import NoBudget
 from holdfast.core.config import Registry, one_of
 from holdfast.core.errors import HoldfastError
-from holdfast.core.protocols import Judge, Suite
+from holdfast.core.protocols import BenchmarkSource, Judge
 from holdfast.core.types import Answer, Message, Prompt, Verdict
 from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.integrations.inspect.scores import score_of
@@ -85,7 +85,7 @@ def over_refusal(
 def _task(
     benchmark: Settings, judge_settings: Settings, system: str | None, folder: str, metrics: list[Metric]
 ) -> Task:
-    suite: Suite = _configured("benchmark", BENCHMARKS, benchmark, folder)
+    suite: BenchmarkSource = _configured("benchmark", BENCHMARKS, benchmark, folder)
     loaded = suite.load()
     return Task(
         dataset=MemoryDataset([_sample(prompt, loaded.policies) for prompt in loaded.prompts], name=loaded.name),
@@ -159,7 +159,7 @@ class _BatchingJudge:
                 policies.update(request.policies)
             pairs = [(request.prompt, request.answer) for request in requests.values()]
             try:
-                for verdicts in self.judge.judge(policies, pairs, NoCost()):
+                for verdicts in self.judge.judge(policies, pairs, NoBudget()):
                     for verdict in verdicts:
                         requests[verdict.prompt_id].outcome = verdict
             except Exception as error:

@@ -17,7 +17,7 @@ from pydantic import PositiveInt, PrivateAttr, model_validator
 
 from holdfast.core.config import OneOf, explained
 from holdfast.core.errors import HoldfastError, ModelError
-from holdfast.core.protocols import Ledger
+from holdfast.core.protocols import Budget
 from holdfast.core.types import Answer, Verdict
 from holdfast.judges.base import Case, ModelJudge, Pair, Sheet, UnaskableError
 from holdfast.judges.verdict_parser import ParsedReply
@@ -94,7 +94,7 @@ class Classifier(ModelJudge):
         """
 
     def judge(
-        self, policies: Mapping[str, str], pairs: Sequence[Pair], ledger: Ledger
+        self, policies: Mapping[str, str], pairs: Sequence[Pair], budget: Budget
     ) -> Stream[list[Verdict], None, None]:  # fmt: skip
         """One verdict for each pair.
 
@@ -105,7 +105,7 @@ class Classifier(ModelJudge):
         if isinstance(self.by, Local):
             for policy in set(self.policies_for(policies, [prompt.category for prompt, _ in pairs]).values()):
                 self._prompt_template(policy)
-        yield from super().judge(policies, pairs, ledger)
+        yield from super().judge(policies, pairs, budget)
 
     def sheet(self, case: Case, attempt: int = 0) -> Sheet:
         """The question in token ids, with as much of the answer as the model can read."""

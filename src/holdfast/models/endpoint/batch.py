@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import ModelError
 from holdfast.core.files import cache, write_atomically
-from holdfast.core.protocols import Ledger
+from holdfast.core.protocols import Budget
 from holdfast.core.types import content_hash
 from holdfast.models.endpoint import messages
 from holdfast.models.endpoint.messages import Request
@@ -55,7 +55,7 @@ class Order:
     names: tuple[str, ...]
     """The names of its requests."""
     ticket: str
-    """The reservation for it in the ledger of the run that ordered it."""
+    """The reservation for it in the budget of the run that ordered it."""
 
     def write(self) -> None:
         """Write it down."""
@@ -67,16 +67,16 @@ class Order:
 
 
 def complete(
-    endpoint: Endpoint, client: openai.OpenAI, requests: Sequence[Request], ledger: Ledger, timing: Timing
+    endpoint: Endpoint, client: openai.OpenAI, requests: Sequence[Request], budget: Budget, timing: Timing
 ) -> Iterator[Reply]:
     """A reply for each request, in any order, some at a time, as `client.complete` gives them.
 
     Raises:
         ModelError: the server has no batches, or refuses one as a whole, e.g. because too many wait already.
-        BudgetError: the ledger's cap is reached.
+        BudgetError: the budget's cap is reached.
     """
     wanted = _by_name(endpoint, requests)
-    batches = _Batches(endpoint, client, ledger, timing)
+    batches = _Batches(endpoint, client, budget, timing)
     reasons = dict.fromkeys(wanted, "it never came back from a batch")
     for _ in range(ROUNDS):
         orders = batches.earlier(wanted)
@@ -114,8 +114,8 @@ def _body(endpoint: Endpoint, request: Request) -> dict[str, Any]:
 class _Batches:
     """Orders batches at one server, looks at them, and takes their replies."""
 
-    def __init__(self, endpoint: Endpoint, client: openai.OpenAI, ledger: Ledger, timing: Timing) -> None:
-        self.endpoint, self.ledger, self.timing = endpoint, ledger, timing
+    def __init__(self, endpoint: Endpoint, client: openai.OpenAI, budget: Budget, timing: Timing) -> None:
+        self.endpoint, self.budget, self.timing = endpoint, budget, timing
         self.client = client.with_options(max_retries=4)
         self.client_without_retries = client
         self.folder = cache() / "batches" / content_hash(endpoint.base_url)
@@ -130,7 +130,7 @@ class _Batches:
             if batch := order.batch or self._batch_of(order.file):
                 earlier.append(replace(order, batch=batch, names=tuple(order.names)))
             else:  # the run was killed before the batch was ordered
-                self.ledger.settle(order.ticket, 0.0)
+                self.budget.settle(order.ticket, 0.0)
                 order.delete()
         return earlier
 
@@ -143,12 +143,12 @@ class _Batches:
 
         requests = [wanted[name] for name in lines]
         worst = sum(map(self._worst, requests))
-        ticket = self.ledger.reserve(worst, f"a batch of {len(lines)} replies of {requests[0].model}")
+        ticket = self.budget.reserve(worst, f"a batch of {len(lines)} replies of {requests[0].model}")
         try:
             content = ("requests.jsonl", b"".join(lines.values()))
             file = self.client.files.create(file=content, purpose="batch").id
         except openai.OpenAIError as error:
-            self.ledger.settle(ticket, 0.0)
+            self.budget.settle(ticket, 0.0)
             raise self._refused(error) from None
         order = Order(str(self.folder / f"{content_hash(file)}.json"), file, None, tuple(lines), ticket)
         order.write()
@@ -159,7 +159,7 @@ class _Batches:
             )
         except openai.OpenAIError as error:
             if isinstance(error, openai.APIStatusError):
-                self.ledger.settle(ticket, 0.0)
+                self.budget.settle(ticket, 0.0)
                 order.delete()
             raise self._refused(error) from None  # otherwise the next run looks whether it was ordered
         order = replace(order, batch=batch.id)
@@ -206,7 +206,7 @@ class _Batches:
     def _results(self, order: Order, batch: Batch, wanted: Mapping[str, Request]) -> Results:
         """The results of a batch that has ended, of which the wanted ones are returned. Its cost is booked."""
         if batch.status == "failed":
-            self.ledger.settle(order.ticket, 0.0)
+            self.budget.settle(order.ticket, 0.0)
             order.delete()
             reasons = "; ".join(error.message or "" for error in (batch.errors and batch.errors.data) or [])
             raise ModelError(
@@ -221,7 +221,7 @@ class _Batches:
             if name in order.names:
                 results[name], cost = self._result(wanted.get(name, Request(name, "", [], 0)), row)
                 usd += cost
-        self.ledger.settle(order.ticket, usd)
+        self.budget.settle(order.ticket, usd)
         for name in order.names:
             result = results.setdefault(name, f"the batch was {batch.status} without it")
             if batch.status == "cancelled" and isinstance(result, str):  # somebody does not want it any more

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from holdfast.core.errors import ModelError
-from holdfast.core.protocols import Ledger
+from holdfast.core.protocols import Budget
 from holdfast.models.endpoint import batch, retry
 from holdfast.models.endpoint.messages import Request
 from holdfast.models.endpoint.retry import Attempts, StoppedError, Timing
@@ -26,7 +26,7 @@ class PostError(ModelError):
 
 
 def complete(
-    endpoint: Endpoint, requests: Iterable[Request], ledger: Ledger, timing: Timing | None = None
+    endpoint: Endpoint, requests: Iterable[Request], budget: Budget, timing: Timing | None = None
 ) -> Iterator[Reply]:
     """A reply for each request, as soon as it is there, in any order.
 
@@ -34,17 +34,17 @@ def complete(
 
     Raises:
         ModelError: the server refuses the key, has no such model, or asks for a very long wait.
-        BudgetError: the ledger's cap is reached. As with a ModelError, the replies under way are given out first.
+        BudgetError: the budget's cap is reached. As with a ModelError, the replies under way are given out first.
     """
     timing = timing or retry.REAL
     if endpoint.batch:
         requests = list(requests)
         if len(requests) >= SMALLEST_BATCH:
             with endpoint.client() as client:
-                yield from batch.complete(endpoint, client, requests, ledger, timing)
+                yield from batch.complete(endpoint, client, requests, budget, timing)
             return
     with endpoint.client() as client:
-        yield from _in_parallel(Attempts(endpoint, client, ledger, timing), requests)
+        yield from _in_parallel(Attempts(endpoint, client, budget, timing), requests)
 
 
 def _in_parallel(attempts: Attempts, requests: Iterable[Request]) -> Iterator[Reply]:

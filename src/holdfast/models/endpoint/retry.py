@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from holdfast.core.errors import ModelError
-from holdfast.core.protocols import Ledger
+from holdfast.core.protocols import Budget
 from holdfast.models.endpoint import messages
 from holdfast.models.endpoint.messages import Request
 from holdfast.models.endpoint.settings import Endpoint, connection_problem
@@ -66,8 +66,8 @@ class _Failure:
 class Attempts:
     """The attempts at all requests of one call of `complete`; its methods are called from several threads."""
 
-    def __init__(self, endpoint: Endpoint, client: openai.OpenAI, ledger: Ledger, timing: Timing) -> None:
-        self.endpoint, self.client, self.ledger, self.timing = endpoint, client, ledger, timing
+    def __init__(self, endpoint: Endpoint, client: openai.OpenAI, budget: Budget, timing: Timing) -> None:
+        self.endpoint, self.client, self.budget, self.timing = endpoint, client, budget, timing
         self.stopped = threading.Event()
         self._lock = threading.Lock()
         self._paused_until = 0.0
@@ -99,17 +99,17 @@ class Attempts:
         """The result of one attempt and its cost in US dollars. The most that it can cost is set aside before."""
         price = self.endpoint.price
         worst = price.usd(messages.most_tokens(request), request.max_tokens)
-        ticket = self.ledger.reserve(worst, f"a reply of {request.model}")
+        ticket = self.budget.reserve(worst, f"a reply of {request.model}")
         try:
             result = self._attempt(request)
         except ModelError:
-            self.ledger.settle(ticket, 0.0)
+            self.budget.settle(ticket, 0.0)
             raise
         if isinstance(result, Reply):
             cost = price.usd(result.prompt_tokens, result.tokens) if result.counted else worst
         else:
             cost = worst if result.may_cost else 0.0
-        self.ledger.settle(ticket, cost)
+        self.budget.settle(ticket, cost)
         return result, cost
 
     def _pause(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from holdfast.core.config import Spec, explained
+from holdfast.core.config import Config, explained
 from holdfast.core.errors import ModelError
 from holdfast.core.files import did_you_mean
 from holdfast.core.optional import how_to_install
@@ -40,7 +40,7 @@ def _variable(name: str) -> str:
     return name
 
 
-class Price(Spec):
+class Price(Config):
     """What a provider charges, in US dollars for a million tokens."""
 
     input: NonNegativeFloat = 0.0
@@ -51,7 +51,7 @@ class Price(Spec):
         return (self.input * prompt_tokens + self.output * tokens) / 1e6
 
 
-class Endpoint(Spec):
+class Endpoint(Config):
     """A server that speaks OpenAI's chat completions. Only settings that can change a reply are part of its key."""
 
     base_url: Annotated[str, AfterValidator(_address)]

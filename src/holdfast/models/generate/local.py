@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from holdfast.core.config import Spec
-from holdfast.core.protocols import Ledger
+from holdfast.core.config import Config
+from holdfast.core.protocols import Budget
 from holdfast.core.types import Answer, Checkpoint
 from holdfast.models import cached
 from holdfast.models.generate.base import Conversations, answer_of, questions_of
@@ -16,7 +16,7 @@ from holdfast.models.loading import Loaded
 from holdfast.models.samplers.local import Local
 
 
-class LocalGenerator(Spec):
+class LocalGenerator(Config):
     """Greedy or sampled answers of a model on this machine."""
 
     kind: Literal["local"] = "local"
@@ -35,7 +35,7 @@ class LocalGenerator(Spec):
         return self.temperature > 0
 
     def answers(
-        self, checkpoint: Checkpoint, questions: Conversations, done: Collection[str], seed: int, ledger: Ledger
+        self, checkpoint: Checkpoint, questions: Conversations, done: Collection[str], seed: int, budget: Budget
     ) -> Iterator[list[Answer]]:
         """Answers to the questions (prompt id → conversation) that are not done, as soon as they are there.
 
@@ -46,10 +46,10 @@ class LocalGenerator(Spec):
             ModelError: a checkpoint that cannot be loaded, or not safely.
             RenderError: the chat template does not render the first question.
         """
-        yield from self.answers_of(cached.load(checkpoint), questions, done, seed, ledger)
+        yield from self.answers_of(cached.load(checkpoint), questions, done, seed, budget)
 
     def answers_of(
-        self, loaded: Loaded, questions: Conversations, done: Collection[str], seed: int, ledger: Ledger
+        self, loaded: Loaded, questions: Conversations, done: Collection[str], seed: int, budget: Budget
     ) -> Iterator[list[Answer]]:
         """As `answers`, of a model that is in memory."""
         for messages in list(questions.values())[:1]:
@@ -57,5 +57,5 @@ class LocalGenerator(Spec):
         sampler = Local.of(
             loaded, temperature=self.temperature, top_p=self.top_p, batch_size=self.batch_size
         )  # fmt: skip
-        for reply in sampler.ask(questions_of(questions, self.max_new_tokens), ledger, seed, skip=done):
+        for reply in sampler.ask(questions_of(questions, self.max_new_tokens), budget, seed, skip=done):
             yield [answer_of(reply)]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt
 
 from holdfast.core.errors import ModelError
-from holdfast.core.protocols import Ledger
+from holdfast.core.protocols import Budget
 from holdfast.core.types import Answer, Checkpoint
 from holdfast.models import hub
 from holdfast.models.endpoint import PostError, post
@@ -36,7 +36,7 @@ class ServerGenerator(ServedModel):
     """How a tuned adapter gets to the server: `load` has vLLM load its folder; null does not."""
 
     def answers(
-        self, checkpoint: Checkpoint, questions: Conversations, done: Collection[str], seed: int, ledger: Ledger
+        self, checkpoint: Checkpoint, questions: Conversations, done: Collection[str], seed: int, budget: Budget
     ) -> Iterator[list[Answer]]:
         """Answers to the questions (prompt id → conversation) that are not done, as soon as they are there.
 
@@ -49,9 +49,9 @@ class ServerGenerator(ServedModel):
             return
         with self._served(checkpoint) as (model, base):
             if base is not None and base != model:
-                self._check_applied(base, model, questions, ledger)
+                self._check_applied(base, model, questions, budget)
             all_questions = questions_of(questions, self.max_new_tokens)
-            for reply in self._sampler(model).ask(all_questions, ledger, seed, skip=done):
+            for reply in self._sampler(model).ask(all_questions, budget, seed, skip=done):
                 yield [answer_of(reply)]
 
     def _sampler(self, model: str, **changes: Any) -> Server:
@@ -111,7 +111,7 @@ class ServerGenerator(ServedModel):
             "that folder under the same path, and be started with --enable-lora and a --max-lora-rank that is enough."
         )
 
-    def _check_applied(self, base: str, tuned: str, questions: Conversations, ledger: Ledger) -> None:
+    def _check_applied(self, base: str, tuned: str, questions: Conversations, budget: Budget) -> None:
         """Make sure that a tuned model's replies are not its base's.
 
         Log-probabilities differ a little each time a busy server computes them. So the base is asked twice, and the
@@ -120,7 +120,7 @@ class ServerGenerator(ServedModel):
         Raises:
             ModelError: the replies are the same, or there are none to compare.
         """
-        first, second, changed = (self._probe(name, questions, ledger, True) for name in (base, base, tuned))
+        first, second, changed = (self._probe(name, questions, budget, True) for name in (base, base, tuned))
         shared = first.keys() & second.keys() & changed.keys()
         comparable = [name for name in shared if first[name].logprobs is not None]
         if comparable:
@@ -129,7 +129,7 @@ class ServerGenerator(ServedModel):
             same = change <= 2 * noise < float("inf")
             compared = "words and log-probabilities" + (", within their noise" if noise > 0 else "")
         else:
-            first, changed = (self._probe(name, questions, ledger, False) for name in (base, tuned))
+            first, changed = (self._probe(name, questions, budget, False) for name in (base, tuned))
             comparable = list(first.keys() & changed.keys())
             same = all(_words(first[name]) == _words(changed[name]) for name in comparable)
             compared = "words"
@@ -141,7 +141,7 @@ class ServerGenerator(ServedModel):
                 "adapter is not applied. Try another version of the server, or answer with `kind: local`."
             )
 
-    def _probe(self, model: str, questions: Conversations, ledger: Ledger, logprobs: bool) -> dict[str, Reply]:
+    def _probe(self, model: str, questions: Conversations, budget: Budget, logprobs: bool) -> dict[str, Reply]:
         """Short greedy replies to some of the questions, without those that failed."""
         n, tokens = (PROBES, PROBE_TOKENS) if logprobs else (TEXT_PROBES, TEXT_PROBE_TOKENS)
         names = list(questions)
@@ -150,7 +150,7 @@ class ServerGenerator(ServedModel):
         # One after another where log-probabilities count: what is computed together can change them.
         concurrency = 1 if logprobs else self.concurrency
         greedy = None if self.temperature is None else 0.0
-        replies = self._sampler(model, temperature=greedy, concurrency=concurrency).ask(probes, ledger, seed=0)
+        replies = self._sampler(model, temperature=greedy, concurrency=concurrency).ask(probes, budget, seed=0)
         return {reply.id: reply for reply in replies if OUTCOMES[reply.outcome] in ("answered", "truncated")}
 
 

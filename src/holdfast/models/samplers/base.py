@@ -6,7 +6,7 @@ from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from holdfast.core.protocols import Configured, Ledger
+from holdfast.core.protocols import Budget, Configured
 from holdfast.core.types import Message
 
 Outcome = Literal["ok", "truncated", "refused", "filtered", "empty", "error"]
@@ -80,7 +80,7 @@ class Sampler(Configured, Protocol):
         """The most tokens and US dollars that the questions can take."""
 
     def ask(
-        self, questions: Iterable[Question], ledger: Ledger, seed: int | None = None, skip: Collection[str] = ()
+        self, questions: Iterable[Question], budget: Budget, seed: int | None = None, skip: Collection[str] = ()
     ) -> Generator[Reply, None, None]:
         """A reply to each question, as soon as it is there, in any order.
 
@@ -90,5 +90,5 @@ class Sampler(Configured, Protocol):
 
         Raises:
             ModelError: an error that would stop every question.
-            BudgetError: the ledger's cap is reached.
+            BudgetError: the budget's cap is reached.
         """

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.errors import HoldfastError, ModelError
 from holdfast.core.optional import need_inspect
-from holdfast.core.protocols import Ledger
+from holdfast.core.protocols import Budget
 from holdfast.models.chat import split_thinking
 from holdfast.models.endpoint import Price
 from holdfast.models.samplers.base import Outcome, Question, Reply
@@ -31,7 +31,7 @@ MAX_RETRIES = 6
 """How often Inspect tries again. Without a limit it would never stop."""
 
 
-class InspectModel(Spec):
+class InspectModel(Config):
     """Any model that Inspect reaches, by Inspect's name for it, e.g. `anthropic/…` or `google/…`."""
 
     kind: Literal["inspect"] = "inspect"
@@ -71,7 +71,7 @@ class InspectModel(Spec):
         return []
 
     def ask(
-        self, questions: Iterable[Question], ledger: Ledger, seed: int | None = None, skip: Collection[str] = ()
+        self, questions: Iterable[Question], budget: Budget, seed: int | None = None, skip: Collection[str] = ()
     ) -> Stream[Reply, None, None]:
         """A reply to each question, as soon as it is there. No seed is sent.
 
@@ -86,7 +86,7 @@ class InspectModel(Spec):
             under_way: set[asyncio.Task[Reply]] = set()
             while True:
                 free = 0 if first_error else self.concurrency - len(under_way)
-                under_way |= {loop.create_task(self._ask_one(model, each, ledger)) for each in islice(waiting, free)}
+                under_way |= {loop.create_task(self._ask_one(model, each, budget)) for each in islice(waiting, free)}
                 if not under_way:
                     break
                 finished, under_way = runner.run(_first_finished(under_way))
@@ -109,7 +109,7 @@ class InspectModel(Spec):
         except Exception as error:
             raise ModelError(f"Inspect cannot reach {self.model!r}: {type(error).__name__}: {error}") from error
 
-    async def _ask_one(self, model: Model, question: Question, ledger: Ledger) -> Reply:
+    async def _ask_one(self, model: Model, question: Question, budget: Budget) -> Reply:
         from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser, GenerateConfig
 
         kinds: dict[str, Any] = {
@@ -118,7 +118,7 @@ class InspectModel(Spec):
         messages = [kinds[turn.role](content=turn.content) for turn in question.messages]
         config = GenerateConfig(max_tokens=question.max_tokens, temperature=self.temperature, max_retries=MAX_RETRIES)
         worst = self.price.usd(_most_tokens(question), question.max_tokens)
-        ticket = ledger.reserve(worst, f"a reply of {self.model}")
+        ticket = budget.reserve(worst, f"a reply of {self.model}")
         usd = worst  # until it is known: the provider may have done the work of a request that failed
         try:
             output = await model.generate(messages, config=config)
@@ -128,7 +128,7 @@ class InspectModel(Spec):
             detail = f"{type(error).__name__}: {error}"[:300]
             return Reply(question.id, "error", model=self.model, usd=usd, detail=detail)
         finally:
-            ledger.settle(ticket, usd)
+            budget.settle(ticket, usd)
         return _reply(question, output, usd)
 
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, PrivateAttr, ValidationInfo
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.errors import HoldfastError, RenderError
 from holdfast.core.files import FOLDERS, locate
-from holdfast.core.protocols import Ledger
+from holdfast.core.protocols import Budget
 from holdfast.core.types import Checkpoint, Message, content_hash
 from holdfast.models import cached, decoding, hub, loading
 from holdfast.models.chat import Chat
@@ -39,7 +39,7 @@ class _Prompt:
     """The question's limit, or less where the model's context has no room for more."""
 
 
-class Local(Spec):
+class Local(Config):
     """A Hugging Face chat model in this process, asked in batches; loaded once."""
 
     kind: Literal["local"] = "local"
@@ -129,7 +129,7 @@ class Local(Spec):
         return hub.resolve(self.model, self.revision, weights)
 
     def ask(
-        self, questions: Iterable[Question], ledger: Ledger, seed: int | None = None, skip: Collection[str] = ()
+        self, questions: Iterable[Question], budget: Budget, seed: int | None = None, skip: Collection[str] = ()
     ) -> Stream[Reply, None, None]:
         """Replies in batches of similar length, the longest prompts first. Nothing is paid.
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeFloat
 
 from holdfast.core.errors import ModelError
-from holdfast.core.protocols import Ledger
+from holdfast.core.protocols import Budget
 from holdfast.core.types import content_hash
 from holdfast.models.endpoint import Endpoint, Request, complete, is_same_model
 from holdfast.models.samplers.base import Question, Reply
@@ -81,7 +81,7 @@ class Server(ServedModel):
         return self.most([self._request(question, None, self.takes_schema) for question in questions])
 
     def ask(
-        self, questions: Iterable[Question], ledger: Ledger, seed: int | None = None, skip: Collection[str] = ()
+        self, questions: Iterable[Question], budget: Budget, seed: int | None = None, skip: Collection[str] = ()
     ) -> Stream[Reply, None, None]:
         """A reply to each question, as soon as it is there.
 
@@ -89,7 +89,7 @@ class Server(ServedModel):
 
         Raises:
             ModelError: as `complete`; or another model answers in place of the one that was asked.
-            BudgetError: the ledger's cap is reached.
+            BudgetError: the budget's cap is reached.
         """
         with_schema: dict[str, Question] = {}
         refused: list[Question] = []
@@ -103,7 +103,7 @@ class Server(ServedModel):
                     with_schema[question.id] = question
                 yield request
 
-        for reply in complete(self, requests(), ledger):
+        for reply in complete(self, requests(), budget):
             question = with_schema.pop(reply.id, None)
             if question and self._refuses_schema(reply):
                 _WITHOUT_SCHEMA.add(self._address)
@@ -111,7 +111,7 @@ class Server(ServedModel):
             else:
                 yield self._of_the_right_model(reply)
         if refused:
-            for reply in complete(self, [self._request(question, seed, False) for question in refused], ledger):
+            for reply in complete(self, [self._request(question, seed, False) for question in refused], budget):
                 yield self._of_the_right_model(reply)
 
     def _request(self, question: Question, seed: int | None, structured: bool) -> Request:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from holdfast.core.results import RunResults
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 
 LONGEST = 200
 """Letters of an example that are shown."""
 
 
-def hint(results: RunResults, store: Store, show_answers: bool) -> str:
+def hint(results: RunResults, run_folder: RunFolder, show_answers: bool) -> str:
     """Why the initial model may have no right answer by exact match, and what to change; "" if it has one.
 
     With `show_answers`, one answer is shown beside what was expected.
@@ -20,7 +20,7 @@ def hint(results: RunResults, store: Store, show_answers: bool) -> str:
     judge = results.evaluation.sets["utility"].judges[0]
     if not judge.startswith("match-"):
         return ""
-    verdicts = list(store.condition(initial.key).verdicts("utility", judge).values())
+    verdicts = list(run_folder.condition(initial.key).verdicts("utility", judge).values())
     if not verdicts:
         return ""
     n_scored = sum(verdict.score is not None for verdict in verdicts)

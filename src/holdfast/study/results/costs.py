@@ -5,28 +5,28 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from holdfast.core.budget import FileLedger
+from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
 from holdfast.core.results import Costs, JudgeCosts
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.study.cost_forecast import ANSWERS
 from holdfast.study.plan import Plan
 
 
-def spent(plan: Plan, store: Store, ledger: FileLedger) -> Costs:
+def spent(plan: Plan, run_folder: RunFolder, budget: FileBudget) -> Costs:
     """What a run's folder has cost: in all, for answers, and for each judge, with the verdicts that the cache had.
 
     `usd` is all that was booked in the folder, by earlier studies too. A judge's costs include its canaries and
     anchors.
     """
-    booked = ledger.by_stage()
-    verdicts, from_book = Counter[str](), Counter[str]()
+    booked = budget.by_stage()
+    verdicts, from_cache = Counter[str](), Counter[str]()
     keys = dict.fromkeys(condition.key for condition in plan.conditions)
     for set_name, measured in plan.suite.sets.items():
         for name in map(label, measured.judges):
             for key in keys:
-                of_condition = store.condition(key).verdicts(set_name, name).values()
+                of_condition = run_folder.condition(key).verdicts(set_name, name).values()
                 verdicts[name] += len(of_condition)
-                from_book[name] += sum(verdict.from_book for verdict in of_condition)
-    judges = {name: JudgeCosts(booked.get(name, 0.0), n, from_book[name]) for name, n in verdicts.items()}
+                from_cache[name] += sum(verdict.from_cache for verdict in of_condition)
+    judges = {name: JudgeCosts(booked.get(name, 0.0), n, from_cache[name]) for name, n in verdicts.items()}
     return Costs(math.fsum(booked.values()), booked.get(ANSWERS, 0.0), judges)

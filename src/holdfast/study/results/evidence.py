@@ -7,7 +7,7 @@ import numpy as np
 from holdfast.analysis.stats import Array
 from holdfast.core.config import label
 from holdfast.core.protocols import Judge
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Condition
 from holdfast.study.plan import Plan
 
@@ -23,8 +23,8 @@ METRICS = {
 class Evidence:
     """The scores of a finished run. Each file is read once."""
 
-    def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan, self.store = plan, store
+    def __init__(self, plan: Plan, run_folder: RunFolder) -> None:
+        self.plan, self.run_folder = plan, run_folder
         self._scores: dict[tuple[str, str, str], Array] = {}
 
     def judge(self, set_name: str) -> Judge:
@@ -35,7 +35,7 @@ class Evidence:
         """Scores in the benchmark's order, NaN where there is none: shape [prompts]."""
         at = (condition.key, set_name, label(judge))
         if at not in self._scores:
-            verdicts = self.store.condition(condition.key).verdicts(set_name, label(judge))
+            verdicts = self.run_folder.condition(condition.key).verdicts(set_name, label(judge))
             scores = []
             for prompt in self.plan.suite.benchmarks[set_name].prompts:
                 verdict = verdicts.get(prompt.id)

@@ -10,7 +10,7 @@ from pathlib import Path
 from holdfast.core.config import label
 from holdfast.core.results import SCHEMA, RunResults
 from holdfast.core.run_facts import ChatFacts, ConditionFacts, Evaluation, MeasuredSet, ModelFacts, RowAccount
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import content_hash
 from holdfast.core.version import __version__
 from holdfast.models import hub, loading
@@ -71,14 +71,14 @@ def evaluation(plan: Plan) -> Evaluation:
     )
 
 
-def condition_facts(plan: Plan, store: Store, name: str) -> ConditionFacts:
+def condition_facts(plan: Plan, run_folder: RunFolder, name: str) -> ConditionFacts:
     """The exact settings of a condition, and what its training was like for each seed."""
     conditions = [condition for condition in plan.conditions if condition.name == name]
     first, keys = conditions[0], tuple(condition.key for condition in conditions)
     settings = plan.study.conditions.get(name)
     if settings is None:
         return ConditionFacts("initial", first.ask, first.decoding, keys)
-    records = [store.condition(key).training() or {} for key in keys]
+    records = [run_folder.condition(key).training() or {} for key in keys]
     return ConditionFacts(
         "tuned",
         first.ask,

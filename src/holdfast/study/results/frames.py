@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.core.results import RunResults
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.report import figures, page
 from holdfast.study.results.evidence import METRICS
 from holdfast.study.results.rows import answer_rows, verdict_rows
@@ -33,7 +33,7 @@ class Results:
         """The results in a folder; `record` is what its `results.json` holds, if that was read before.
 
         Raises:
-            StoreError: the folder has none, or this version cannot read them.
+            RunFolderError: the folder has none, or this version cannot read them.
         """
         self.folder = Path(folder)
         self.record = record or RunResults.read(self.folder)
@@ -59,12 +59,12 @@ class Results:
     @cached_property
     def answers(self) -> DataFrame:
         """A row for each answer: condition, seed, set, category, prompt, answer, outcome, score by the first judge."""
-        return _frame(list(answer_rows(self.record, Store(self.folder))))
+        return _frame(list(answer_rows(self.record, RunFolder(self.folder))))
 
     @cached_property
     def verdicts(self) -> DataFrame:
         """A row for each verdict of each judge: condition, seed, set, category, prompt, outcome, score, reason."""
-        return _frame(list(verdict_rows(self.record, Store(self.folder))))
+        return _frame(list(verdict_rows(self.record, RunFolder(self.folder))))
 
     @property
     def claims(self) -> DataFrame | None:

@@ -72,7 +72,7 @@ def corrected(evidence: Evidence, seeds: Sequence[Condition], raw: Estimate) -> 
     labels: list[float] = []
     scores: list[Array] = []
     for condition in {seed.key: seed for seed in seeds}.values():
-        answers = evidence.store.condition(condition.key).answers()
+        answers = evidence.run_folder.condition(condition.key).answers()
         hashes = (calibration.answer_hash(prompt.text, answers[prompt.id].text) for prompt in prompts)
         labels += [calibrated.labelled.get(name, np.nan) for name in hashes]
         scores.append(evidence.scores(condition, SET, evidence.judge(SET)))
@@ -117,7 +117,7 @@ def _verdicts(evidence: Evidence, set_name: str, judge: Judge) -> list[Verdict]:
     ids = {prompt.id for prompt in evidence.plan.suite.benchmarks[set_name].prompts}
     verdicts: list[Verdict] = []
     for condition in _distinct_conditions(evidence):
-        verdicts += evidence.store.condition(condition.key).verdicts(set_name, label(judge)).values()
+        verdicts += evidence.run_folder.condition(condition.key).verdicts(set_name, label(judge)).values()
     return [verdict for verdict in verdicts if verdict.prompt_id in ids]
 
 

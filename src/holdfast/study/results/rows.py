@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from holdfast.core.results import RunResults
-from holdfast.core.run_folder import Store
+from holdfast.core.run_folder import RunFolder
 from holdfast.study.plan import Plan
 
 Row = dict[str, Any]
@@ -22,15 +22,15 @@ def prompt_rows(plan: Plan) -> list[dict[str, str]]:
     ]
 
 
-def answer_rows(results: RunResults, store: Store) -> Iterator[Row]:
+def answer_rows(results: RunResults, run_folder: RunFolder) -> Iterator[Row]:
     """Every answer with its prompt's text and the verdict of its set's first judge.
 
     Conditions that share a key (greedy answers of the initial model under several seeds) give a row for each seed.
     """
-    prompts = store.prompts()
+    prompts = run_folder.prompts()
     judges = {name: measured.judges[0] for name, measured in results.evaluation.sets.items()}
     for condition in results.conditions:
-        folder = store.condition(condition.key)
+        folder = run_folder.condition(condition.key)
         answers = folder.answers()
         verdicts = {name: folder.verdicts(name, judge) for name, judge in judges.items()}
         for prompt in prompts:
@@ -44,11 +44,11 @@ def answer_rows(results: RunResults, store: Store) -> Iterator[Row]:
             }  # fmt: skip
 
 
-def verdict_rows(results: RunResults, store: Store) -> Iterator[Row]:
+def verdict_rows(results: RunResults, run_folder: RunFolder) -> Iterator[Row]:
     """Every verdict of every judge, with its prompt's text and the outcome of the answer."""
-    prompts = {(prompt["set"], prompt["id"]): prompt for prompt in store.prompts()}
+    prompts = {(prompt["set"], prompt["id"]): prompt for prompt in run_folder.prompts()}
     for condition in results.conditions:
-        folder = store.condition(condition.key)
+        folder = run_folder.condition(condition.key)
         answers = folder.answers()
         for set_name, measured in results.evaluation.sets.items():
             for judge in measured.judges:
@@ -62,13 +62,13 @@ def verdict_rows(results: RunResults, store: Store) -> Iterator[Row]:
                         }  # fmt: skip
 
 
-def transcripts(results: RunResults, store: Store) -> list[Row]:
+def transcripts(results: RunResults, run_folder: RunFolder) -> list[Row]:
     """The harmfulness answers for a page: each key once, under the name of its first condition and seed."""
     first: dict[str, str] = {}
     for condition in results.conditions:
         first.setdefault(condition.key, f"{condition.name}, seed {condition.seed}")
     rows = []
-    for row in answer_rows(results, store):
+    for row in answer_rows(results, run_folder):
         name = f"{row['condition']}, seed {row['seed']}"
         if row["set"] == "harmfulness" and first[row["key"]] == name:
             rows.append({**row, "condition": name})

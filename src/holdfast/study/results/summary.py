@@ -12,7 +12,7 @@ import numpy as np
 from holdfast.analysis import stats
 from holdfast.analysis.cautions import cautions
 from holdfast.analysis.degeneration import loops
-from holdfast.core.budget import FileLedger
+from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
 from holdfast.core.protocols import Judge
 from holdfast.core.results import (
@@ -24,7 +24,7 @@ from holdfast.core.results import (
     Sensitivity,
     Summary,
 )
-from holdfast.core.run_folder import ConditionFolder, Store
+from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.types import OUTCOMES, READINGS, Benchmark, Comparison, Condition, Estimate
 from holdfast.core.version import __version__
 from holdfast.study.eval_setting import eval_setting_of, initial_name
@@ -37,9 +37,9 @@ Estimator = Callable[[str, stats.Array], Estimate]
 """Metric and scores → figure."""
 
 
-def summarise(plan: Plan, store: Store, ledger: FileLedger, checks: dict[str, JudgeCheck]) -> RunResults:
+def summarise(plan: Plan, run_folder: RunFolder, budget: FileBudget, checks: dict[str, JudgeCheck]) -> RunResults:
     """The figures of a finished run; `checks` says how its judges did on their canaries and anchors."""
-    evidence = Evidence(plan, store)
+    evidence = Evidence(plan, run_folder)
     names = list(dict.fromkeys(condition.name for condition in plan.conditions))
     results = RunResults(
         schema=SCHEMA,
@@ -50,7 +50,7 @@ def summarise(plan: Plan, store: Store, ledger: FileLedger, checks: dict[str, Ju
         model=facts.model_facts(plan),
         seeds=plan.seeds,
         evaluation=facts.evaluation(plan),
-        settings={name: facts.condition_facts(plan, store, name) for name in names},
+        settings={name: facts.condition_facts(plan, run_folder, name) for name in names},
         conditions=tuple(_condition(evidence, condition) for condition in plan.conditions),
         summary=tuple(_summary(evidence, name) for name in names),
         comparisons=tuple(_comparisons(evidence)),
@@ -59,16 +59,16 @@ def summarise(plan: Plan, store: Store, ledger: FileLedger, checks: dict[str, Ju
         cascade=tuple(judge_quality.cascades(evidence)),
         trust=judge_quality.trust(evidence),
         cautions=(),
-        costs=spent(plan, store, ledger),
+        costs=spent(plan, run_folder, budget),
         judges=checks,
-        timings=_timings(plan, store),
+        timings=_timings(plan, run_folder),
     )
     return replace(results, cautions=cautions(results))
 
 
 def _condition(evidence: Evidence, condition: Condition) -> ConditionResult:
     """One condition of one seed: outcomes, verdicts and figures."""
-    folder = evidence.store.condition(condition.key)
+    folder = evidence.run_folder.condition(condition.key)
     benchmark = evidence.plan.suite.benchmarks["harmfulness"]
     judge, *others = evidence.plan.suite.sets["harmfulness"].judges
 
@@ -181,7 +181,7 @@ def _sensitivity(evidence: Evidence) -> list[Sensitivity]:
     return [Sensitivity(name, *share) for name, share in shares.items()]
 
 
-def _timings(plan: Plan, store: Store) -> dict[str, float]:
+def _timings(plan: Plan, run_folder: RunFolder) -> dict[str, float]:
     """Condition key → seconds of tuning. Beside costs, this alone differs between equal runs."""
-    records = {condition.key: store.condition(condition.key).training() for condition in plan.conditions}
+    records = {condition.key: run_folder.condition(condition.key).training() for condition in plan.conditions}
     return {key: round(record["seconds"], 3) for key, record in records.items() if record}

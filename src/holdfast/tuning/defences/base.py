@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.core.config import Spec
+from holdfast.core.config import Config
 from holdfast.core.protocols import Place
 from holdfast.core.types import Checkpoint, Example, Template, content_hash
 
@@ -81,7 +81,7 @@ class TrainingHooks:
         """Take up what `state` gave; called after `begin`."""
 
 
-class Defence(Spec):
+class Defence(Config):
     """What a provider or a user changes so that safety holds. Override the hooks that the defence needs."""
 
     @property

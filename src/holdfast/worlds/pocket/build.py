@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from holdfast.core.errors import StoreError
+from holdfast.core.errors import RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.protocols import Watcher
 from holdfast.models.chat import Chat, Rendered, training_batch
@@ -48,10 +48,10 @@ def build(folder: Path, seed: int, watcher: Watcher) -> None:
     """Write `helpful/`, `aligned/`, the world's JSON Lines files and a model card into a folder.
 
     Raises:
-        StoreError: the folder is not empty.
+        RunFolderError: the folder is not empty.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise StoreError(f"{folder} is not empty. Name a new folder, or remove what is in it.")
+        raise RunFolderError(f"{folder} is not empty. Name a new folder, or remove what is in it.")
     import torch
 
     watcher.begin(HELPFUL.steps + ALIGNED.steps)
