@@ -25,9 +25,10 @@ FLOORS = [
     {"tuning", "judges", "worlds"},
     {"study"},
     {"paper", "integrations"},
+    {"api"},
     {"cli"},
 ]
-"""From the ground up; rooms of one floor do not import each other."""
+"""From the ground up; rooms of one floor do not import each other. All are folders but api.py."""
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 REGISTRIES = [BENCHMARKS, SOURCES, DEFENCES, GENERATORS, JUDGES, SAMPLERS, TUNERS]
 MODULES = sorted(HOUSE.rglob("*.py"))
@@ -68,7 +69,7 @@ def functions(path):
 
 def test_every_room_has_its_floor_and_the_root_stays_small():
     rooms = {path.name for path in HOUSE.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert rooms == set(LEVEL)
+    assert rooms | {"api"} == set(LEVEL)
     files = {path.name for path in HOUSE.iterdir() if path.is_file()}
     assert len(rooms | files - {"__init__.py", "__main__.py", "py.typed"}) <= 15
 
@@ -144,4 +145,4 @@ def test_no_expression_needs_reading_twice():
 def test_the_readme_shows_every_room_of_the_house():
     readme = (HOUSE.parents[1] / "README.md").read_text()
     for room in LEVEL:
-        assert f"\n      {room}/" in readme, room
+        assert f"\n      {room}{'.py' if room == 'api' else '/'}" in readme, room
