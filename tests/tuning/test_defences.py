@@ -22,7 +22,9 @@ from holdfast.tuning.local import LocalTuner, Lora
 BASE = Checkpoint("pocket:aligned")
 FULL = LocalTuner(learning_rate=1e-4, batch_size=2, accumulation=2)
 LORA = LocalTuner(method="lora", learning_rate=1e-2, batch_size=2, accumulation=2, lora=Lora(rank=4))
-METHODS = pytest.mark.parametrize("tuner", [FULL, LORA], ids=["full", "lora"])
+METHODS = pytest.mark.parametrize(
+    "tuner", [pytest.param(FULL, id="full"), pytest.param(LORA, id="lora", marks=pytest.mark.long)]
+)
 
 
 @pytest.fixture(autouse=True)
