@@ -25,8 +25,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from holdfast.core.file_faults import folder_in_place_of_file
-from holdfast.core.files import FOLDERS, did_you_mean, locate
+from holdfast.core.file_faults import SHOWN_LENGTH, folder_in_place_of_file, shown
+from holdfast.core.files import FOLDERS, did_you_mean, is_file, is_folder, locate, similar_name
 from holdfast.core.protocols import Configured
 from holdfast.core.types import content_hash
 
@@ -59,15 +59,16 @@ class Config(BaseModel):
     @classmethod
     def _explain(cls, problem: Any) -> InitErrorDetails:
         """A problem with its key's name and what is allowed in its place, where the key is unknown."""
+        found = shown(problem["input"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             allowed = [name for name in cls.model_fields if name != "kind"]
             given = str(problem["loc"][-1])
-            message = f"unknown key {given!r}; use one of {', '.join(allowed)}.{did_you_mean(given, allowed)}"
+            message = f"unknown key {shown(given)}; use one of {', '.join(allowed)}.{did_you_mean(given, allowed)}"
         elif problem["type"] == "missing":
             message = f"{problem['loc'][-1]!r} is missing"
         elif problem["type"] != "explained":
-            message = f"{message}; found {problem['input']!r}"
+            message = f"{message}; found {found}"
         kind = PydanticCustomError("explained", "{message}", {"message": message})
         return InitErrorDetails(type=kind, loc=problem["loc"], input=problem["input"])
 
@@ -116,12 +117,12 @@ class OneOf:
             return value
         settings = {"kind": value} if isinstance(value, str) else value
         if not isinstance(settings, dict):
-            raise explained(f"expected a name or settings with `kind`, found {value!r}")
+            raise explained(f"expected a name or settings with `kind`, found {shown(value)}")
         kind, names = settings.get("kind", self.default), ", ".join(self.registry)
         if kind is None:
             raise explained(f"'kind' is missing; use one of {names}")
-        if kind not in self.registry:
-            raise explained(f"unknown kind {kind!r}; use one of {names}.{did_you_mean(str(kind), self.registry)}")
+        if not isinstance(kind, str) or kind not in self.registry:
+            raise explained(f"unknown kind {shown(kind)}; use one of {names}.{did_you_mean(str(kind), self.registry)}")
         return load(self.registry[kind]).model_validate(settings, context=info.context)
 
 
@@ -132,13 +133,12 @@ def one_of(registry: Registry, default: str | None = None) -> Any:
 
 def _find(value: Any, info: ValidationInfo) -> Path:
     if not isinstance(value, str | Path):
-        raise explained(f"expected a file name, found {value!r}")
+        raise explained(f"expected a file name, found {shown(value)}")
     path = locate(str(value), (info.context or {}).get("folder"))
-    if path.is_dir():
+    if is_folder(path):
         raise explained(folder_in_place_of_file(path))
-    if not path.is_file():
-        nearby = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise explained(f"there is no file {path}.{did_you_mean(path.name, nearby)}")
+    if not is_file(path):
+        raise explained(f"there is no file {str(path)[:SHOWN_LENGTH]}.{similar_name(path)}")
     return path
 
 

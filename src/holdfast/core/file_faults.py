@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+SHOWN_LENGTH = 200
+"""Characters of a user's value that a message shows."""
+
 UTF8_BOM = b"\xef\xbb\xbf"
 """The byte-order mark that some programs put before UTF-8."""
 
@@ -122,11 +125,33 @@ def other_separator(fields: Sequence[str], n_expected: int | None, separator: st
 
 def unusable_text(column: str, value: Any) -> str:
     """Why the text in a column cannot be used, or "". Texts inside of lists and objects are looked at too."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    if "\0" in text or (not isinstance(value, str) and "\\u0000" in text):
-        return f"{column!r} holds a NUL character, which no text should; remove it"
     try:
-        f"{column}{text}".encode()
-    except UnicodeEncodeError:
-        return f"{column!r} holds half of a character (a lone surrogate): it was cut in the middle, often of an emoji"
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        return f"{shown(column)} holds lists or objects that are nested too deeply"
+    if not isinstance(value, str):
+        text = text.replace("\\u0000", "\0")
+    if problem := half_character(f"{column}{text}"):
+        return f"{shown(column)} holds {problem}"
     return ""
+
+
+def half_character(text: str) -> str:
+    """Why a text can neither be stored nor be shown to a model, or ""."""
+    if "\0" in text:
+        return "a NUL character, which no text should; remove it"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "half of a character (a lone surrogate): it was cut in the middle, often of an emoji"
+    return ""
+
+
+def shown(value: Any) -> str:
+    """A value of a user as a message shows it: not longer than a line or two, and with nothing that cannot be shown."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python turns into text
+        text = f"a {type(value).__name__} that is too large to be shown"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…"

@@ -7,7 +7,9 @@ import difflib
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from secrets import token_hex
 
 from holdfast.core.errors import DataError
 from holdfast.core.file_faults import another_kind, not_utf8
@@ -42,7 +44,9 @@ def locate(name: str, beside: Path | None = None) -> Path:
     for prefix, folder in FOLDERS.items():
         if name.startswith(prefix):
             return folder / name.removeprefix(prefix)
-    path = Path(name).expanduser()
+    path = Path(name)
+    with contextlib.suppress(RuntimeError):  # `~name` of a user that there is not
+        path = path.expanduser()
     return path if path.is_absolute() or beside is None else beside / path
 
 
@@ -55,16 +59,36 @@ def cache() -> Path:
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest allowed name, or nothing."""
-    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name[:100], list(allowed), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def read_text(path: Path) -> str:
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False also for what cannot be a path, as it is too long or holds a NUL."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; False also for what cannot be a path, as it is too long or holds a NUL."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def similar_name(path: Path) -> str:
+    """` Did you mean 'x'?` for the name beside a path that is nearest to its own, or nothing."""
+    try:
+        return did_you_mean(path.name, islice((entry.name for entry in path.parent.iterdir()), 1000))
+    except (OSError, ValueError):
+        return ""
+
+
+def read_text(path: Path, most_bytes: int | None = None) -> str:
     """The text of a file of the user, which may begin with a byte-order mark.
 
     Raises:
-        DataError: it is not UTF-8, with the line that shows it.
+        DataError: it is not UTF-8, with the line that shows it; or it has more than `most_bytes`.
     """
+    if most_bytes is not None and (size := path.stat().st_size) > most_bytes:
+        raise DataError(f"{path} has {size:,} bytes, where at most {most_bytes:,} are read. Is it the right file?")
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
@@ -74,16 +98,19 @@ def read_text(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file, or leave the old one as it was.
+    """Write a whole file, or leave the old one as it was. A link in its place is replaced, and not followed.
 
     Raises:
         OSError: it cannot be written; `why_file_failed` says it in words.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{token_hex(8)}")
+    with naming(path):
+        file = draft.open("x", encoding="utf-8")  # a link or file that is there already is not opened
     try:
         with naming(path):
-            draft.write_text(text, encoding="utf-8")
+            with file:
+                file.write(text)
             draft.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -8,14 +8,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from holdfast.core.containment import open_own
 from holdfast.core.files import naming
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file of ours; a last line that was cut off is passed over."""
-    if not path.is_file():
+    """The rows of a file of ours; a last line that was cut off is passed over.
+
+    Raises:
+        RunFolderError: it is a link, or no plain file.
+    """
+    if not path.exists():
         return
-    for line in path.read_bytes().splitlines(keepends=True):
+    with open_own(path, "rb") as file:
+        content = file.read()
+    for line in content.splitlines(keepends=True):
         if line.endswith(b"\n"):
             yield json.loads(line)
 
@@ -24,10 +31,13 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append whole lines, after removing a line that was cut off.
 
     Where several processes write one file, each call needs a lock that they share.
+
+    Raises:
+        RunFolderError: it is a link, or no plain file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    with naming(path), path.open("a+b") as file:
+    with naming(path), open_own(path, "a+b") as file:
         _drop_cut_line(file)
         file.write(lines)
 
@@ -53,9 +63,9 @@ class Tail:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """What is new; a line that is not whole is waited for, and one that was glued to a cut one is passed over."""
-        if not self.path.is_file():
+        if not self.path.exists():
             return
-        with self.path.open("rb") as file:
+        with open_own(self.path, "rb") as file:
             file.seek(self.read_to)
             for line in file:
                 if not line.endswith(b"\n"):

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from holdfast.core.containment import refuse_links
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.run_facts import ConditionFacts, Evaluation, ModelFacts
@@ -21,6 +22,12 @@ SCHEMA = 3
 """Raised when a field of `results.json` changes its meaning or goes away."""
 
 RESULTS = "results.json"
+
+OF_A_RUN = (
+    RESULTS, "report.html", "claims.json", "tables", "figures", "study.yaml", "study.resolved.yaml", "prompts.jsonl",
+    "conditions", "checkpoints", "previous", "judges.jsonl", "spending.jsonl", ".lock", ".spending.jsonl.lock",
+)  # fmt: skip
+"""What a run folder can hold; none of it may be a link to somewhere else."""
 
 
 @dataclass(frozen=True)
@@ -278,8 +285,9 @@ class RunResults:
         """The results of a finished run's folder.
 
         Raises:
-            RunFolderError: the folder has none, or one that this version cannot read.
+            RunFolderError: the folder has none, one that this version cannot read, or a link to somewhere else.
         """
+        refuse_links(folder, OF_A_RUN)
         path = folder / RESULTS
         if not path.is_file():
             raise RunFolderError(f"{path} does not exist. Finish the run first: `holdfast run STUDY --out {folder}`.")

@@ -30,10 +30,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from holdfast.core.containment import checked_name, refuse_links
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.jsonl import append_lines, read_lines
-from holdfast.core.results import RESULTS, RunResults
+from holdfast.core.results import OF_A_RUN, RESULTS, RunResults
 from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
@@ -53,11 +54,12 @@ class RunFolder:
         """Hold the folder for one run at a time.
 
         Raises:
-            RunFolderError: another run holds it, or it is a file.
+            RunFolderError: another run holds it, it is a file, or it holds a link to somewhere else.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise RunFolderError(f"{self.folder} is a file; name a folder with --out.")
         self.folder.mkdir(parents=True, exist_ok=True)
+        refuse_links(self.folder, OF_A_RUN)
         try:
             lock = FileLock(self.folder / ".lock").acquire(blocking=False)
         except Timeout:
@@ -81,12 +83,20 @@ class RunFolder:
         return target
 
     def condition(self, key: str) -> ConditionFolder:
-        """The folder of one condition."""
-        return ConditionFolder(self.folder / "conditions" / key)
+        """The folder of one condition.
+
+        Raises:
+            RunFolderError: the key, which may come from somebody else's file, would lead to another folder.
+        """
+        return ConditionFolder(self.folder / "conditions" / checked_name(key))
 
     def checkpoints(self, run: str) -> Path:
-        """The folder of one training run's checkpoints."""
-        return self.folder / "checkpoints" / run
+        """The folder of one training run's checkpoints.
+
+        Raises:
+            RunFolderError: the name would lead to another folder.
+        """
+        return self.folder / "checkpoints" / checked_name(run)
 
     def discard_checkpoints(self, run: str) -> None:
         """Delete a training run's checkpoints."""
@@ -122,7 +132,7 @@ class RunFolder:
         """What `results.json` holds.
 
         Raises:
-            RunFolderError: the folder has none, or one that this version cannot read.
+            RunFolderError: the folder has none, one that this version cannot read, or a link to somewhere else.
         """
         return RunResults.read(self.folder)
 
@@ -166,10 +176,11 @@ class ConditionFolder:
 
     def verdicts(self, measured: str, judge: str) -> dict[str, Verdict]:
         """Verdicts by prompt id, of one judge (its name and key) on one measured set."""
-        return {
-            row["prompt_id"]: Verdict(**row) for row in read_lines(self.folder / f"verdicts.{measured}.{judge}.jsonl")
-        }
+        return {row["prompt_id"]: Verdict(**row) for row in read_lines(self._verdicts(measured, judge))}
 
     def add_verdicts(self, measured: str, judge: str, verdicts: Iterable[Verdict]) -> None:
         """Append verdicts."""
-        append_lines(self.folder / f"verdicts.{measured}.{judge}.jsonl", map(asdict, verdicts))
+        append_lines(self._verdicts(measured, judge), map(asdict, verdicts))
+
+    def _verdicts(self, measured: str, judge: str) -> Path:
+        return self.folder / f"verdicts.{checked_name(measured)}.{checked_name(judge)}.jsonl"

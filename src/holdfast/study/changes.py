@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
-from holdfast.core.errors import RunFolderError
+from holdfast.core.errors import DataError, RunFolderError
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
+from holdfast.core.yaml_text import read_yaml
 from holdfast.study.plan import Plan
 from holdfast.study.results.facts import environment, evidence_key
 
@@ -85,7 +86,10 @@ def _changed_settings(plan: Plan, run_folder: RunFolder) -> list[str]:
     path = run_folder.folder / RESOLVED
     if not path.is_file():
         return []
-    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        before = read_yaml(path)
+    except DataError as error:
+        return [f"{error} So the settings cannot be compared"]
     after = yaml.safe_load(resolved_study(plan))
     return [f"{name}: {_change(*values)}" for name, *values in _walk(before, after)]
 

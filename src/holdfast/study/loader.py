@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import product
@@ -13,12 +13,16 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from holdfast.core.config import OneOf
-from holdfast.core.errors import StudyError
-from holdfast.core.files import did_you_mean, read_text
+from holdfast.core.errors import DataError, StudyError
+from holdfast.core.files import did_you_mean, is_file, read_text
 from holdfast.core.protocols import Judge
+from holdfast.core.yaml_text import MOST_CHARACTERS, BadYamlError, compose, parse_yaml, read_yaml, values
 from holdfast.judges import JUDGES
 from holdfast.study.schema import ModelName, Study
 from holdfast.tuning import TUNERS
+
+MOST_CONDITIONS = 1000
+"""The most conditions of a study. The paper's full grid has 40."""
 
 Location = tuple[str | int, ...]
 
@@ -33,7 +37,7 @@ def find(name: str) -> Path:
         StudyError: neither.
     """
     path = Path(name)
-    if path.is_file():
+    if is_file(path):
         return path
     shipped = {entry.name.removesuffix(".yaml"): entry for entry in shipped_studies()}
     if name in shipped:
@@ -63,17 +67,16 @@ def read(path: Path, folder: Path | None = None, model: str | None = None) -> St
     Raises:
         StudyError: every mistake in the file, each with its line and its remedy.
     """
-    text = read_text(path)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise StudyError(f"{path}, line {line}: not YAML: {error.problem or error}") from None
-    if not isinstance(root, yaml.MappingNode):
-        raise StudyError(f"{path}, line 1: a study must be a mapping with name, model, evaluate and conditions.")
-    lines, repeated = _lines(root)
+        root = compose(read_text(path, MOST_CHARACTERS * 4))
+        if not isinstance(root, yaml.MappingNode):
+            raise BadYamlError(1, "a study must be a mapping with name, model, evaluate and conditions.")
+        lines, repeated = _lines(root)
+        raw = values(root)
+    except BadYamlError as error:
+        raise StudyError(f"{path}, {error}") from None
     repetitions = [(line, f"{name!r} is given twice; keep one") for line, name in repeated]
-    return _check(yaml.safe_load(text), str(path), folder or path.parent, model, lines, repetitions)
+    return _check(raw, str(path), folder or path.parent, model, lines, repetitions)
 
 
 def from_dict(settings: Mapping[str, Any], folder: Path | None = None, model: str | None = None) -> Study:
@@ -107,7 +110,7 @@ def _check(
     """The study that settings make; `lines` has the line of each setting, and `problems` what is known to be wrong."""
     if model is not None:
         raw["model"] = model
-    expanded = _expand(raw)
+    expanded = _expand(raw, name)
     unused = _unused_tune(raw, folder)
     _share(raw)
     try:
@@ -169,14 +172,14 @@ def judge(text: str) -> Judge:
 
     Raises:
         StudyError: it is none, or its settings have mistakes.
+        DataError: the file cannot be read as YAML.
     """
-    is_file = os.path.isfile(text)  # noqa: PTH113 - settings can be too long for a path, which this allows
     try:
-        settings = yaml.safe_load(read_text(Path(text)) if is_file else text)
-        folder = Path(text).parent if is_file else Path()
+        settings = read_yaml(Path(text)) if is_file(Path(text)) else parse_yaml(text)
+        folder = Path(text).parent if is_file(Path(text)) else Path()
         made: Judge = TypeAdapter(Annotated[Any, OneOf(JUDGES)]).validate_python(settings, context={"folder": folder})
-    except yaml.YAMLError as error:
-        raise StudyError(f"{text}: not YAML: {error}") from None
+    except BadYamlError as error:
+        raise StudyError(f"{text}: {error}") from None
     except ValidationError as error:
         listed = "\n  ".join(_explain(detail, {}, {})[1] for detail in error.errors())
         raise StudyError(f"{text} is no judge:\n  {listed}") from None
@@ -190,10 +193,10 @@ def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
         StudyError: the file is neither.
     """
     try:
-        raw = yaml.safe_load(read_text(path))
-    except yaml.YAMLError:
-        raw = None
-    if isinstance(raw, dict) and "kind" in raw:
+        is_judge = "kind" in (read_yaml(path) or ())
+    except (DataError, TypeError):
+        is_judge = False
+    if is_judge:
         return path.stem, (judge(str(path)),)
     study = read(path)
     return study.name, study.evaluate.harmfulness.judges
@@ -220,27 +223,43 @@ def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], lis
     return lines, repeated
 
 
-def _expand(raw: dict[str, Any]) -> dict[str, str]:
+def _n_combinations(condition: Any) -> int:
+    """How many conditions one entry of the study stands for."""
+    grid = condition.get("grid") if isinstance(condition, dict) else None
+    if not isinstance(grid, dict):
+        return 1
+    return math.prod(len(column) for column in grid.values() if isinstance(column, list))
+
+
+def _expand(raw: dict[str, Any], name: str) -> dict[str, str]:
     """Replace each condition that has a `grid` of tuning settings by one condition for each combination.
 
     Returns:
         The name of each expanded condition → the name that it has in the file.
+
+    Raises:
+        StudyError: more conditions than a study can have.
     """
     conditions, expanded = raw.get("conditions"), {}
     if not isinstance(conditions, dict):
         return {}
+    if (n := sum(map(_n_combinations, conditions.values()))) > MOST_CONDITIONS:
+        raise StudyError(
+            f"{name}: with every combination of its grids it has {n:,} conditions, where at most {MOST_CONDITIONS:,} "
+            "can be. Give the grids fewer values, or make several studies of it."
+        )
     every: dict[str, Any] = {}
-    for name, condition in conditions.items():
+    for each, condition in conditions.items():
         grid = condition.get("grid") if isinstance(condition, dict) else None
-        if not isinstance(grid, dict) or not all(isinstance(values, list) for values in grid.values()):
-            every[name] = condition
+        if not isinstance(grid, dict) or not all(isinstance(column, list) for column in grid.values()):
+            every[each] = condition
             continue
         common = {key: value for key, value in condition.items() if key != "grid"}
-        for values in product(*grid.values()):
-            chosen = dict(zip(grid, values, strict=True))
-            full = "-".join([str(name), *(f"{GRID_NAMES.get(key, key)}-{value}" for key, value in chosen.items())])
+        for combination in product(*grid.values()):
+            chosen = dict(zip(grid, combination, strict=True))
+            full = "-".join([str(each), *(f"{GRID_NAMES.get(key, key)}-{value}" for key, value in chosen.items())])
             every[full] = {**common, "tune": {**(common.get("tune") or {}), **chosen}}
-            expanded[full] = str(name)
+            expanded[full] = str(each)
     raw["conditions"] = every
     return expanded
 

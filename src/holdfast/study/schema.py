@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 from holdfast.analysis import calibration as calibrations
 from holdfast.core.config import Config, File, OneOf, explained, label
 from holdfast.core.errors import DataError
-from holdfast.core.files import FOLDERS, did_you_mean, locate
+from holdfast.core.file_faults import SHOWN_LENGTH
+from holdfast.core.files import FOLDERS, is_folder, locate, similar_name
 from holdfast.core.protocols import BenchmarkSource, Defence, Generator, Judge, Source, Tuner
 from holdfast.core.types import Template
 from holdfast.data.benchmarks import BENCHMARKS
@@ -59,13 +60,12 @@ def _find_model(model: str, info: ValidationInfo) -> str:
     if model.startswith(SERVED):
         return model
     folder = locate(model, (info.context or {}).get("folder"))
-    if folder.is_dir():
+    if is_folder(folder):
         if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):
             raise explained(f"{folder} has no config.json and no {ADAPTER}, so it is no Hugging Face model or adapter")
         return model if model.startswith(tuple(FOLDERS)) else str(folder.resolve())
     if model.startswith((*FOLDERS, ".", "/", "~")) or model.count("/") > 1:
-        near = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        raise explained(f"there is no folder {folder}.{did_you_mean(folder.name, near)}")
+        raise explained(f"there is no folder {str(folder)[:SHOWN_LENGTH]}.{similar_name(folder)}")
     return model
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import yaml
 from pydantic import Field
 
 from holdfast.core.config import Config, File, load
 from holdfast.core.errors import DataError
-from holdfast.core.files import did_you_mean, read_text
+from holdfast.core.files import did_you_mean
 from holdfast.core.rows import Row, read_rows, refuse_rows
 from holdfast.core.types import Benchmark, Prompt
+from holdfast.core.yaml_text import read_yaml
 from holdfast.data.benchmarks import BENCHMARKS
 
 Digest = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
@@ -282,12 +282,9 @@ def read_policies(path: Path) -> dict[str, str]:
     """Category → policy text.
 
     Raises:
-        DataError: it is not a mapping of texts.
+        DataError: it is neither YAML nor JSON, or no mapping of texts.
     """
-    try:
-        policies = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is neither YAML nor JSON: {error}") from error
+    policies = read_yaml(path)
     if not isinstance(policies, dict) or not all(isinstance(text, str) and text.strip() for text in policies.values()):
         raise DataError(f"{path} must be a mapping, category: policy text; each policy must be text.")
     return {str(category): text for category, text in policies.items()}

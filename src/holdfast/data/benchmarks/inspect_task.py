@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from holdfast.core.config import Config, explained
 from holdfast.core.errors import DataError
-from holdfast.core.files import locate
+from holdfast.core.files import is_file, locate
 from holdfast.core.types import Benchmark, Message, Prompt
 from holdfast.data.benchmarks import inspect_replay
 from holdfast.data.benchmarks.inspect_replay import STAND_IN, Exam, UnusableError
@@ -20,7 +20,7 @@ def _find(task: str, info: ValidationInfo) -> str:
     if not at:
         return task
     path = locate(file, (info.context or {}).get("folder"))
-    if path.suffix != ".py" or not path.is_file():
+    if path.suffix != ".py" or not is_file(path):
         raise explained(f"there is no Python file {path}; name a task as package/task or file.py@task")
     return f"{path.resolve()}@{name}"
 

@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, PositiveInt, StringConstra
 
 from holdfast.core.config import Config, File, explained, load
 from holdfast.core.errors import DataError
-from holdfast.core.files import did_you_mean, locate
+from holdfast.core.file_faults import SHOWN_LENGTH
+from holdfast.core.files import did_you_mean, is_folder, locate, similar_name
 from holdfast.core.rows import SHOWN, Row, Rows, read_rows, refuse_rows, usable
 from holdfast.core.types import Account, Example, Message, content_hash
 from holdfast.data.training import SOURCES
@@ -27,11 +28,10 @@ KEPT = 4
 
 def _folder_or_id(value: str, info: ValidationInfo) -> str:
     folder = locate(value, (info.context or {}).get("folder"))
-    if folder.is_dir():
+    if is_folder(folder):
         return str(folder.resolve())
     if value.startswith((".", "/", "~")) or value.count("/") > 1:
-        near = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        raise explained(f"there is no folder {folder}.{did_you_mean(folder.name, near)}")
+        raise explained(f"there is no folder {str(folder)[:SHOWN_LENGTH]}.{similar_name(folder)}")
     return value
 
 

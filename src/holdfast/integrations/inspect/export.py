@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from holdfast.analysis import stats
+from holdfast.core.containment import checked_name
 from holdfast.core.errors import RunFolderError
 from holdfast.core.optional import need_inspect
 from holdfast.core.results import ConditionResult, RunResults
@@ -37,7 +38,7 @@ def export(run_folder: RunFolder, out: Path) -> list[Path]:
 
     Raises:
         HoldfastError: Inspect is not installed.
-        RunFolderError: the run is not finished, or the folder has something in it.
+        RunFolderError: the run is not finished, the folder has something in it, or a name would lead out of it.
     """
     need_inspect()
     from inspect_ai.log import write_eval_log
@@ -50,8 +51,9 @@ def export(run_folder: RunFolder, out: Path) -> list[Path]:
     for condition in results.conditions:
         for set_name in results.evaluation.sets:
             log = _log(run_folder, results, condition, set_name, written)
-            stamp, name = f"{written:%Y-%m-%dT%H-%M-%S}-00-00", set_name.replace("_", "-")
-            path = out / condition.name / f"seed-{condition.seed}" / f"{stamp}_{name}_{log.eval.task_id}.eval"
+            stamp, name = f"{written:%Y-%m-%dT%H-%M-%S}-00-00", checked_name(set_name).replace("_", "-")
+            folder = out / checked_name(condition.name) / f"seed-{condition.seed}"
+            path = folder / f"{stamp}_{name}_{log.eval.task_id}.eval"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_eval_log(log, path)
             paths.append(path)

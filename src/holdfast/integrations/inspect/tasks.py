@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import anyio
 import numpy as np
-import yaml
 from anyio import to_thread
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
@@ -30,6 +29,7 @@ from holdfast.core.config import Registry, one_of
 from holdfast.core.errors import HoldfastError
 from holdfast.core.protocols import BenchmarkSource, Judge
 from holdfast.core.types import Answer, Message, Prompt, Verdict
+from holdfast.core.yaml_text import parse_yaml
 from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.integrations.inspect.scores import score_of
 from holdfast.judges import JUDGES
@@ -103,7 +103,7 @@ def _configured(what: str, registry: Registry, settings: Settings, folder: str) 
         HoldfastError: naming every mistake in the settings.
     """
     if isinstance(settings, str) and settings.lstrip().startswith("{"):
-        settings = yaml.safe_load(settings)
+        settings = parse_yaml(settings)
     try:
         return TypeAdapter(one_of(registry)).validate_python(settings, context={"folder": Path(folder)})
     except ValidationError as error:
