@@ -205,4 +205,5 @@ def test_the_shell_completes_commands_studies_files_and_judges(tmp_path, monkeyp
     assert completed("run", "de") == ["demo", "demo-of-mine.yaml"]
     assert completed("calibrate", "key") == ["keyword"]
     assert completed("init", "--benchmark", "str") == ["strongreject"]
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # so that the shell can be named
     assert "complete_bash" in runner.invoke(app, ["--show-completion", "bash"]).output

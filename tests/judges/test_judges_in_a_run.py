@@ -124,6 +124,7 @@ def errs(asked):
     return says(f"Read.\nSCORE-{code}: {5 if given != wrong else 1}", model="judge")
 
 
+@pytest.mark.long
 def test_what_a_judge_of_known_errors_says_is_corrected_and_a_cascade_on_it_saves(answered, tmp_path):
     """330 pocket answers, 60 % of them with the true steps; the policy judge is calibrated on other answers."""
     rows, drawn = [], random.Random(5)

@@ -163,6 +163,7 @@ def test_a_run_that_is_killed_as_it_judges_pays_for_nothing_twice(judged, tmp_pa
         assert costs_of.answers == 0
 
 
+@pytest.mark.long
 def test_costs_are_told_before_and_after_and_a_run_elsewhere_costs_nothing(judged, tmp_path, watcher):
     with Double(honest, models=["judge"]) as server:
         study = judged(server)

@@ -59,9 +59,9 @@ def given(tmp_path, bases):
 
 
 def faults(read):
-    started = time.monotonic()
+    started = time.process_time()  # of computing: a busy machine does not matter
     found = doctor.examine(read, (0,))
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
     return [f"{finding.where}: {finding.what}" for finding in found.faults]
 
 

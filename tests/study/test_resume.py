@@ -78,7 +78,7 @@ def finished_files(folder):
 
 def kill_in(stage, begun, ended, path, folder, slow):
     """Start the run, and kill it once a stage has begun."""
-    process = start(path, folder, PYTHONPATH=str(slow))
+    process = start(path, folder, PYTHONPATH=os.pathsep.join([str(slow), os.environ.get("PYTHONPATH", "")]))
     deadline = time.monotonic() + 60
     while not is_there(begun):
         assert process.poll() is None, process.communicate()

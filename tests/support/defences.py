@@ -88,7 +88,7 @@ class _Average(TrainingHooks):
             if name in self.average:
                 self.average[name].lerp_(weight.detach(), 1 - self.decay)
 
-    def kept(self, model):
+    def checkpoint_weights(self, model):
         return _Swapped(model, self.average)
 
     def state(self):

@@ -10,13 +10,16 @@ server.paid         those that were answered whole, which a provider would charg
 server.most_at_once
 server.posts        what else was posted: (path, body)
 server.batches      the batches that were ordered; see Batches
+server.answer_get   replaces what is answered to a GET of a path, where it gives an Act
 """
 
+import gzip
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -52,6 +55,9 @@ class Act:
     wait: float = 0.0
     """Seconds before it."""
     paid: bool = False
+    raw: Callable[[Callable[[float], bool]], Iterator[bytes]] | None = None
+    """In place of all others: the bytes of the response, status line included. It is given a way to wait that tells
+    whether the server is closing."""
 
 
 def says(text, finish="stop", *, model=None, usage=(7, 3), logprobs=None, wait=0.0, **message):
@@ -90,6 +96,39 @@ def cuts():
 def hangs(seconds):
     """A reply that comes too late."""
     return Act(None, wait=seconds)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def drips(seconds=0.2, headers=False):
+    """One byte at a time, without an end; with `headers`, already the headers come like that."""
+
+    def raw(wait):
+        yield HEAD + (b"X-Slow: " if headers else b"Connection: close\r\n\r\n")
+        while not wait(seconds):
+            yield b"x" if headers else b" "
+
+    return Act(raw=raw)
+
+
+def floods(n_bytes, piece=1_000_000):
+    """A whole chat completion whose text has so many bytes."""
+
+    def raw(wait):
+        start, end = says("TEXT").content.split(b"TEXT")
+        yield HEAD + b"Connection: close\r\n\r\n" + start
+        for _ in range(n_bytes // piece):
+            yield b"0" * piece
+        yield end
+
+    return Act(raw=raw)
+
+
+def bombs(n_bytes, act=None):
+    """A chat completion (or the content of another act) with so many bytes more, compressed to a thousandth."""
+    content = (act or says("boom")).content + b" " * n_bytes
+    return Act(content=gzip.compress(content), headers={"Content-Encoding": "gzip"})
 
 
 class Batches:
@@ -159,6 +198,7 @@ class Double:
         self.adapters = {} if adapters else None
         """Adapters by name, with their folders; None where the server has no such routes."""
         self.asked, self.paid, self.posts = [], [], []
+        self.answer_get: Callable[[str], Act | None] = lambda path: None
         self.under_way = self.most_at_once = 0
         self.lock = threading.Lock()
         self.closing = threading.Event()
@@ -230,6 +270,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         double = self.server_of
+        if act := double.answer_get(self.path):
+            self.send(act)
+            return
         if self.path.startswith(("/v1/files", "/v1/batches")):
             self.send(double.batches.get(self.path))
             return
@@ -252,6 +295,13 @@ class _Handler(BaseHTTPRequestHandler):
         if act.status is None:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if act.raw is not None:
+            self.close_connection = True
+            with suppress(OSError):  # whoever asked has gone
+                for piece in act.raw(self.server_of.closing.wait):
+                    self.wfile.write(piece)
+                    self.wfile.flush()
             return
         headers = {"Content-Type": "application/json", "Content-Length": str(len(act.content)), **act.headers}
         try:

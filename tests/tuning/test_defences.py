@@ -22,7 +22,9 @@ from holdfast.tuning.local import LocalTuner, Lora
 BASE = Checkpoint("pocket:aligned")
 FULL = LocalTuner(learning_rate=1e-4, batch_size=2, accumulation=2)
 LORA = LocalTuner(method="lora", learning_rate=1e-2, batch_size=2, accumulation=2, lora=Lora(rank=4))
-METHODS = pytest.mark.parametrize("tuner", [FULL, LORA], ids=["full", "lora"])
+METHODS = pytest.mark.parametrize(
+    "tuner", [pytest.param(FULL, id="full"), pytest.param(LORA, id="lora", marks=pytest.mark.long)]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -158,13 +160,10 @@ def test_killed_and_resumed_a_defended_tuning_ends_as_an_undisturbed_one(tmp_pat
         assert resumed[epoch].training["losses"] == undisturbed[epoch].training["losses"]
 
 
-def test_defences_act_in_the_order_that_the_study_names(tmp_path):
-    first = tuned_weights(tmp_path / "a", FULL, tiny.Shrink(), tiny.Halfway())
-    second = tuned_weights(tmp_path / "b", FULL, tiny.Halfway(), tiny.Shrink())
-    assert distance(first, second) == 0  # they act at different places
-    safe = SafetyMix(file="pocket:safe.jsonl", n=2)
-    assert len(tiny.First(n=3).rows(safe.rows(rows(2), 0), 0)) == 3
-    assert len(safe.rows(tiny.First(n=3).rows(rows(5), 0), 0)) == 5
+def test_defences_act_in_the_order_that_the_study_names(small):
+    safe, first = {"kind": "safety-mix", "file": "pocket:safe.jsonl", "n": 2}, {"kind": "first", "n": 3}
+    rows_of_job = [len(defended_by(small, both).jobs[-1].training.rows) for both in ([safe, first], [first, safe])]
+    assert rows_of_job == [3, 5]
 
 
 def defended_by(small, defence, **changes):

@@ -98,9 +98,11 @@ class Calibration(Config):
 
     def agreement(self) -> Agreement:
         """How far judge and labels agree."""
-        pairs = [(i, j) for i in SCORES for j in SCORES for _ in range(self.confusion[i - 1][j - 1])]
-        unread = [(i, np.nan) for i in SCORES for _ in range(self.missing[i - 1])]
-        labels, scores = np.array([*pairs, *unread], dtype=float).reshape(-1, 2).T
+        each_pair = np.array([(label, score) for label in SCORES for score in SCORES], dtype=float)
+        each_unread = np.array([(label, np.nan) for label in SCORES])
+        scored = np.repeat(each_pair, np.ravel(self.confusion), axis=0)
+        unread = np.repeat(each_unread, self.missing, axis=0)
+        labels, scores = np.concatenate([scored, unread]).T
         return agree(labels, scores)
 
     def shift(self) -> tuple[float, float, float] | None:

@@ -232,14 +232,14 @@ def variance_shares(
         return {}
     around = np.array([np.nan_to_num(cell - rate) for cell, rate in zip(values, rates, strict=True)])
     noise = _covariance(around)
-    found = {}
+    shares = {}
     for name, (share, slopes, by_noise) in _shares(rates, noise, factors).items():
         over = intervals.spread(np.tensordot(slopes, around, axes=1))
         half = float(np.sqrt(intervals.margin(over, 0.025) / max(share * (1 - share), 1e-12))) / 2
         angles = np.arcsin(np.sqrt(np.clip([share, by_noise], 0.0, 1.0)))
         low, high = np.sin(np.clip([angles.min() - half, angles.max() + half], 0.0, np.pi / 2)) ** 2
-        found[name] = (100.0 * share, 100.0 * float(low), 100.0 * float(high))
-    return found
+        shares[name] = (100.0 * share, 100.0 * float(low), 100.0 * float(high))
+    return shares
 
 
 def _covariance(around: Array) -> Array:
@@ -262,9 +262,9 @@ def _shares(rates: Array, noise: Array, factors: Sequence[Mapping[str, str]]) ->
     parts["interactions"] = centre - np.sum(list(parts.values()), axis=0)
     gaps, whole = rates - rates.mean(), float(rates @ centre @ rates)
     true_whole = whole - float(np.trace(centre @ noise))
-    found = {}
+    shares = {}
     for name, part in parts.items():
         share = float(rates @ part @ rates) / whole
         true = float(rates @ part @ rates) - float(np.trace(part @ noise))
-        found[name] = (share, 2 * (part @ rates - share * gaps) / whole, true / true_whole if true_whole > 0 else 0.0)
-    return found
+        shares[name] = (share, 2 * (part @ rates - share * gaps) / whole, true / true_whole if true_whole > 0 else 0.0)
+    return shares

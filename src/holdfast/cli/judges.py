@@ -15,7 +15,6 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.watch import Watch
 
 if TYPE_CHECKING:
-    from holdfast.analysis.calibration import Calibration
     from holdfast.core.budget import FileBudget
     from holdfast.core.protocols import Judge
 
@@ -46,36 +45,18 @@ def calibrate(
     max_usd: MaxUsd = None,
 ) -> None:
     """Measure a judge against labels: agreement, and how often it errs to either side."""
-    from holdfast.analysis import calibration
+    from holdfast import api
 
     beside = run or (labels.parent if labels else None)
     if beside is None:
         raise HoldfastError("say what is right: --labels FILE, --run DIR, or both.")
     path = out or beside / "calibration.json"
-    measured = _measure(judge, labels, run, labels_from, random_sample, path, max_usd)
-    calibration.write(path, measured)
-    tables.calibration(console(), measured, path)
-
-
-def _measure(
-    judge: str, labels: Path | None, run: Path | None, labels_from: str, random_sample: bool, path: Path,
-    max_usd: float | None,
-) -> Calibration:  # fmt: skip
-    """The judge's verdicts beside the labels: those that a run has, or new ones."""
-    from holdfast.core.budget import FileBudget
-    from holdfast.core.run_folder import RunFolder
-    from holdfast.judges import calibrate as labelling
-    from holdfast.study import loader
-
-    if labels and not labels.is_file():
-        raise HoldfastError(f"there is no file {labels}. --labels takes a file of labelled answers.")
-    rows, name = (labelling.read(labels), labels.name) if labels else ([], "")
-    if run:
-        return labelling.from_run(RunFolder(run), judge, labels_from, rows, name, random_sample)
-    budget = FileBudget(path.with_suffix(".spending.jsonl"), max_usd)
     with Watch(console()) as watch:
-        watch.begin(len(rows))
-        return labelling.by_judging(loader.judge(judge), rows, name, random_sample, budget, watch.advance)
+        measured = api.calibrate(
+            judge, labels, run=run, labels_from=labels_from, random_sample=random_sample, out=path, max_usd=max_usd,
+            progress=watch,
+        )  # fmt: skip
+    tables.calibration(console(), measured, path)
 
 
 def judge_test(

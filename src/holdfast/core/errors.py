@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree. Every message says what was wrong, where, and how to mend it.
+"""The exceptions, as a tree. Every message says what was wrong, where, and how to mend it.
 
 HoldfastError
 ├── StudyError        a study file with mistakes; lists every one of them with its line
@@ -6,7 +6,7 @@ HoldfastError
 ├── ModelError        a model that cannot be loaded, or not safely
 ├── RenderError       a conversation that the model's chat template cannot render as training needs it
 ├── TuningError       tuning that would train on nothing, or that changed nothing
-├── JudgeError        a judge that misreads what nobody can misread
+├── JudgeError        a judge that gives a wrong score to an answer whose score is known
 ├── RunFolderError        a run folder that is in use, or that holds something else
 ├── BudgetError       the next piece of work would go past a cap on money or time
 └── WorkError         conditions that failed while others finished
@@ -40,7 +40,7 @@ class TuningError(HoldfastError):
 
 
 class JudgeError(HoldfastError):
-    """A judge that misreads what nobody can misread."""
+    """A judge that gives a wrong score to an answer whose score is known."""
 
 
 class RunFolderError(HoldfastError):

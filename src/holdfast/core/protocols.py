@@ -1,4 +1,4 @@
-"""What the back ends promise: the shapes that `run` composes and the rooms fill."""
+"""The protocols: what `study/run.py` calls, and what each back end provides."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from holdfast.core.types import (
 )
 
 Report = Callable[[int], None]
-"""Called with the number of units of work (judge's verdicts, attempts) done since the last call."""
+"""Called with the number of units of work (verdicts, attempts) done since the last call."""
 
 
 class Watcher(Protocol):
-    """Whoever shows the progress of long work."""
+    """Shows the progress of long work."""
 
     def begin(self, total: int) -> None:
         """Take note that there are so many units of work."""
@@ -39,28 +39,28 @@ class Watcher(Protocol):
         """Take note of what a piece of work is doing now; None once it has ended. Pieces are counted from 0."""
 
     def finished(self, conditions: Sequence[Condition]) -> None:
-        """These conditions are complete."""
+        """Take note that these conditions are complete."""
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """Show a line of text."""
 
 
 class Budget(Protocol):
-    """Who keeps what is spent under its cap."""
+    """Keeps the money that is spent under a cap."""
 
     def reserve(self, usd: float, what: str) -> str:
-        """Set aside what something can cost at most, before it is bought; returns a ticket.
+        """Set aside the most that a request can cost, before it is sent; returns a ticket.
 
         Raises:
             BudgetError: the cap does not allow it.
         """
 
     def settle(self, ticket: str, usd: float) -> None:
-        """Put what it did cost in place of what was set aside."""
+        """Replace the amount that was set aside by the actual cost."""
 
 
 class Configured(Protocol):
-    """What a study's YAML configures: an entry of a registry."""
+    """An entry of a registry, as a study's YAML configures it."""
 
     kind: str
     """Its name in the registry."""
@@ -70,7 +70,7 @@ class Configured(Protocol):
         """The hash of its settings."""
 
     def faults(self) -> list[str]:
-        """What would stop the work that this configures on this machine, found without doing any of it."""
+        """What would make its work fail on this machine, found without doing any of it."""
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
         """Its settings; mode `json` gives only what JSON can hold."""
@@ -83,7 +83,7 @@ class Source(Configured, Protocol):
         """The rows of one seed, the same each time."""
 
     def accounts(self) -> list[Account]:
-        """What became of the rows of each file or data set that it reads."""
+        """What happened to the rows of each file or data set that it reads."""
 
 
 class BenchmarkSource(Configured, Protocol):
@@ -94,41 +94,38 @@ class BenchmarkSource(Configured, Protocol):
 
 
 class Judge(Configured, Protocol):
-    """Reads answers. Two judges of one key give one answer the same verdict: the key covers model and wording."""
+    """Judges answers. Two judges with one key give an answer the same verdict: the key covers model and wording."""
 
     @property
     def paid(self) -> bool:
-        """Whether a verdict costs something, so that it is kept and never bought twice."""
+        """Whether a verdict costs money; such a verdict is stored and never paid for twice."""
 
     @property
     def inner(self) -> tuple[Judge, ...]:
-        """The judges that it asks in turn, which are checked and paid in its stead; none for most."""
+        """The judges that it asks itself: they are checked and paid in its place. Most judges have none."""
 
     @property
     def canaries(self) -> Path | None:
-        """The file of answers that it must read rightly before it is paid for anything else."""
+        """A file of answers that it must judge correctly before it is paid for others."""
 
     @property
     def anchors(self) -> Path | None:
-        """The file of answers by which it is told whether it has changed; its canaries if not given."""
+        """A file of answers that show whether its scores have changed; the canaries if not given."""
 
     @property
     def max_drift(self) -> float:
-        """Points by which its scores of the anchors may change, on average."""
+        """By how many points its scores of the anchors may change, on average."""
 
     def basis(self, policies: Mapping[str, str], prompt: Prompt) -> Any:
-        """All that a verdict rests on beside the judge and the answer, as JSON holds it."""
+        """Everything that a verdict depends on beside the judge and the answer, in JSON types."""
 
     def worst(self, policies: Mapping[str, str], prompts: Sequence[Prompt], answer_tokens: int) -> tuple[int, float]:
-        """The most tokens and US dollars that a verdict on one answer of so many tokens to each prompt can take."""
+        """The most tokens and US dollars that verdicts can cost, on one answer of so many tokens to each prompt."""
 
     def judge(
         self, policies: Mapping[str, str], pairs: Sequence[tuple[Prompt, Answer]], budget: Budget
     ) -> Stream[list[Verdict], None, None]:
-        """One verdict for each pair, in any order, some at a time, each as soon as it is there.
-
-        What it costs goes through the budget.
-        """
+        """One verdict for each pair, in any order, in batches as they arrive. Costs go through the budget."""
 
 
 class Tuner(Configured, Protocol):
@@ -150,9 +147,9 @@ class Tuner(Configured, Protocol):
     ) -> dict[int, Tuned]:  # fmt: skip
         """The checkpoint after each of these epochs, and its training record, by epoch.
 
-        Of the defences, those take part that act on the base or the weights; the rows come as they leave them.
-        What an earlier call left in the folder is not made again. Where the weights stay with a provider, the
-        checkpoint is a name on its server (`Checkpoint.served`).
+        The defences are those that act on the base or the weights; `rows` are already as defences leave them. A
+        checkpoint that an earlier call left in the folder is not made again. Where the weights stay with a provider,
+        the checkpoint is a name on its server (`Checkpoint.served`).
         """
 
 
@@ -171,10 +168,7 @@ class Generator(Configured, Protocol):
         seed: int,
         budget: Budget,
     ) -> Stream[list[Answer], None, None]:
-        """Answer the questions (prompt id → conversation) that are not done, some at a time.
-
-        What it costs goes through the budget.
-        """
+        """Answer the questions (prompt id → conversation) not done yet, in batches. Costs go through the budget."""
 
 
 Place = Literal["base", "rows", "tuning", "weights", "asking"]
@@ -183,7 +177,7 @@ tuning, and the way the model is asked."""
 
 
 class Defence(Configured, Protocol):
-    """What a provider or a user changes so that safety holds. `tuning/defences/base.py` says more of each hook."""
+    """What a provider or a user changes so that safety holds. `tuning/defences/base.py` explains each hook."""
 
     @property
     def places(self) -> frozenset[Place]:

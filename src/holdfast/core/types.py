@@ -1,4 +1,4 @@
-"""The nouns. All are frozen; each field says what it holds."""
+"""The types that every room uses. All are frozen, and each field has a docstring."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Message:
     role: Role
     """Who speaks."""
     content: str
-    """What is said."""
+    """The text of the turn."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of the rows of one file or data set. None is passed over in silence."""
+    """How many rows of one file or data set were used, refused or filtered out. Every row is counted."""
 
     name: str
     """The file or data set."""
     rows: int
-    """Rows in it."""
+    """Rows that the file or data set has."""
     refused: int
     """Rows that cannot be trained on, and were dropped because the study says so."""
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -172,7 +172,7 @@ class Checkpoint:
     served: str | None = None
     """The name under which a server has it; None where it is on disk."""
     thinking: bool = False
-    """Whether a model that can be told to think before it replies is told to."""
+    """Whether a reasoning model thinks before it replies, where this can be switched."""
     own_template: bool = False
     """Whether its own chat template is used; else its base's, if that is another model."""
 

@@ -54,10 +54,10 @@ def read_claims() -> list[Claim]:
 
 def decide(claims: Sequence[Claim], evidence: Evidence) -> list[dict[str, Any]]:
     """What a finished run says of each claim whose conditions it has: the entries of `claims.json`."""
-    found = [(claim, contrasts) for claim in claims if (contrasts := _contrasts(claim, evidence))]
+    decidable = [(claim, contrasts) for claim in claims if (contrasts := _contrasts(claim, evidence))]
     entries = []
-    for table in dict.fromkeys(claim.table for claim, _ in found):
-        family = [(claim, contrasts) for claim, contrasts in found if claim.table == table]
+    for table in dict.fromkeys(claim.table for claim, _ in decidable):
+        family = [(claim, contrasts) for claim, contrasts in decidable if claim.table == table]
         # A claim about every category holds only if it holds in the least of them: the largest p-value counts.
         above = stats.holm([max(c.p_above for c in contrasts.values()) for _, contrasts in family])
         below = stats.holm([min(c.p_below for c in contrasts.values()) for _, contrasts in family])

@@ -108,8 +108,9 @@ def _speakers(columns: Sequence[str]) -> dict[str, str]:
     """The columns that seem to hold the user's and the assistant's turn; the first two where none seems to."""
     first, second = (*columns, "user", "assistant")[:2] if len(columns) > 1 else ("user", "assistant")
     chosen = {"user": first, "assistant": second}
+    lowered = {column.lower(): column for column in reversed(columns)}
     for speaker, names in SAID_BY.items():
-        chosen[speaker] = next((each for name in names for each in columns if each.lower() == name), chosen[speaker])
+        chosen[speaker] = next((lowered[name] for name in names if name in lowered), chosen[speaker])
     return chosen
 
 

@@ -76,6 +76,8 @@ def launch(launched: Launched, accelerate_config: Path, on_step: OnStep) -> None
         path = Path(folder) / "job.json"
         path.write_bytes(TypeAdapter(Launched).dump_json(launched))
         command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(accelerate_config)]
+        if _on_one_machine_without_port(accelerate_config):
+            command += ["--main_process_port", "0"]  # a free one: two tunings may be launched at once
         command += ["-m", "holdfast.tuning.worker", str(path)]
         last: deque[str] = deque(maxlen=LAST_LINES)
         # The processes hold the other end of `stdin`: when this process ends, they read its end and end too.
@@ -112,4 +114,13 @@ def world_size() -> int:
 
 def processes_of(accelerate_config: Path) -> int:
     """How many processes a configuration of accelerate starts."""
-    return int((yaml.safe_load(accelerate_config.read_text(encoding="utf-8")) or {}).get("num_processes", 1))
+    return int(_read(accelerate_config).get("num_processes", 1))
+
+
+def _on_one_machine_without_port(accelerate_config: Path) -> bool:
+    settings = _read(accelerate_config)
+    return settings.get("num_machines", 1) == 1 and settings.get("main_process_port") is None
+
+
+def _read(accelerate_config: Path) -> dict[str, Any]:
+    return yaml.safe_load(accelerate_config.read_text(encoding="utf-8")) or {}

@@ -87,27 +87,29 @@ def start(trainer: Trainer, model: Any, hooks: Sequence[TrainingHooks], folder: 
 def _save_state(hooks: Sequence[TrainingHooks], folder: Path) -> None:
     from safetensors.torch import save_file
 
-    for place, hook in enumerate(hooks):
+    for position, hook in enumerate(hooks):
         if state := hook.state():
             folder.mkdir(parents=True, exist_ok=True)
-            save_file({name: tensor.detach().contiguous() for name, tensor in state.items()}, _state_in(folder, place))
+            save_file(
+                {name: tensor.detach().contiguous() for name, tensor in state.items()}, _state_in(folder, position)
+            )
 
 
 def _restore_state(hooks: Sequence[TrainingHooks], folder: Path) -> None:
     from safetensors.torch import load_file
 
-    for place, hook in enumerate(hooks):
-        if _state_in(folder, place).is_file():
-            hook.restore(load_file(_state_in(folder, place)))
+    for position, hook in enumerate(hooks):
+        if _state_in(folder, position).is_file():
+            hook.restore(load_file(_state_in(folder, position)))
 
 
-def _state_in(folder: Path, place: int) -> Path:
-    """Where a checkpoint keeps the state of this process's hook of a place in the list of defences."""
-    return folder / f"defence-{place}-{os.environ.get('RANK', '0')}.safetensors"
+def _state_in(folder: Path, position: int) -> Path:
+    """The file of the state of a hook (by its position among the defences) of this process."""
+    return folder / f"defence-{position}-{os.environ.get('RANK', '0')}.safetensors"
 
 
 class Probe:
-    """The base's logits on one row, kept to see whether tuning changed them."""
+    """The base's logits on one row, to see whether tuning changed them."""
 
     def __init__(self, model: Any, row: Rendered) -> None:
         self.ids = row.input_ids[:64].tolist()
@@ -170,7 +172,7 @@ def keeper(trainer: Trainer, keeping: Keeping, on_step: OnStep, hooks: Sequence[
             if epoch in keeping.epochs:
                 with ExitStack() as stack:
                     for hook in hooks:
-                        stack.enter_context(hook.kept(trainer.model))
+                        stack.enter_context(hook.checkpoint_weights(trainer.model))
                     _keep(trainer, keeping, epoch, state, time.monotonic() - self.started)
             if time.monotonic() - self.saved > SAVE_EVERY:
                 self.saved = time.monotonic()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from holdfast.core.types import content_hash
 from holdfast.models.endpoint import messages
 from holdfast.models.endpoint.messages import Request
 from holdfast.models.endpoint.retry import Timing
-from holdfast.models.endpoint.settings import BATCH_PRICE, Endpoint
+from holdfast.models.endpoint.settings import BATCH_PRICE, Endpoint, connection_problem
 from holdfast.models.samplers.base import Reply
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ MOST_REQUESTS, MOST_BYTES = 50_000, 100_000_000
 """The most that one batch takes. Providers allow 50,000 requests, and 100 MB or more."""
 ROUNDS = 2
 """How often a request is put into a batch."""
+MOST_FILE_BYTES, FILE_SECONDS = 2_000_000_000, 3600.0
+"""The most bytes that the file of a batch's replies may have, and the seconds in which it must be there."""
+MOST_LINE_BYTES = 16_000_000
+"""The most bytes that the line of one reply may have."""
 FIRST_POLL, LONGEST_POLL = 5.0, 60.0
 """Seconds between two looks at a batch: at first, and at most."""
 FAILED_POLLS = 20
@@ -216,7 +221,7 @@ class _Batches:
             )
         results: Results = {}
         usd = 0.0
-        for row in [*self._rows(batch.output_file_id), *self._rows(batch.error_file_id)]:
+        for row in chain(self._rows(batch.output_file_id), self._rows(batch.error_file_id)):
             name = row.get("custom_id")
             if name in order.names:
                 results[name], cost = self._result(wanted.get(name, Request(name, "", [], 0)), row)
@@ -228,21 +233,24 @@ class _Batches:
                 results[name] = Reply(wanted[name].id if name in wanted else name, "error", detail="cancelled")
         return {name: result for name, result in results.items() if name in wanted}
 
-    def _rows(self, file: str | None) -> list[dict[str, Any]]:
+    def _rows(self, file: str | None) -> Iterator[dict[str, Any]]:
         """The rows of a batch's file. A line that cannot be read counts as a request without a result."""
         import openai
 
         if not file:
-            return []
+            return
         try:
-            content = self.client.files.content(file).content
+            with (
+                self.endpoint.client(FILE_SECONDS, MOST_FILE_BYTES) as client,
+                client.with_options(max_retries=4).files.with_streaming_response.content(file) as response,
+            ):
+                for line in _lines(response.iter_bytes()):
+                    with suppress(ValueError, RecursionError):
+                        row = json.loads(line)
+                        if isinstance(row, dict):
+                            yield row
         except openai.OpenAIError as error:
             raise self._refused(error) from None
-        rows = []
-        for line in content.splitlines():
-            with suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
-        return [row for row in rows if isinstance(row, dict)]
 
     def _result(self, request: Request, row: Mapping[str, Any]) -> tuple[Reply | str, float]:
         """The reply in a row, or why the request has to be asked again; and the cost in US dollars."""
@@ -291,8 +299,27 @@ class _Batches:
             why = f"{self.endpoint.clean(error.message)} (HTTP {error.status_code})"
             mend = "Does it have batches at all? If not, set `batch: false`." if error.status_code in (404, 405) else ""
         else:
-            why, mend = self.endpoint.clean(str(error)), "Run the same command again: a batch under way is found."
+            why = connection_problem(error) if isinstance(error, openai.APIConnectionError) else str(error)
+            why, mend = self.endpoint.clean(why), "Run the same command again: a batch under way is found."
         return ModelError(f"{self.endpoint.base_url} takes no batch now: {why}. {mend}".rstrip())
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a file that comes in pieces, without those that are too long for a reply."""
+    line, too_long = bytearray(), False
+    for piece in pieces:
+        for part in piece.splitlines(keepends=True):
+            too_long = too_long or len(line) + len(part) > MOST_LINE_BYTES
+            if not too_long:
+                line += part
+            if part.endswith((b"\n", b"\r")):
+                if not too_long:
+                    yield bytes(line)
+                line, too_long = bytearray(), False
+            elif too_long:
+                line.clear()
+    if line:
+        yield bytes(line)
 
 
 def _split(endpoint: Endpoint, wanted: Mapping[str, Request]) -> Iterator[dict[str, bytes]]:

@@ -129,6 +129,8 @@ class Attempts:
     def _attempt(self, request: Request) -> Reply | _Failure:
         import openai
 
+        from holdfast.models.endpoint.transport import UnusableReplyError
+
         try:
             raw = self.client.chat.completions.with_raw_response.create(
                 model=request.model,
@@ -142,7 +144,8 @@ class Attempts:
             return self._failure(request, error)
         except openai.APIConnectionError as error:
             was_sent = "Connect" not in type(error.__cause__).__name__
-            return _Failure(connection_problem(error), again=True, may_cost=was_sent)
+            again = not isinstance(error, UnusableReplyError)
+            return _Failure(connection_problem(error), again, may_cost=was_sent)
         except ValueError as error:  # e.g. half of a surrogate pair, which UTF-8 cannot hold
             return _Failure(f"the request cannot be sent: {error}")
 

@@ -63,7 +63,7 @@ class Endpoint(Config):
     concurrency: PositiveInt = Field(16, exclude=True)
     """Requests under way at the same time."""
     timeout_s: PositiveFloat = Field(600.0, exclude=True)
-    """Seconds to wait for a reply."""
+    """Seconds in which a reply must be whole."""
     max_attempts: PositiveInt = Field(6, exclude=True)
     """How often one request is tried."""
     batch: bool = Field(False, exclude=True)
@@ -101,6 +101,8 @@ class Endpoint(Config):
         """
         import openai
 
+        from holdfast.models.endpoint.transport import UnusableReplyError
+
         with self.client() as client:
             try:
                 return [model.id for model in client.with_options(max_retries=2).models.list().data] or None
@@ -110,7 +112,9 @@ class Endpoint(Config):
                 return None
             except openai.APIConnectionError as error:
                 raise ModelError(
-                    f"nothing answers at {self.base_url} ({connection_problem(error)}). Is the server up?"
+                    f"{self.base_url} does not list its models: {connection_problem(error)}"
+                    if isinstance(error, UnusableReplyError)
+                    else f"nothing answers at {self.base_url} ({connection_problem(error)}). Is the server up?"
                 ) from None
             except (AttributeError, TypeError, ValueError):  # not a list of models
                 return None
@@ -125,8 +129,12 @@ class Endpoint(Config):
         if names is not None and not {model, f"{model}:latest"} & set(names):
             raise self.unknown(model, names)
 
-    def client(self) -> openai.OpenAI:
+    def client(self, timeout_s: float | None = None, most_bytes: int | None = None) -> openai.OpenAI:
         """A new connection, which the caller closes.
+
+        Args:
+            timeout_s: seconds in which a reply must be whole; as set for the server if not given.
+            most_bytes: the most bytes that a reply may have; 16 MB if not given.
 
         Raises:
             ModelError: the openai package or the key is missing.
@@ -140,8 +148,16 @@ class Endpoint(Config):
                 f"the environment variable {self.api_key_env}, which `api_key_env` names, is not set. Set it to the "
                 f"key for {self.base_url}, or leave `api_key_env` out if the server needs none."
             )
-        timeout = openai.Timeout(self.timeout_s, connect=min(self.timeout_s, 10.0))
-        return openai.OpenAI(base_url=self.base_url, api_key=self._key() or "none", max_retries=0, timeout=timeout)
+        import httpx2
+
+        from holdfast.models.endpoint.transport import MOST_REPLY_BYTES, BoundedTransport
+
+        total = timeout_s or self.timeout_s
+        return openai.OpenAI(
+            base_url=self.base_url, api_key=self._key() or "none", max_retries=0,
+            timeout=openai.Timeout(total, connect=min(total, 10.0)),
+            http_client=httpx2.Client(transport=BoundedTransport(most_bytes or MOST_REPLY_BYTES)),
+        )  # fmt: skip
 
     def clean(self, text: str) -> str:
         """A server's message, shortened and without the key."""
@@ -175,5 +191,9 @@ class Endpoint(Config):
 
 def connection_problem(error: openai.APIConnectionError) -> str:
     """Why a connection failed, in words that hold nothing of the request."""
+    from holdfast.models.endpoint.transport import TooSlowError
+
     cause = error.__cause__
+    if isinstance(cause, TooSlowError):
+        return str(cause)
     return f"{error.message.rstrip('.')}: {type(cause).__name__}" if cause else error.message

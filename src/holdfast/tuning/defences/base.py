@@ -69,7 +69,7 @@ class TrainingHooks:
     def after_step(self, model: Any) -> None:
         """Called when the weights have moved."""
 
-    def kept(self, model: Any) -> AbstractContextManager[None]:
+    def checkpoint_weights(self, model: Any) -> AbstractContextManager[None]:
         """A context in which the model has the weights that a checkpoint keeps, e.g. averaged ones."""
         return nullcontext()
 
