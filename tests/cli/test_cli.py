@@ -3,6 +3,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.studies import write_rows
@@ -152,11 +153,15 @@ def test_an_output_that_cannot_be_made_is_named(command, output_to, tmp_path):
 
 @pytest.mark.parametrize("command", WRITERS)
 def test_a_full_disk_is_said_in_one_line(command, output_to, tmp_path, monkeypatch):
-    def full(file, *_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    opened = Path.open
+
+    def full(file, mode="r", *more, **options):
+        if set(mode) & set("wxa+"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(file, mode, *more, **options)
 
     arguments = output_to[command](str(tmp_path / "out"))
-    monkeypatch.setattr("pathlib.Path.write_text", full)
+    monkeypatch.setattr("pathlib.Path.open", full)
     one_clear_line(runner.invoke(app, arguments), "the disk has no room left")
 
 
