@@ -7,17 +7,18 @@ HOLDFAST_CACHE (or ~/.cache/holdfast)/batches/<server>/<file>.json, deleted once
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import ModelError
-from holdfast.core.files import cache, write_atomically
+from holdfast.core.files import private_cache, write_atomically
 from holdfast.core.protocols import Budget
 from holdfast.core.types import content_hash
 from holdfast.models.endpoint import messages
@@ -44,6 +45,9 @@ FAILED_POLLS = 20
 """Looks in a row that may fail."""
 ENDED = ("completed", "failed", "expired", "cancelled")
 
+ID = re.compile(r"(?!\.+$)[A-Za-z0-9_.:=+@~-]{1,300}")
+"""What an id of a provider, a name of a request or a ticket can be; it becomes part of an address."""
+
 Results = dict[str, Reply | str]
 """Request name → its reply, or why there is none yet."""
 
@@ -52,7 +56,8 @@ Results = dict[str, Reply | str]
 class Order:
     """A batch as it is written down."""
 
-    path: str
+    path: Path
+    """Where it is written down; the file itself does not say so, and cannot name another."""
     file: str
     """The id of the file with its requests, which is known before the batch is ordered."""
     batch: str | None
@@ -64,11 +69,32 @@ class Order:
 
     def write(self) -> None:
         """Write it down."""
-        write_atomically(Path(self.path), json.dumps(asdict(self)) + "\n")
+        content = {"file": self.file, "batch": self.batch, "names": self.names, "ticket": self.ticket}
+        write_atomically(self.path, json.dumps(content) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Order:
+        """The batch that a file is about.
+
+        Raises:
+            ModelError: it is about none.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            file, batch, names, ticket = (content[name] for name in ("file", "batch", "names", "ticket"))
+            ids = [file, *names, *([ticket] if ticket != "" else []), *([batch] if batch is not None else [])]
+            if not all(map(ID.fullmatch, ids)):
+                raise ValueError("an id is none")
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ModelError(
+                f"{path} should hold what is known of a batch that is under way, but cannot be read ({error}). If no "
+                "batch of yours is under way, delete it; else take its replies from the provider first."
+            ) from None
+        return cls(path, file, batch, tuple(names), ticket)
 
     def delete(self) -> None:
         """Delete what was written down."""
-        Path(self.path).unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 def complete(
@@ -123,17 +149,17 @@ class _Batches:
         self.endpoint, self.budget, self.timing = endpoint, budget, timing
         self.client = client.with_options(max_retries=4)
         self.client_without_retries = client
-        self.folder = cache() / "batches" / content_hash(endpoint.base_url)
+        self.folder = private_cache("batches") / content_hash(endpoint.base_url)
 
     def earlier(self, wanted: Mapping[str, Request]) -> list[Order]:
         """Batches that an earlier run ordered and that hold a wanted request."""
-        orders = [Order(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(self.folder.glob("*.json"))]
+        orders = [Order.read(path) for path in sorted(self.folder.glob("*.json"))]
         earlier = []
         for order in orders:
             if not wanted.keys() & set(order.names):
                 continue
             if batch := order.batch or self._batch_of(order.file):
-                earlier.append(replace(order, batch=batch, names=tuple(order.names)))
+                earlier.append(replace(order, batch=batch))
             else:  # the run was killed before the batch was ordered
                 self.budget.settle(order.ticket, 0.0)
                 order.delete()
@@ -155,7 +181,7 @@ class _Batches:
         except openai.OpenAIError as error:
             self.budget.settle(ticket, 0.0)
             raise self._refused(error) from None
-        order = Order(str(self.folder / f"{content_hash(file)}.json"), file, None, tuple(lines), ticket)
+        order = Order(self.folder / f"{content_hash(file)}.json", file, None, tuple(lines), ticket)
         order.write()
         try:
             # Without retries: an attempt whose answer is lost may have ordered the batch.
