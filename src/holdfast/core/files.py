@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import errno
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -55,6 +56,31 @@ def cache() -> Path:
     if folder := os.environ.get("HOLDFAST_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holdfast"
+
+
+def private_cache(name: str) -> Path:
+    """A folder of the cache, made if it is missing, in which nobody else can read or write.
+
+    What lies there is trusted: a verdict in it counts as bought, and a model in it is loaded. Windows keeps the user's
+    cache private by itself.
+
+    Raises:
+        DataError: the folder belongs to another user.
+        OSError: it cannot be made.
+    """
+    folder = cache() / name
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if sys.platform != "win32":
+        state = folder.stat()
+        if state.st_uid != os.getuid():
+            raise DataError(
+                f"{folder} belongs to another user, who could put verdicts and models into it. Name a folder of your "
+                "own in the environment variable HOLDFAST_CACHE."
+            )
+        if state.st_mode & 0o077:
+            folder.chmod(0o700)
+    return folder
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -62,7 +63,7 @@ class Tail:
         """Bytes read so far, whole lines all."""
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """What is new; a line that is not whole is waited for, and one that was glued to a cut one is passed over."""
+        """What is new; a line that is not whole is waited for, and one that is no object is passed over."""
         if not self.path.exists():
             return
         with open_own(self.path, "rb") as file:
@@ -71,7 +72,7 @@ class Tail:
                 if not line.endswith(b"\n"):
                     break
                 self.read_to += len(line)
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError:
-                    continue
+                with contextlib.suppress(ValueError, RecursionError):
+                    row = json.loads(line)
+                    if isinstance(row, dict):
+                        yield row

@@ -1,6 +1,6 @@
 """The verdict cache: what a judge was paid for once is never paid for again on this machine.
 
-HOLDFAST_CACHE (or ~/.cache/holdfast)/verdicts/
+HOLDFAST_CACHE (or ~/.cache/holdfast)/verdicts/, which nobody but the user can read or write
 <kind>-<key>.jsonl     a verdict a line, under the hash of all that it rests on; lines are only ever added
 <kind>-<key>.claims/   what is being bought at this moment: for each buyer a list, and a lock that it holds
 
@@ -9,19 +9,21 @@ A verdict that somebody else is buying is waited for, and not bought a second ti
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Generator as Stream
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from holdfast.core.config import label
-from holdfast.core.files import cache
+from holdfast.core.files import private_cache
 from holdfast.core.jsonl import Tail, append_lines
 from holdfast.core.protocols import Budget, Judge
 from holdfast.core.types import READINGS, Answer, Prompt, Verdict, content_hash
@@ -42,14 +44,18 @@ class VerdictCache:
     """The verdicts of one judge by their hash; any number of processes read and write them at the same time."""
 
     def __init__(self, label: str) -> None:
-        self.path = cache() / "verdicts" / f"{label}.jsonl"
+        self.path = private_cache("verdicts") / f"{label}.jsonl"
         self._tail = Tail(self.path)
         self._verdicts: dict[str, Verdict] = {}
 
     def find(self, hashes: Collection[str]) -> dict[str, Verdict]:
-        """Those of the verdicts that are here. They cost nothing now, and are marked as `from_cache`."""
+        """Those of the verdicts that are here. They cost nothing now, and are marked as `from_cache`.
+
+        A line that holds no verdict, or one of a kind that is not kept, is passed over: it is bought again.
+        """
         for row in self._tail.rows():
-            self._verdicts[row["name"]] = replace(Verdict(**row["verdict"]), usd=0.0, from_cache=True)
+            if isinstance(name := row.get("name"), str) and (verdict := _verdict_of(row.get("verdict"))):
+                self._verdicts[name] = replace(verdict, usd=0.0, from_cache=True)
         return {each: self._verdicts[each] for each in hashes if each in self._verdicts}
 
     def add(self, verdicts: Mapping[str, Verdict]) -> None:
@@ -80,6 +86,24 @@ class VerdictCache:
 
     def _exclusive(self) -> AbstractContextManager[object]:
         return FileLock(self.path.with_suffix(".lock")).acquire(poll_interval=0.005)
+
+
+def _verdict_of(value: Any) -> Verdict | None:
+    """The verdict that a line of the cache holds, or None. Types are strict: a score of `true` or "5" is none."""
+    from pydantic import ValidationError
+
+    try:
+        verdict: Verdict = _reader().validate_json(json.dumps(value), strict=True)
+    except (ValidationError, ValueError):
+        return None
+    return verdict if verdict.reading in CACHED else None
+
+
+@lru_cache(maxsize=1)
+def _reader() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Verdict)
 
 
 def _claimed(folder: Path) -> set[str]:

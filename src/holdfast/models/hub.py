@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from holdfast.core.errors import ModelError
-from holdfast.core.files import FOLDERS, cache, locate
+from holdfast.core.files import FOLDERS, locate, private_cache, write_atomically
 from holdfast.core.types import content_hash
 
 TEXT_FILES = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
@@ -124,13 +125,13 @@ def _file_hash(path: Path) -> str:
     size, changed = path.stat().st_size, path.stat().st_mtime_ns
     if size < 64 << 20:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    remembered = cache() / "hashes" / content_hash([str(path.resolve()), size, changed])
-    if not remembered.is_file():
+    remembered = private_cache("hashes") / content_hash([str(path.resolve()), size, changed])
+    digest = remembered.read_text(encoding="utf-8", errors="replace") if remembered.is_file() else ""
+    if not re.fullmatch("[0-9a-f]{64}", digest):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        remembered.write_text(digest)
-    return remembered.read_text()
+        write_atomically(remembered, digest)
+    return digest
 
 
 def describe(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.errors import ModelError
-from holdfast.core.files import FOLDERS, cache
+from holdfast.core.files import FOLDERS, private_cache
 from holdfast.models import hub
 
 INCIDENTAL = {"transformers_version", "is_local", "local_files_only", "_name_or_path"}
@@ -43,7 +43,7 @@ def save(model: Any, tokenizer: Any = None) -> str:
             f"expected a name, a folder, a transformers model, or (model, tokenizer); found {type(model).__name__}"
         )
     origin = str(getattr(model, "name_or_path", "") or "")
-    draft = cache() / "models" / f".draft-{os.getpid()}"
+    draft = private_cache("models") / f".draft-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     try:
         model.save_pretrained(draft)

@@ -10,13 +10,13 @@ from typing import Any
 
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
-from holdfast.core.errors import JudgeError
-from holdfast.core.files import cache, write_atomically
+from holdfast.core.errors import DataError, JudgeError
+from holdfast.core.files import private_cache, read_text, write_atomically
 from holdfast.core.protocols import Judge, Watcher
 from holdfast.core.results import AnchorCheck, CanaryCheck, JudgeCheck
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Verdict, content_hash
-from holdfast.judges.canaries import Cases, read_cases
+from holdfast.judges.canaries import SCORES, Cases, read_cases
 from holdfast.models import hub
 from holdfast.models.adapters import check_base
 from holdfast.study.pending import missing_verdicts
@@ -100,7 +100,7 @@ def drift(name: str, anchors: Cases, verdicts: Verdicts, max_drift: float) -> An
     changed. An anchor whose verdict failed is left out, and first scores are kept only if no verdict failed.
     """
     items = content_hash([anchors.policies, [[prompt.id, answer.text] for prompt, answer in anchors.pairs]])
-    path = cache() / "anchors" / f"{name}-{items[:8]}.json"
+    path = private_cache("anchors") / f"{name}-{items[:8]}.json"
     scores = {i: verdict.score for i, verdict in verdicts.items() if verdict.reading != "judge_error"}
     now: dict[str, Any] = {"model": ", ".join(_models(verdicts)), "scores": scores}
     first = _first_reading(path, now, whole=len(scores) == len(anchors.pairs))
@@ -122,11 +122,31 @@ def drift(name: str, anchors: Cases, verdicts: Verdicts, max_drift: float) -> An
 def _first_reading(path: Path, now: dict[str, Any], whole: bool) -> dict[str, Any]:
     """What the judge made of its anchors the first time; if this is the first, and whole, it is kept."""
     if path.is_file():
-        first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        first = _scores_of(read_text(path))
+        if first is None:
+            raise DataError(
+                f"{path} does not hold the scores that a judge first gave its anchors. Delete it: the scores of this "
+                "run are kept in its place."
+            )
         return first
     if whole:
         write_atomically(path, json.dumps(now, indent=1) + "\n")
     return now
+
+
+def _scores_of(text: str) -> dict[str, Any] | None:
+    """What a file of first scores holds, `model` and `scores` by prompt id; None if that is not what it holds."""
+    try:
+        first = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(first, dict) or not isinstance(first.get("model"), str):
+        return None
+    scores = first.get("scores")
+    if not isinstance(scores, dict):
+        return None
+    right = all(score is None or (type(score) is int and score in SCORES) for score in scores.values())
+    return first if right else None
 
 
 def _models(verdicts: Verdicts) -> list[str]:

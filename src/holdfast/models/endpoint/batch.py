@@ -11,17 +11,17 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import ModelError
-from holdfast.core.files import cache, write_atomically
+from holdfast.core.files import private_cache
 from holdfast.core.protocols import Budget
 from holdfast.core.types import content_hash
 from holdfast.models.endpoint import messages
 from holdfast.models.endpoint.messages import Request
+from holdfast.models.endpoint.orders import Order
 from holdfast.models.endpoint.retry import Timing
 from holdfast.models.endpoint.settings import BATCH_PRICE, Endpoint, connection_problem
 from holdfast.models.samplers.base import Reply
@@ -46,29 +46,6 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 
 Results = dict[str, Reply | str]
 """Request name → its reply, or why there is none yet."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """A batch as it is written down."""
-
-    path: str
-    file: str
-    """The id of the file with its requests, which is known before the batch is ordered."""
-    batch: str | None
-    """Its id; None if the run was killed while it ordered the batch."""
-    names: tuple[str, ...]
-    """The names of its requests."""
-    ticket: str
-    """The reservation for it in the budget of the run that ordered it."""
-
-    def write(self) -> None:
-        """Write it down."""
-        write_atomically(Path(self.path), json.dumps(asdict(self)) + "\n")
-
-    def delete(self) -> None:
-        """Delete what was written down."""
-        Path(self.path).unlink(missing_ok=True)
 
 
 def complete(
@@ -123,17 +100,17 @@ class _Batches:
         self.endpoint, self.budget, self.timing = endpoint, budget, timing
         self.client = client.with_options(max_retries=4)
         self.client_without_retries = client
-        self.folder = cache() / "batches" / content_hash(endpoint.base_url)
+        self.folder = private_cache("batches") / content_hash(endpoint.base_url)
 
     def earlier(self, wanted: Mapping[str, Request]) -> list[Order]:
         """Batches that an earlier run ordered and that hold a wanted request."""
-        orders = [Order(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(self.folder.glob("*.json"))]
+        orders = [Order.read(path) for path in sorted(self.folder.glob("*.json"))]
         earlier = []
         for order in orders:
             if not wanted.keys() & set(order.names):
                 continue
             if batch := order.batch or self._batch_of(order.file):
-                earlier.append(replace(order, batch=batch, names=tuple(order.names)))
+                earlier.append(replace(order, batch=batch))
             else:  # the run was killed before the batch was ordered
                 self.budget.settle(order.ticket, 0.0)
                 order.delete()
@@ -155,7 +132,7 @@ class _Batches:
         except openai.OpenAIError as error:
             self.budget.settle(ticket, 0.0)
             raise self._refused(error) from None
-        order = Order(str(self.folder / f"{content_hash(file)}.json"), file, None, tuple(lines), ticket)
+        order = Order(self.folder / f"{content_hash(file)}.json", file, None, tuple(lines), ticket)
         order.write()
         try:
             # Without retries: an attempt whose answer is lost may have ordered the batch.
