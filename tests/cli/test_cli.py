@@ -28,7 +28,7 @@ def test_help_takes_less_than_half_a_second():
 
 def test_help_says_what_the_exit_codes_mean():
     shown = " ".join(runner.invoke(app, ["--help"]).output.split())
-    assert "0 done" in shown and "130 stopped with Ctrl-C" in shown
+    assert "0 done" in shown and "130 stopped with Ctrl-C; 143 stopped with SIGTERM" in shown
 
 
 def test_version():

@@ -20,6 +20,9 @@ class Told:
     def show(self, activity):
         self.activities.append(activity)
 
+    def note(self, text):
+        raise AssertionError(text)
+
 
 @pytest.fixture
 def clock(monkeypatch):

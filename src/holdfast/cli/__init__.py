@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.cli import catalogue, doctor, init, judges, pocket, reproduce, run
-from holdfast.cli.errors import EXIT_CODES, user_errors
+from holdfast.cli.errors import EXIT_CODES, STOPPED, TERMINATED, user_errors
+from holdfast.cli.signals import end_now, stop_on_signals
 from holdfast.core.version import __version__
 
 app = typer.Typer(
@@ -45,4 +46,10 @@ app.add_typer(pocket_app, name="pocket")
 
 def main() -> None:
     """The entry point of the `holdfast` command."""
-    app(prog_name="holdfast")
+    stop_on_signals()
+    try:
+        app(prog_name="holdfast")
+    except SystemExit as end:
+        if end.code in (STOPPED, TERMINATED):
+            end_now(end.code)
+        raise

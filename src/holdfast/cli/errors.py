@@ -10,13 +10,14 @@ import typer
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.files import why_file_failed
+from holdfast.core.stopping import Terminated
 
-FOUND, MENDABLE, INTERNAL, STOPPED = 1, 2, 70, 130
-"""Exit codes: a check found something; a mistake that the user can mend; a fault in Holdfast itself; Ctrl-C."""
+FOUND, MENDABLE, INTERNAL, STOPPED, TERMINATED = 1, 2, 70, 130, 143
+"""Exit codes: a check found something; a mistake that the user can mend; a fault in Holdfast; Ctrl-C; SIGTERM."""
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 doctor found a fault, or test-judge a judge that fails; 2 a mistake that you can mend; "
-    "70 a fault in Holdfast itself; 130 stopped with Ctrl-C."
+    "70 a fault in Holdfast itself; 130 stopped with Ctrl-C; 143 stopped with SIGTERM."
 )
 
 REPORT = (
@@ -33,9 +34,9 @@ def user_errors() -> Iterator[None]:
     except HoldfastError as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(MENDABLE) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         typer.secho("Stopped. What was finished is kept; the same command goes on from there.", err=True)
-        raise typer.Exit(STOPPED) from None
+        raise typer.Exit(TERMINATED if isinstance(error, Terminated) else STOPPED) from None
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:  # the last place where anybody could explain it

@@ -51,6 +51,9 @@ class Progress(Protocol):
     def show(self, activity: Activity) -> None:
         """Say what is going on now."""
 
+    def note(self, text: str) -> None:
+        """Say something that is worth a line."""
+
 
 @dataclass(frozen=True)
 class TuningStep:
@@ -63,6 +66,8 @@ class TuningStep:
     """Of the last step, in nats a token."""
     tokens: float | None = None
     """Tokens of the rows of a step, on average."""
+    note: str = ""
+    """What the user must know before the first step, e.g. that a damaged checkpoint is not used."""
 
 
 OnStep = Callable[[TuningStep], None]
@@ -96,6 +101,8 @@ class Meter:
     def step(self, step: TuningStep) -> None:
         """What a tuner tells."""
         self.total = step.total
+        if step.note:
+            self.progress.note(f"{self.task}: {step.note}")
         if self.begun is None:
             self.begin(step.done)
         else:

@@ -2,6 +2,7 @@
 
 Each worker is a process at the other end of a pipe. It is sent one piece after another, and sends back its progress
 and how each piece ended. When a worker is killed, its piece has failed, and a new worker goes on with the rest.
+When the run is stopped, each worker stores the replies that are paid for, begins nothing more, and ends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator as Stream
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +26,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
 
+from holdfast.core import stopping
 from holdfast.core.errors import HoldfastError
 from holdfast.core.files import why_file_failed
 from holdfast.core.progress import Activity, Progress
@@ -37,6 +40,9 @@ QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 MESSAGES_EVERY = 0.25
 """Seconds between two messages of a worker about the progress of one task."""
+
+GRACE = 0.5
+"""Seconds that a worker which is told to stop has to end by itself, beside the time in which it holds paid replies."""
 
 STOP = b""
 """Sent to a worker in place of a piece when there is none left."""
@@ -76,7 +82,9 @@ def default_workers() -> int:
     return 1 if has_gpu else usable_cores()
 
 
-def work_through(work: Work, pieces: Sequence[Any], workers: int, watcher: Watcher) -> Iterator[int | Failure]:
+def work_through(
+    work: Work, pieces: Sequence[Any], workers: int, watcher: Watcher
+) -> Stream[int | Failure, None, None]:
     """Run `work(piece, progress)` for each piece; yields its index when it is done, or its failure.
 
     Pieces are begun in their order. One worker is this process. For several, `work` must be importable by name, and
@@ -132,6 +140,9 @@ class _Direct:
     def show(self, activity: Activity) -> None:
         self.watcher.show(self.index, activity)
 
+    def note(self, text: str) -> None:
+        self.watcher.note(text)
+
 
 @dataclass(frozen=True)
 class _Update:
@@ -139,6 +150,13 @@ class _Update:
 
     units: int
     activity: Activity | None
+
+
+@dataclass(frozen=True)
+class _Note:
+    """A worker's message for the user."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -159,6 +177,8 @@ class _Pool:
         """Each worker's process, by its end of the pipe."""
         self.at_work: dict[Connection, int] = {}
         """The piece that each worker does."""
+        self.running, self.keep_running = self.context.Pipe(duplex=False)
+        """Workers listen at the one end; closing the other one tells all of them to stop."""
 
     def run(self, workers: int) -> Iterator[int | Failure]:
         """Start so many workers, and yield how each piece ends."""
@@ -170,13 +190,17 @@ class _Pool:
                     outcome = self._receive(cast("Connection", connection))
                     if outcome is not None:
                         yield outcome
+        except BaseException:
+            self._stop_workers()
+            raise
         finally:
             self._end_workers()
 
     def _start_worker(self) -> None:
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_serve, args=(theirs, self.work))
-        process.start()
+        process = self.context.Process(target=_serve, args=(theirs, self.running, self.work))
+        with stopping.blocked():
+            process.start()
         theirs.close()  # the worker alone holds it, so that its death closes it
         self.processes[ours] = process
         self._assign(ours)
@@ -198,6 +222,9 @@ class _Pool:
         except (EOFError, OSError):
             return self._lost(connection)
         index = self.at_work[connection]
+        if isinstance(message, _Note):
+            self.watcher.note(message.text)
+            return None
         if isinstance(message, _Update):
             self.watcher.advance(message.units)
             if message.activity:
@@ -217,12 +244,23 @@ class _Pool:
             self._start_worker()
         return Failure(index, _why_dead(process.exitcode))
 
+    def _stop_workers(self) -> None:
+        """Have the workers store what is under way and end, and wait for that; nothing more is begun."""
+        self.waiting.clear()
+        self.keep_running.close()
+        while self.at_work:
+            for connection in wait(list(self.at_work)):  # also so that no worker waits for its messages to be read
+                self._receive(cast("Connection", connection))
+
     def _end_workers(self) -> None:
+        """End all workers: those at work at once."""
         for connection, process in self.processes.items():
             if connection in self.at_work:
-                process.terminate()
+                process.kill()
             process.join()
             connection.close()
+        self.running.close()
+        self.keep_running.close()
 
 
 def _why_dead(exit_code: int) -> str:
@@ -232,28 +270,35 @@ def _why_dead(exit_code: int) -> str:
     return f"its worker process was killed ({name}); often the machine ran out of memory (try --workers 1)"
 
 
-def _serve(connection: Connection, work: Work) -> None:
+def _serve(connection: Connection, running: Connection, work: Work) -> None:
     """What a worker process runs: one piece after another."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the run ends its workers itself
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    stopping.become_worker()
+    threading.Thread(target=_end_with_run, args=(running,), daemon=True).start()
     warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries; nothing a user could mend
-    while message := connection.recv_bytes():
-        progress = _Sender(connection)
-        failure = _do(partial(_unpickle_and_work, work, message, progress))
-        progress.send()
-        connection.send(_Ended(failure))
+    try:
+        while message := connection.recv_bytes():
+            progress = _Sender(connection)
+            failure = _do(partial(_unpickle_and_work, work, message, progress))
+            progress.send()
+            connection.send(_Ended(failure))
+    except KeyboardInterrupt:  # how the run stops this worker; torch takes seconds for an orderly end
+        os._exit(1)
 
 
 def _unpickle_and_work(work: Work, pickled: bytes, progress: Progress) -> None:
     work(pickle.loads(pickled), progress)
 
 
-def _end_with_parent() -> None:
-    """End at once when the run is killed, so that nothing is written behind its back."""
+def _end_with_run(running: Connection) -> None:
+    """End at once when the run is killed, so that nothing is written behind its back; and soon when it is stopped."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    if parent is None:
+        return
+    if parent.sentinel not in wait([parent.sentinel, running]):
+        stopping.stop_worker()
+        while not wait([parent.sentinel], GRACE) and stopping.is_held():
+            pass
+    os._exit(1)
 
 
 class _Sender:
@@ -276,6 +321,9 @@ class _Sender:
             self.send()
         else:
             self._send_if_due()
+
+    def note(self, text: str) -> None:
+        self.connection.send(_Note(text))
 
     def _send_if_due(self) -> None:
         if time.monotonic() - self.sent >= MESSAGES_EVERY:

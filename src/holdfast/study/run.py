@@ -63,6 +63,9 @@ class _UntilDeadline:
     def show(self, activity: Activity) -> None:
         self.progress.show(activity)
 
+    def note(self, text: str) -> None:
+        self.progress.note(text)
+
 
 NO_LIMITS = Limits()
 
@@ -164,12 +167,13 @@ def finish(
     longest_first = sorted(jobs, key=lambda job: -job.size())
     names_by_reason: dict[str, list[str]] = {}
     work = partial(do, folder=folder, keep=keep, limits=limits, fresh=fresh)
-    for outcome in work_through(work, longest_first, min(workers, len(jobs)), watcher):
-        if isinstance(outcome, Failure):
-            names = [f"{c.name} (seed {c.seed})" for c in longest_first[outcome.index].conditions]
-            names_by_reason.setdefault(f"{outcome.reason}\n{outcome.trace}".rstrip(), []).extend(names)
-        else:
-            watcher.finished(longest_first[outcome].conditions)
+    with closing(work_through(work, longest_first, min(workers, len(jobs)), watcher)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                names = [f"{c.name} (seed {c.seed})" for c in longest_first[outcome.index].conditions]
+                names_by_reason.setdefault(f"{outcome.reason}\n{outcome.trace}".rstrip(), []).extend(names)
+            else:
+                watcher.finished(longest_first[outcome].conditions)
     if names_by_reason:
         raise WorkError(_failure_message(names_by_reason, sum(len(job.conditions) for job in jobs), folder))
 

@@ -16,25 +16,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from holdfast.core import durable
 from holdfast.core.types import Checkpoint, Tuned
+from holdfast.tuning import seals
 
 RECORD = "training.json"
 
 
 def read(base: Checkpoint, folder: Path, epochs: Iterable[int]) -> dict[int, Tuned]:
-    """The checkpoints of these epochs that are in the folder, by epoch; they are tuned from `base`."""
+    """The whole checkpoints of these epochs that are in the folder, by epoch; they are tuned from `base`."""
     tuned = {}
     for epoch in sorted(set(epochs)):
         weights = _folder_of(folder, epoch)
-        if weights.is_dir():
+        if weights.is_dir() and not damage(folder, epoch):
             record = json.loads((weights / RECORD).read_text(encoding="utf-8"))
             tuned[epoch] = Tuned(replace(base, folder=weights), record)
     return tuned
 
 
+def damage(folder: Path, epoch: int) -> str:
+    """What is wrong with the checkpoint of an epoch; "" if it is whole or not there."""
+    weights = _folder_of(folder, epoch)
+    return seals.damage(weights) if weights.is_dir() else ""
+
+
 def base_in(folder: Path, base: Checkpoint) -> Checkpoint:
     """What the folder's checkpoints are tuned from: the base, or what a defence made of it."""
-    return replace(base, base=str(_base_of(folder)), revision=None) if _base_of(folder).is_dir() else base
+    changed = _base_of(folder)
+    is_whole = changed.is_dir() and not seals.damage(changed)
+    return replace(base, base=str(changed), revision=None) if is_whole else base
 
 
 def draft_base(folder: Path) -> Path:
@@ -44,7 +54,9 @@ def draft_base(folder: Path) -> Path:
 
 def publish_base(folder: Path) -> None:
     """Give the draft of a changed base its place, so that it is whole or not there."""
-    draft_base(folder).replace(_base_of(folder))
+    seals.seal(draft_base(folder))
+    shutil.rmtree(_base_of(folder), ignore_errors=True)
+    durable.rename(draft_base(folder), _base_of(folder))
 
 
 def unfinished(folder: Path) -> Path:
@@ -66,8 +78,9 @@ def publish(folder: Path, epoch: int, record: Mapping[str, Any]) -> None:
     """Add the training record to a draft and give it its place, so that a checkpoint is whole or not there."""
     written, final = draft(folder, epoch), _folder_of(folder, epoch)
     (written / RECORD).write_text(json.dumps(record), encoding="utf-8")
+    seals.seal(written)
     shutil.rmtree(final, ignore_errors=True)
-    written.replace(final)
+    durable.rename(written, final)
 
 
 def _base_of(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from holdfast.core.protocols import Defence
 from holdfast.core.types import Checkpoint, Example, Tuned
 from holdfast.models import decoding, loading
 from holdfast.models.chat import Rendered, training_batch
-from holdfast.tuning import checkpoints, defended
+from holdfast.tuning import checkpoints, defended, saves
 from holdfast.tuning.defences.base import TrainingHooks
 from holdfast.tuning.launch import Launched, TuningJob, is_first, launch, processes_of, settings_of, world_size
 from holdfast.tuning.trainer import Keeping, Probe, hook_caller, keeper, start, trainer_class
@@ -159,12 +159,14 @@ class LocalTuner(Config):
         }
         hooks = [defence.training_hooks(loaded, job.seed) for defence in defences]
         tokens = sum(len(row.input_ids) for row in rendered) / self.steps(len(rendered), 1)
-        keeping = Keeping(job.folder, job.epochs, loaded.tokenizer, Probe(loaded.model, rendered[0]), facts, tokens)
+        probe = Probe(loaded.model, rendered[0])
+        save, note = _save_to_resume(job)
+        keeping = Keeping(job.folder, job.epochs, loaded.tokenizer, probe, facts, tokens, note)
         model = self._trainable(loaded.model)
         trainer = self._trainer(model, loaded.tokenizer.pad_token_id, rendered, job, hooks)
         trainer.add_callback(keeper(trainer, keeping, on_step, hooks))
         trainer.add_callback(hook_caller(hooks))
-        start(trainer, model, hooks, checkpoints.trainer_in(job.folder))
+        start(trainer, model, hooks, save)
         if is_first():
             shutil.rmtree(checkpoints.trainer_in(job.folder), ignore_errors=True)
 
@@ -243,6 +245,16 @@ class LocalTuner(Config):
         epoch = self.steps(n_rows, 1)
         warmup = max(1, self.warmup_steps)
         return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup) * self.decay ** (step // epoch))
+
+
+def _save_to_resume(job: TuningJob) -> tuple[Path | None, str]:
+    """The checkpoint that a tuning is resumed from, and a note on what was damaged and is not used."""
+    save, damages = saves.last_whole(checkpoints.trainer_in(job.folder))
+    damages += [damage for epoch in job.epochs if (damage := checkpoints.damage(job.folder, epoch))]
+    if not damages:
+        return save, ""
+    way = f"from {save.name}" if save else "from its beginning"
+    return save, f"Damaged checkpoints are not used: {'; '.join(damages)}. The tuning goes on {way}."
 
 
 def _check(row: Example, cut: Rendered, was_cut: bool, ends: set[int]) -> None:

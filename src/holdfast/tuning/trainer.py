@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core.errors import TuningError
 from holdfast.core.progress import OnStep, TuningStep
 from holdfast.models.chat import Rendered
-from holdfast.tuning import checkpoints
+from holdfast.tuning import checkpoints, saves
 from holdfast.tuning.defences.base import Batch, TrainingHooks
 from holdfast.tuning.launch import is_first, world_size
 
@@ -54,9 +54,16 @@ def trainer_class(
                 loss = hook.loss(model, batch, outputs, loss)
             return (loss, outputs) if return_outputs else loss
 
+        def _get_output_dir(self, trial: Any) -> str:
+            return str(saves.draft(Path(str(self.args.output_dir))))
+
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
-            _save_state(hooks, Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+            folder, step = Path(str(self.args.output_dir)), self.state.global_step
+            _save_state(hooks, saves.draft_of(folder, step))
             super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if is_first():
+                saves.publish(folder, step)
 
     return Ours
 
@@ -73,15 +80,13 @@ def _weighted(trainer: Any, inputs: Mapping[str, torch.Tensor], n_tokens: Any) -
     return Batch(inputs, processes / float(n_tokens), 1 / trainer.current_gradient_accumulation_steps)
 
 
-def start(trainer: Trainer, model: Any, hooks: Sequence[TrainingHooks], folder: Path) -> None:
-    """Train, from the last checkpoint in the folder that a killed tuning left, if there is one."""
+def start(trainer: Trainer, model: Any, hooks: Sequence[TrainingHooks], save: Path | None) -> None:
+    """Train, from a checkpoint that a killed tuning left, if there is one."""
     for hook in hooks:
         hook.begin(model)
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]  # the file that is written last
-    last = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
-    if last:
-        _restore_state(hooks, last)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    if save:
+        _restore_state(hooks, save)
+    trainer.train(resume_from_checkpoint=str(save) if save else None)
 
 
 def _save_state(hooks: Sequence[TrainingHooks], folder: Path) -> None:
@@ -148,6 +153,8 @@ class Keeping:
     """What the record of each of them begins with."""
     tokens: float
     """Tokens of the rows of a step, on average."""
+    note: str = ""
+    """What the user must know before it begins."""
 
 
 def keeper(trainer: Trainer, keeping: Keeping, on_step: OnStep, hooks: Sequence[TrainingHooks]) -> TrainerCallback:
@@ -157,7 +164,7 @@ def keeper(trainer: Trainer, keeping: Keeping, on_step: OnStep, hooks: Sequence[
     class Keeper(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.started = self.saved = time.monotonic()
-            on_step(TuningStep(state.global_step, state.max_steps))
+            on_step(TuningStep(state.global_step, state.max_steps, note=keeping.note))
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             loss = (logs or {}).get("loss")  # one entry a step; the last entry of all has another name

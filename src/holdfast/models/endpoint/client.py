@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Any
 
+from holdfast.core import stopping
 from holdfast.core.errors import ModelError
 from holdfast.core.protocols import Budget
 from holdfast.models.endpoint import batch, retry
@@ -14,6 +15,9 @@ from holdfast.models.endpoint.messages import Request
 from holdfast.models.endpoint.retry import Attempts, StoppedError, Timing
 from holdfast.models.endpoint.settings import SMALLEST_BATCH, Endpoint, connection_problem
 from holdfast.models.samplers.base import Reply
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks whether the work is to be stopped, while no reply comes."""
 
 
 class PostError(ModelError):
@@ -48,27 +52,41 @@ def complete(
 
 
 def _in_parallel(attempts: Attempts, requests: Iterable[Request]) -> Iterator[Reply]:
-    """Ask several requests at once. After an error nothing new is started, and the error is raised at the end."""
+    """Ask several requests at once. After an error nothing new is started, and the error is raised at the end.
+
+    Ctrl-C is such an error too: the replies under way are paid for, and are given out first.
+    """
+    with stopping.hold():
+        yield from _while_held(attempts, requests)
+
+
+def _while_held(attempts: Attempts, requests: Iterable[Request]) -> Iterator[Reply]:
     waiting, under_way = iter(requests), set[Future[Reply]]()
     first_error: BaseException | None = None
-    width = attempts.endpoint.concurrency
-    with ThreadPoolExecutor(width, "endpoint") as pool:
-        try:
-            while True:
-                free = 0 if first_error else width - len(under_way)
-                under_way |= {pool.submit(attempts.ask, request) for request in islice(waiting, free)}
-                if not under_way:
-                    break
-                finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    error = future.exception()
-                    if error is None:
-                        yield future.result()
-                    elif not isinstance(error, StoppedError):
-                        first_error = first_error or error
-                        attempts.stopped.set()
-        finally:
-            attempts.stopped.set()
+    width, at_once = attempts.endpoint.concurrency, False
+    pool = ThreadPoolExecutor(width, "endpoint")
+    try:
+        while True:
+            if stopping.requested():
+                attempts.stopped.set()
+            free = 0 if attempts.stopped.is_set() else width - len(under_way)
+            under_way |= {pool.submit(attempts.ask, request) for request in islice(waiting, free)}
+            if not under_way:
+                break
+            finished, under_way = wait(under_way, LOOK_EVERY, FIRST_COMPLETED)
+            for future in finished:
+                error = future.exception()
+                if error is None:
+                    yield future.result()
+                elif not isinstance(error, StoppedError):
+                    first_error = first_error or error
+                    attempts.stopped.set()
+    except KeyboardInterrupt:  # the second one
+        at_once = True
+        raise
+    finally:
+        attempts.stopped.set()
+        pool.shutdown(wait=not at_once, cancel_futures=True)
     if first_error:
         raise first_error
 
