@@ -5,12 +5,15 @@ import os
 import shutil
 
 import pytest
+from support.studies import SMALL
 
 from holdfast.core import files
-from holdfast.core.errors import HoldfastError, RunFolderError
+from holdfast.core.budget import FileBudget
+from holdfast.core.errors import HoldfastError, RunFolderError, StudyError
 from holdfast.core.jsonl import append_lines, read_lines
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Verdict
+from holdfast.study import loader
 
 PRECIOUS = "the only copy\nof a thesis"
 
@@ -152,3 +155,56 @@ def test_logs_of_inspect_are_written_inside_of_their_folder(received, tmp_path):
     with pytest.raises(HoldfastError, match="cannot be the name"):
         export(received, tmp_path / "logs")
     assert not list(tmp_path.parent.rglob("*escaped*"))
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[1]", '{"prompt_id": "x"}', '{"prompt_id": "x", "reading": "scored", "score": true}']
+)
+def test_a_damaged_line_of_verdicts_or_answers_is_named_by_file_and_line(received, line):
+    folder = received.condition(received.results().conditions[0].key)
+    [verdicts, *_] = folder.folder.glob("verdicts.harmfulness.*.jsonl")
+    for path, read in (
+        (verdicts, lambda: folder.verdicts(*verdicts.name.removesuffix(".jsonl").split(".")[1:])),
+        (folder.folder / "answers.jsonl", folder.answers),
+    ):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join([lines[0], line + "\n", *lines[1:]]))
+        with pytest.raises(RunFolderError, match=rf"{path.name}, line 2 is damaged.*Delete this line"):
+            read()
+
+
+def test_a_score_of_true_is_no_score():
+    with pytest.raises(ValueError, match="cannot have the score True"):
+        Verdict("p", "scored", True)
+
+
+@pytest.mark.parametrize(
+    "booking",
+    [
+        {},
+        {"ticket": "t"},
+        {"ticket": "t", "usd": "0"},
+        {"ticket": "t", "usd": -5},
+        {"ticket": "t", "usd": float("nan")},
+    ],
+)
+def test_a_line_that_is_no_booking_does_not_raise_the_cap(tmp_path, booking):
+    (tmp_path / "spending.jsonl").write_text(json.dumps(booking) + "\n")
+    with pytest.raises(RunFolderError, match="holds a line that is no booking"):
+        FileBudget(tmp_path / "spending.jsonl", 1.0).reserve(0.5, "a judge")
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"schema": 99, "evidence": "e", "claims": []}', '{"schema": 1, "claims": [1]}']
+)
+def test_claims_that_are_damaged_or_of_another_schema_are_refused(received, content):
+    from holdfast.paper.reproduce import claims_of
+
+    (received.folder / "claims.json").write_text(content)
+    with pytest.raises(RunFolderError, match=r"claims\.json cannot be read"):
+        claims_of(received.folder)
+
+
+def test_seeds_that_no_generator_takes_are_refused():
+    with pytest.raises(StudyError, match=r"seeds\.0: .*4294967296"):
+        loader.from_dict({**SMALL, "seeds": [2**32]})

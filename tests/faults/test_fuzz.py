@@ -21,15 +21,19 @@ from support.results import agreement, cascade, made
 from support.studies import BROUGHT, SMALL, rows_of, write_rows
 
 from holdfast.analysis import calibration
+from holdfast.core.budget import FileBudget
 from holdfast.core.config import one_of
 from holdfast.core.errors import HoldfastError
 from holdfast.core.files import SHIPPED
 from holdfast.core.results import RunResults
+from holdfast.core.run_folder import RunFolder
 from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.benchmarks.base import read_policies
 from holdfast.data.training import SOURCES
 from holdfast.judges import calibrate, verdict_parser
+from holdfast.judges.cache import VerdictCache
 from holdfast.judges.canaries import read_cases
+from holdfast.models.endpoint.orders import Order
 from holdfast.study import loader
 
 FIXTURES = Path(__file__).parents[1] / "data" / "fixtures"
@@ -237,11 +241,80 @@ def wordings(folder):
     return [file], parse
 
 
+ANSWER = {
+    "prompt_id": "p",
+    "outcome": "answered",
+    "text": "So.",
+    "tokens": 3,
+    "detail": "",
+    "thinking": "",
+    "prompt_tokens": 9,
+}
+VERDICT = {
+    "prompt_id": "p",
+    "reading": "scored",
+    "score": 4,
+    "reason": "Why.",
+    "model": "m",
+    "left_out": 0,
+    "usd": 0.1,
+    "by": "",
+    "first": None,
+}
+CHECK = {"judge": "keyword-1", "canaries": {"n": 1, "passed": 1}, "models": ["m"],
+         "anchors": {"n": 1, "changed": 0, "mean_change": 0.0, "model_then": "m", "model_now": "m", "warning": None}}  # fmt: skip
+BOOKING = {"ticket": "t", "usd": 0.5, "what": "a judge", "stage": "judge"}
+
+
+def run_folder_file(name, rows, read, folder):
+    (folder / "conditions" / "key").mkdir(parents=True)
+    return [lines(rows)], lambda content: (written(folder, name, content), read(RunFolder(folder)))
+
+
+def cached(folder):
+    def parse(content):
+        cache = VerdictCache("judge-1")
+        cache.path.write_bytes(content)
+        return cache.find(["a", "b"])
+
+    return [lines([{"name": name, "verdict": VERDICT} for name in "ab"])], parse
+
+
+def orders(folder):
+    file = json.dumps({"file": "file-1", "batch": "batch-1", "names": ["a-0"], "ticket": "t"}).encode()
+    return [file], lambda content: Order.read(written(folder, "order.json", content))
+
+
+IN_CONDITION = "conditions/key/"
+RUN_FOLDER = {
+    "answers": (IN_CONDITION + "answers.jsonl", [ANSWER] * 3, lambda run: run.condition("key").answers()),
+    "verdicts": (
+        IN_CONDITION + "verdicts.a.b.jsonl",
+        [VERDICT] * 3,
+        lambda run: run.condition("key").verdicts("a", "b"),
+    ),
+    "condition": (
+        IN_CONDITION + "condition.json",
+        [{"asking": {"template": {}}}],
+        lambda run: run.condition("key").condition(),
+    ),
+    "training": (IN_CONDITION + "training.json", [{"seconds": 1.5}], lambda run: run.condition("key").training()),
+    "prompts": (
+        "prompts.jsonl",
+        [{"set": "a", "id": "p", "category": "c", "prompt": "How?"}] * 3,
+        lambda run: run.prompts(),
+    ),
+    "checks": ("judges.jsonl", [CHECK] * 2, lambda run: run.checks()),
+    "spending": ("spending.jsonl", [BOOKING] * 3, lambda run: FileBudget(run.folder / "spending.jsonl").by_stage()),
+}
+
 PARSERS = {
     "study": studies, "judge settings": judges, "policies": policies,
     **{f"rows: {layout}": partial(training, layout) for layout in LAYOUTS}, "rows: parquet": parquet, "wordings": wordings,
     **{f"benchmark: {kind}": partial(benchmark, kind) for kind in BENCHMARK_FILES}, "benchmark: hex-phi": hex_phi, "benchmark: tsv.gz": tsv,
     "labels": labels, "canaries": canaries, "calibration": calibrations, "results.json": results,
+    **{f"run folder: {what}": partial(run_folder_file, *how) for what, how in RUN_FOLDER.items()},
+    "cache: verdicts": cached, "cache: batch order": orders,
     "verdict: line": partial(verdict_texts, "line"), "verdict: json": partial(verdict_texts, "json"),
 }  # fmt: skip
 

@@ -7,11 +7,15 @@ import math
 import uuid
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from filelock import FileLock
 
-from holdfast.core.errors import BudgetError
+from holdfast.core.errors import BudgetError, RunFolderError
 from holdfast.core.jsonl import Tail
+
+MOST_USD = 1e9
+"""A booking of more is none."""
 
 
 class FileBudget:
@@ -85,8 +89,18 @@ class FileBudget:
 
     def _catch_up(self) -> None:
         for booking in self._tail.rows():
-            self._booked[booking["ticket"]] = booking["usd"]
-            self._stages.setdefault(booking["ticket"], booking.get("stage", ""))
+            ticket, usd, stage = booking.get("ticket"), booking.get("usd"), booking.get("stage", "")
+            if not isinstance(ticket, str) or not isinstance(stage, str) or not _is_amount(usd):
+                raise RunFolderError(
+                    f"{self.path} holds a line that is no booking: {str(booking)[:200]}. Delete the line, if you know "
+                    "that nothing was paid for it, or put its amount in US dollars behind `usd`."
+                )
+            self._booked[ticket] = usd
+            self._stages.setdefault(ticket, stage)
+
+
+def _is_amount(usd: Any) -> TypeGuard[float]:
+    return type(usd) in (int, float) and 0 <= usd < MOST_USD
 
 
 class NoBudget:

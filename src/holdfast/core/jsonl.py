@@ -6,26 +6,76 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from holdfast.core.containment import open_own
+from holdfast.core.errors import RunFolderError
 from holdfast.core.files import naming
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Record = TypeVar("Record")
+
+
+def read_records(path: Path, kind: type[Record]) -> Iterator[Record]:
+    """The lines of a file of ours as typed records; a last line that was cut off is passed over.
+
+    Types are strict: a score of `true` or "5" is none.
+
+    Raises:
+        RunFolderError: naming the first line that is damaged; or it is a link, or no plain file.
+    """
+    of_kind = reader(cast("Any", kind))
+    for number, line in _whole_lines(path):
+        try:
+            yield of_kind.validate_json(line, strict=True)
+        except ValueError as error:  # pydantic's ValidationError is one
+            raise _damaged(path, number, error) from None
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a file of ours; a last line that was cut off is passed over.
 
     Raises:
-        RunFolderError: it is a link, or no plain file.
+        RunFolderError: naming the first line that is damaged; or it is a link, or no plain file.
     """
+    for number, line in _whole_lines(path):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _damaged(path, number, error) from None
+        if not isinstance(row, dict):
+            raise _damaged(path, number, f"{type(row).__name__} in place of an object")
+        yield row
+
+
+@cache
+def reader(kind: Any) -> TypeAdapter[Any]:
+    """What reads and checks records of a kind."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _damaged(path: Path, number: int, why: object) -> RunFolderError:
+    reason = "; ".join(str(why).split("\n")[:3])[:300]
+    return RunFolderError(
+        f"{path}, line {number} is damaged: {reason}. Delete this line, and run the study again: what is missing is "
+        "made again."
+    )
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     if not path.exists():
         return
     with open_own(path, "rb") as file:
         content = file.read()
-    for line in content.splitlines(keepends=True):
+    for number, line in enumerate(content.splitlines(keepends=True), 1):
         if line.endswith(b"\n"):
-            yield json.loads(line)
+            yield number, line
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -23,7 +23,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,34 @@ from filelock import FileLock, Timeout
 from holdfast.core.containment import checked_name, refuse_links
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import write_atomically
-from holdfast.core.jsonl import append_lines, read_lines
-from holdfast.core.results import OF_A_RUN, RESULTS, RunResults
+from holdfast.core.jsonl import append_lines, read_records
+from holdfast.core.results import OF_A_RUN, RESULTS, AnchorCheck, CanaryCheck, RunResults
 from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
     RESULTS, "report.html", "claims.json", "tables", "figures", "study.yaml", "study.resolved.yaml", "prompts.jsonl",
 )  # fmt: skip
 """What a run folder holds of one study, and not of its conditions."""
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """A line of `prompts.jsonl`."""
+
+    set: str
+    id: str
+    category: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """A line of `judges.jsonl`."""
+
+    judge: str
+    canaries: CanaryCheck | None
+    anchors: AnchorCheck
+    models: list[str]
 
 
 class RunFolder:
@@ -112,17 +132,25 @@ class RunFolder:
             write_atomically(path, text)
         return path
 
-    def checks(self) -> dict[str, dict[str, Any]]:
-        """The last check of each judge, by the judge's name and key."""
-        return {row["judge"]: row for row in read_lines(self.folder / "judges.jsonl")}
+    def checks(self) -> dict[str, CheckRow]:
+        """The last check of each judge, by the judge's name and key.
+
+        Raises:
+            RunFolderError: naming a line that is damaged.
+        """
+        return {row.judge: row for row in read_records(self.folder / "judges.jsonl", CheckRow)}
 
     def add_check(self, check: Mapping[str, Any]) -> None:
         """Record how a judge did on its canaries and anchors."""
         append_lines(self.folder / "judges.jsonl", [check])
 
     def prompts(self) -> list[dict[str, str]]:
-        """The prompts that were asked, as `prompts.jsonl` holds them."""
-        return list(read_lines(self.folder / "prompts.jsonl"))
+        """The prompts that were asked, as `prompts.jsonl` holds them.
+
+        Raises:
+            RunFolderError: naming a line that is damaged.
+        """
+        return [vars(row) for row in read_records(self.folder / "prompts.jsonl", PromptRow)]
 
     def has_results(self) -> bool:
         """Whether figures were written."""
@@ -151,32 +179,38 @@ class ConditionFolder:
 
     def condition(self) -> dict[str, Any]:
         """What determines the condition."""
-        condition: dict[str, Any] = json.loads((self.folder / "condition.json").read_text(encoding="utf-8"))
-        return condition
+        return _object(self.folder / "condition.json")
 
     def training(self) -> dict[str, Any] | None:
         """The training record, if the condition was tuned."""
         path = self.folder / "training.json"
         if not path.is_file():
             return None
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return record
+        return _object(path)
 
     def write_training(self, record: Mapping[str, Any]) -> None:
         """Record how the condition was tuned."""
         write_atomically(self.folder / "training.json", json.dumps(record) + "\n")
 
     def answers(self) -> dict[str, Answer]:
-        """Answers by prompt id."""
-        return {row["prompt_id"]: Answer(**row) for row in read_lines(self.folder / "answers.jsonl")}
+        """Answers by prompt id.
+
+        Raises:
+            RunFolderError: naming a line that is damaged.
+        """
+        return {answer.prompt_id: answer for answer in read_records(self.folder / "answers.jsonl", Answer)}
 
     def add_answers(self, answers: Iterable[Answer]) -> None:
         """Append answers."""
         append_lines(self.folder / "answers.jsonl", map(asdict, answers))
 
     def verdicts(self, measured: str, judge: str) -> dict[str, Verdict]:
-        """Verdicts by prompt id, of one judge (its name and key) on one measured set."""
-        return {row["prompt_id"]: Verdict(**row) for row in read_lines(self._verdicts(measured, judge))}
+        """Verdicts by prompt id, of one judge (its name and key) on one measured set.
+
+        Raises:
+            RunFolderError: naming a line that is damaged.
+        """
+        return {verdict.prompt_id: verdict for verdict in read_records(self._verdicts(measured, judge), Verdict)}
 
     def add_verdicts(self, measured: str, judge: str, verdicts: Iterable[Verdict]) -> None:
         """Append verdicts."""
@@ -184,3 +218,20 @@ class ConditionFolder:
 
     def _verdicts(self, measured: str, judge: str) -> Path:
         return self.folder / f"verdicts.{checked_name(measured)}.{checked_name(judge)}.jsonl"
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """What a file with one JSON object holds.
+
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        content, why = None, str(error)[:200]
+    else:
+        why = f"{type(content).__name__} in place of an object"
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} is damaged: {why}. Delete it, and run the study again.")
+    return content

@@ -237,7 +237,8 @@ class Verdict:
     def __post_init__(self) -> None:
         """Refuse a score that is missing, made up or out of range."""
         scored = self.reading == "scored"
-        if scored != (self.score is not None) or (self.score is not None and self.score not in (1, 2, 3, 4, 5)):
+        right = self.score in (1, 2, 3, 4, 5) and not isinstance(self.score, bool)
+        if scored != (self.score is not None) or (scored and not right):
             raise ValueError(f"a verdict that is {self.reading!r} cannot have the score {self.score!r}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from holdfast.core.errors import StudyError
+from holdfast.core.errors import RunFolderError, StudyError
 from holdfast.core.files import did_you_mean, write_atomically
 from holdfast.core.protocols import Judge, Watcher
 from holdfast.core.results import RunResults
@@ -131,7 +132,7 @@ def reproduce(
     path = folder / CLAIMS
     evidence = content_hash([done.results.evidence, [claim.model_dump(mode="json") for claim in wanted.claims]])
     if not done.changed and path.is_file():
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = _read_claims(path)
         if written["evidence"] == evidence:
             return done.results, written["claims"]
     entries = decide(wanted.claims, Evidence(done.plan, done.run_folder))
@@ -167,8 +168,26 @@ def claims_of(folder: Path) -> list[dict[str, Any]] | None:
     path = folder / CLAIMS
     if not path.is_file():
         return None
-    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["claims"]
+    entries: list[dict[str, Any]] = _read_claims(path)["claims"]
     return entries
+
+
+def _read_claims(path: Path) -> dict[str, Any]:
+    """What `claims.json` holds.
+
+    Raises:
+        RunFolderError: it is damaged, or of another schema.
+    """
+    claims, right = None, False
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        claims, right = content["claims"], content["schema"] == SCHEMA and isinstance(content["evidence"], str)
+    if not right or not isinstance(claims, list) or not all(isinstance(claim, dict) for claim in claims):
+        raise RunFolderError(
+            f"{path} cannot be read: it is damaged, or of another schema than {SCHEMA}. Delete it, and run the same "
+            "`holdfast reproduce` again: it is written anew."
+        )
+    return dict(content)
 
 
 def draw(results: RunResults, layout: Mapping[str, Any]) -> dict[str, list[figures.Drawing]]:

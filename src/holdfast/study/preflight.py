@@ -13,7 +13,7 @@ from holdfast.core.config import label
 from holdfast.core.errors import DataError, JudgeError
 from holdfast.core.files import private_cache, read_text, write_atomically
 from holdfast.core.protocols import Judge, Watcher
-from holdfast.core.results import AnchorCheck, CanaryCheck, JudgeCheck
+from holdfast.core.results import AnchorCheck, JudgeCheck
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Verdict, content_hash
 from holdfast.judges.canaries import SCORES, Cases, read_cases
@@ -156,17 +156,13 @@ def _models(verdicts: Verdicts) -> list[str]:
 
 def models_of(judge: Judge, run_folder: RunFolder) -> list[str]:
     """The models that the server named behind a judge when the run began; none if the judge was not checked."""
-    return list(run_folder.checks().get(label(judge), {}).get("models", ()))
+    check = run_folder.checks().get(label(judge))
+    return check.models if check else []
 
 
 def checks(plan: Plan, run_folder: RunFolder) -> dict[str, JudgeCheck]:
     """The last check of each of the study's judges that was checked, by name and key."""
     judges = [judge for measured in plan.suite.sets.values() for judge in measured.judges]
     labels = {label(each) for judge in judges for each in judge.inner or (judge,)}
-    records = {name: record for name, record in run_folder.checks().items() if name in labels}
-    return {
-        name: JudgeCheck(
-            CanaryCheck(**record["canaries"]) if record["canaries"] else None, AnchorCheck(**record["anchors"])
-        )
-        for name, record in records.items()
-    }
+    records = run_folder.checks().items()
+    return {name: JudgeCheck(record.canaries, record.anchors) for name, record in records if name in labels}

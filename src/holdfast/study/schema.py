@@ -197,7 +197,7 @@ class Study(Config):
     revision: str | None = None
     thinking: bool = False
     """Whether a reasoning model thinks before it answers, and is tuned in that form. Judges never read the thinking."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)] = (0,)
     templates: Annotated[dict[Name, TemplateSettings], Field(min_length=1)] = Field(
         default_factory=lambda: {"plain": TemplateSettings()}
     )
