@@ -9,7 +9,7 @@ LOCK := requirements.lock
 INSTALL := pip install --quiet --disable-pip-version-check
 PYTEST := python -m pytest -n 2 --dist loadfile -q
 
-.PHONY: demo test test-long test-latest check bench lock clean
+.PHONY: demo test test-long test-latest check audit bench lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/holdfast run demo
@@ -32,6 +32,12 @@ check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Known vulnerabilities of the locked packages. It asks a public service, so it needs the network.
+audit:
+	$(PYTHON) -m venv --clear $(VENV)-audit
+	$(VENV)-audit/bin/$(INSTALL) pip-audit
+	$(VENV)-audit/bin/pip-audit --requirement $(LOCK) --strict --no-deps --disable-pip
+
 bench: $(VENV)/ready-bench
 	$(BIN)/python speed/speed.py
 	$(BIN)/python speed/reproduction.py
@@ -46,7 +52,7 @@ lock:
 	grep -Ev "^(torch=|triton=|nvidia-|cuda-)" $(VENV)-lock/all > $(LOCK)
 
 clean:
-	rm -rf $(VENV) $(VENV)-latest $(VENV)-lock runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-latest $(VENV)-lock $(VENV)-audit runs .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/ready: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
