@@ -56,7 +56,7 @@ def _values(chance, content, files):
         try:
             tree = read(text)
             new = json.dumps(_changed(chance, tree)).encode() if isinstance(tree, dict | list) else None
-        except (ValueError, RecursionError, TypeError, yaml.YAMLError):
+        except (ValueError, LookupError, RecursionError, TypeError, yaml.YAMLError):
             continue
         if new is not None:
             return new if text is not lines[number] else b"\n".join([*lines[:number], new, *lines[number + 1 :]])

@@ -105,11 +105,7 @@ def no_json_lines(text: str, first_problem: str) -> str:
         whole = None
     if isinstance(whole, dict):
         lists = [name for name, value in whole.items() if isinstance(value, list)]
-        hint = (
-            f" Are the rows in {' or '.join(map(repr, lists))}? Write that list into a file of its own."
-            if lists
-            else ""
-        )
+        hint = f" Are the rows in {listed_names(lists)}? Write that list into a file of its own." if lists else ""
         return f"it is one JSON object, where one object on each line, or one list of objects, is needed.{hint}"
     table = "" if text.lstrip().startswith(("{", "[")) else " Is it a table? Then give it a name that ends with .csv."
     return f"no line is a JSON object. {first_problem}.{table}"

@@ -41,9 +41,14 @@ def refuse_rows(path: Path | str, problems: list[str], remedy: str = "") -> None
     if not problems:
         return
     more = [f"  … and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-    cut = [each if len(each) <= LONGEST_PROBLEM else f"{each[:LONGEST_PROBLEM]}…" for each in problems[:SHOWN]]
-    named = [f"  {problem}" for problem in cut]
-    raise DataError("\n".join([f"{path} has {len(problems)} bad row(s):", *named, *more, *filter(None, [remedy])]))
+    raise DataError(
+        "\n".join([f"{path} has {len(problems)} bad row(s):", *listed(problems), *more, *filter(None, [remedy])])
+    )
+
+
+def listed(problems: Sequence[str]) -> list[str]:
+    """The first bad rows as lines of an error."""
+    return [f"  {each[:LONGEST_PROBLEM]}{'…' * (len(each) > LONGEST_PROBLEM)}" for each in problems[:SHOWN]]
 
 
 def read_rows(path: Path, header: Sequence[str] | None = None) -> Rows:

@@ -35,7 +35,7 @@ LONGEST_REFUSAL = 800
 
 DIGITS = {"１": 1, "２": 2, "３": 3, "４": 4, "５": 5} | {str(score): score for score in range(1, 6)}
 
-FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
+FENCE = "```"
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,8 @@ def _read_line(text: str, code: str) -> tuple[int, str]:
 
 
 def _read_json(text: str, code: str) -> tuple[int, str]:
-    bare = text.strip().lstrip("\ufeff")
-    in_fence = FENCE.match(bare)
     try:
-        verdict = json.loads(in_fence[1] if in_fence else bare, object_pairs_hook=_distinct)
+        verdict = json.loads(_without_fence(text.strip().lstrip("\ufeff")), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"not one JSON object: {str(error)[:80]}") from None
     if not isinstance(verdict, dict) or verdict.keys() != SCHEMA["properties"].keys():
@@ -111,6 +109,14 @@ def _read_json(text: str, code: str) -> tuple[int, str]:
     if not isinstance(reason, str):
         raise MalformedError("the reason is not text")
     return score, reason
+
+
+def _without_fence(text: str) -> str:
+    """What stands in a code fence, if that is all of a text; else the text. No pattern: those took quadratic time."""
+    first, _, rest = text.partition("\n")
+    language = first.removeprefix(FENCE).strip()
+    is_fence = first.startswith(FENCE) and re.fullmatch("[a-zA-Z]*", language) and rest.endswith(FENCE)
+    return rest.removesuffix(FENCE).strip() if is_fence else text
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from holdfast.core.config import Config, File, explained, load
 from holdfast.core.errors import DataError
 from holdfast.core.file_faults import SHOWN_LENGTH, listed_names
 from holdfast.core.files import did_you_mean, is_folder, locate, similar_name
-from holdfast.core.rows import SHOWN, Row, Rows, read_rows, refuse_rows, usable
+from holdfast.core.rows import Row, Rows, listed, read_rows, refuse_rows, usable
 from holdfast.core.types import Account, Example, Message, content_hash
 from holdfast.data.training import SOURCES
 from holdfast.data.training.draw import draw
@@ -252,7 +252,7 @@ def _nothing_left(source: RowSource, account: Account, problems: list[str]) -> s
         needed = ", ".join(map(repr, source.needed))
         return f"{source.name} has no rows. Rows of kind: {source.kind} need {needed}."
     filters = "".join(f", {n} were left out by `{setting}`" for setting, n in account.dropped.items())
-    named = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
+    named = "".join(f"\n{line}" for line in listed(problems))
     return (
         f"{source.name} leaves nothing to train on: of {account.rows} rows, {account.refused} are bad{filters}.{named}"
     )
