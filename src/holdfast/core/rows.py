@@ -41,14 +41,13 @@ def refuse_rows(path: Path | str, problems: list[str], remedy: str = "") -> None
     if not problems:
         return
     more = [f"  … and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-    raise DataError(
-        "\n".join([f"{path} has {len(problems)} bad row(s):", *listed(problems), *more, *filter(None, [remedy])])
-    )
+    lines = [f"{path} has {len(problems)} bad row(s):", *listed(problems), *more]
+    raise DataError("\n".join(lines + [remedy] * bool(remedy)))
 
 
 def listed(problems: Sequence[str]) -> list[str]:
     """The first bad rows as lines of an error."""
-    return [f"  {each[:LONGEST_PROBLEM]}{'…' * (len(each) > LONGEST_PROBLEM)}" for each in problems[:SHOWN]]
+    return [f"  {each if len(each) <= LONGEST_PROBLEM else each[:LONGEST_PROBLEM] + '…'}" for each in problems[:SHOWN]]
 
 
 def read_rows(path: Path, header: Sequence[str] | None = None) -> Rows:
