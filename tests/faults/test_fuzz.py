@@ -329,9 +329,9 @@ def test_a_parser_reads_or_refuses_damaged_files(name, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", PARSERS)
-def test_a_parser_withstands_many_damaged_files(name, tmp_path, capsys, record_property):
+def test_a_parser_withstands_many_damaged_files(name, tmp_path, capsys, found):
     report = attack(name, *PARSERS[name](tmp_path), MANY, seed=1)
-    record_property("attack", (f"files: {name}", MANY, report.slowest, report.largest))
+    found(f"files: {name}", MANY, report.slowest, report.largest, report.n_faults())
     with capsys.disabled():
         sys.stdout.write(f"\n{HEADER}\n{report.line()}\n")
     assert not report.faults, report.faults

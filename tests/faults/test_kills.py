@@ -20,7 +20,7 @@ import yaml
 from support.studies import SMALL, figures, rows_of, write_rows
 
 KILLS = int(os.environ.get("HOLDFAST_KILLS", "5"))
-STAGES = ("tune", "answer", "judge", "results", "page")
+STAGES = ("tune", "save", "answer", "judge", "results", "page")
 HOOK = """
 import functools, os, time
 
@@ -31,6 +31,15 @@ def announced(stage, work):
         os.write(pipe, f"{stage}\\n".encode())
         os.close(pipe)
         return work(*arguments, **settings)
+    return wrapper
+
+def with_announced_saves(trainer_class):
+    def wrapper(*arguments):
+        made = trainer_class(*arguments)
+        save = announced("save", made._save_checkpoint)
+        ended = announced("saved", lambda: None)
+        made._save_checkpoint = lambda *arguments: (save(*arguments), ended())[0]
+        return made
     return wrapper
 
 def slowed(judge):
@@ -46,13 +55,14 @@ if "STAGES_PIPE" in os.environ:
     from holdfast.study import run
     from holdfast.tuning import trainer
     trainer.SAVE_EVERY = -1.0
+    trainer.trainer_class = with_announced_saves(trainer.trainer_class)
     Oracle.judge = slowed(Oracle.judge)
     for stage, name in zip(("tune", "answer", "judge", "results", "page"),
                            ("tune", "answer", "judge_all", "summarise", "write_page")):
         setattr(run, name, announced(stage, getattr(run, name)))
 """
 """Loaded by every process of these runs. They say which stage begins, the trainer saves after every epoch, and judging,
-which alone is too quick to be killed in, takes longer."""
+which alone is too quick to be killed in, takes longer. `save` is a part of `tune` that ends with `saved`."""
 
 
 class Runs:
@@ -139,10 +149,10 @@ def files_in(folder):
 
 
 @pytest.mark.long
-def test_killed_at_random_moments_of_every_stage_a_run_ends_as_an_undisturbed_one(tmp_path, record_property):
+def test_killed_at_random_moments_of_every_stage_a_run_ends_as_an_undisturbed_one(tmp_path, found):
     runs, whole, out = Runs(tmp_path), tmp_path / "undisturbed", tmp_path / "run"
     taken = runs.finish(whole)
-    assert taken.keys() == set(STAGES)
+    assert taken.keys() == {*STAGES, "saved"}
     drawn, killed, missed = random.Random(0), Counter(dict.fromkeys(STAGES, 0)), 0
     for stage in itertools.cycle(STAGES):
         nth, after = drawn.choice((1, 1, 2)), drawn.uniform(0, drawn.choice(taken[stage]))
@@ -159,4 +169,4 @@ def test_killed_at_random_moments_of_every_stage_a_run_ends_as_an_undisturbed_on
         shutil.rmtree(out)
         if enough:
             break
-    record_property("attack", ("SIGKILL in any stage", killed.total(), runs.longest, None))
+    found("SIGKILL in any stage", killed.total(), runs.longest)

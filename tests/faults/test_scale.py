@@ -72,12 +72,12 @@ def run(folder, n):
 
 
 @pytest.mark.long
-def test_a_run_of_many_prompts_takes_bounded_memory_and_linear_time(tmp_path, record_property):
+def test_a_run_of_many_prompts_takes_bounded_memory_and_linear_time(tmp_path, found):
     start, few, many = (run(tmp_path / str(n), n) for n in (PROMPTS // 100, PROMPTS // 10, PROMPTS))
     folder = tmp_path / str(PROMPTS)
     page = measured(folder, "report", folder / "run", "--show-answers")
     doctor = measured(folder, "doctor", folder / "many.yaml", "--out", folder / "doctor")
     most = max(many.bytes, page.bytes, doctor.bytes)
-    record_property("attack", (f"{PROMPTS:,} prompts × 2 conditions", 1, many.seconds, most))
+    found("prompts in each of 2 conditions", PROMPTS, many.seconds, most)
     assert most < MEMORY
     assert many.seconds - start.seconds < MOST * max(few.seconds - start.seconds, 0.5), (start, few, many)

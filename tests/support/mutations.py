@@ -137,12 +137,16 @@ class Report:
     largest: int = 0
     """Bytes of memory that a file took at most, beside what the process had already."""
 
+    def n_faults(self):
+        """Files with which something went wrong."""
+        return sum(n for name, n in self.outcomes.items() if name not in ("read", "refused"))
+
     def line(self):
         """A row of the table."""
         faults = {name: n for name, n in self.outcomes.items() if name not in ("read", "refused")}
         n = self.outcomes.total()
         return (
-            f"{self.name:32} {n:6,} {self.outcomes['read']:6,} {self.outcomes['refused']:7,} {sum(faults.values()):6,} "
+            f"{self.name:32} {n:6,} {self.outcomes['read']:6,} {self.outcomes['refused']:7,} {self.n_faults():6,} "
             f"{self.slowest:8.2f} {self.largest / 1e6:8.0f}  {'; '.join(f'{count} × {name}' for name, count in faults.items())}"
         )
 
