@@ -275,7 +275,7 @@ def doctor(
 
 
 def _limits(max_usd: float | None, max_hours: float | None) -> runner.Limits:
-    return runner.Limits(max_usd, None if max_hours is None else time.time() + max_hours * 3600)
+    return runner.Limits(max_usd, None if max_hours is None else time.monotonic() + max_hours * 3600)
 
 
 @contextmanager

@@ -125,4 +125,4 @@ def limits(max_usd: float | None, max_hours: float | None) -> Limits:
     """The caps of a run; its hours are counted from now."""
     from holdfast.study.run import Limits
 
-    return Limits(max_usd, time.time() + max_hours * 3600 if max_hours is not None else None)
+    return Limits(max_usd, time.monotonic() + max_hours * 3600 if max_hours is not None else None)

@@ -46,7 +46,7 @@ class Limits:
     max_usd: float | None = None
     """US dollars that the run's folder may cost in all."""
     deadline: float | None = None
-    """Seconds since the epoch after which nothing more is begun."""
+    """When nothing more is begun, on `time.monotonic`, which is one clock for all processes of a machine."""
 
     def checked(self, progress: Progress) -> Progress:
         """The progress of work that stops once the time is over."""
@@ -62,7 +62,7 @@ class _UntilDeadline:
 
     def advance(self, units: int) -> None:
         self.progress.advance(units)
-        if self.deadline is not None and time.time() > self.deadline:
+        if self.deadline is not None and time.monotonic() > self.deadline:
             raise BudgetError(
                 "the time that --max-hours allows is over. What was finished is kept; the same command goes on."
             )
