@@ -60,11 +60,13 @@ def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
     """Print a finished run's table and write its page again."""
     from holdfast.core.run_folder import RunFolder
     from holdfast.paper import reproduce as paper
+    from holdfast.study import mending
     from holdfast.study.results import answer_form
     from holdfast.study.run import write_page
 
     run_folder = RunFolder(folder)
     results = run_folder.results()
+    mending.check(results, run_folder)
     claims = paper.claims_of(folder)
     if claims is None:
         write_page(run_folder, results, show_answers)
