@@ -271,7 +271,7 @@ def qwen(tmp_path):
 
 def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_on(small, tmp_path, watcher):
     read = studies.read(small())
-    over = runner.Limits(deadline=time.time() - 1)
+    over = runner.Limits(deadline=time.monotonic() - 1)
     with pytest.raises(
         WorkError,
         match=r"(?s)3 of 3 conditions failed; none is finished\. What was done is kept in .*the time that --max-hours allows is over",

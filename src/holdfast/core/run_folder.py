@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ OF_ONE_STUDY = (
     "study.yaml", "study.resolved.yaml", "prompts.jsonl",
 )  # fmt: skip
 """What a run folder holds of one study, and not of its conditions."""
+
+MENDED = "`holdfast run` with the same study and folder makes it again."
 
 
 @dataclass(frozen=True)
@@ -206,9 +209,12 @@ class ConditionFolder:
         write_atomically(self.folder / "training.json", json.dumps(record) + "\n")
 
     def set_aside_damaged(self) -> list[str]:
-        """Move damaged lines and records aside, so that they are made again; says of each file what was damaged."""
+        """Move damaged lines and records aside, so that they are made again; says of each file what was damaged.
+
+        A verdict on another answer than there is now counts as damaged.
+        """
         found = [set_aside_damaged(self.folder / "answers.jsonl", Answer)]
-        found += [set_aside_damaged(path, Verdict) for path in sorted(self.folder.glob("verdicts.*.jsonl"))]
+        found += self.set_aside_verdicts()
         for name in ("condition.json", "training.json"):
             path = self.folder / name
             if path.is_file():
@@ -217,6 +223,25 @@ class ConditionFolder:
                 except DamagedError as error:
                     found.append(_set_aside(path, str(error)))
         return [each for each in found if each]
+
+    def set_aside_verdicts(self) -> list[str]:
+        """Move verdicts aside that are damaged or judge another answer; says of each file what was damaged."""
+        paths = sorted(self.folder.glob("verdicts.*.jsonl"))
+        answers = self.answers() if paths else {}
+        found = [set_aside_damaged(path, Verdict, partial(_other_answer, answers)) for path in paths]
+        return [each for each in found if each]
+
+    def answers_to(self, prompt_ids: Iterable[str]) -> dict[str, Answer]:
+        """Answers by prompt id.
+
+        Raises:
+            DamagedError: naming a line that is damaged, or a prompt without an answer.
+        """
+        answers = self.answers()
+        for name in prompt_ids:
+            if name not in answers:
+                raise DamagedError(f"{self.folder / 'answers.jsonl'} has no answer to the prompt {name}. {MENDED}")
+        return answers
 
     def answers(self) -> dict[str, Answer]:
         """Answers by prompt id.
@@ -236,13 +261,23 @@ class ConditionFolder:
         with Appender(self.folder / "answers.jsonl") as file:
             yield lambda answers: file.add(map(asdict, answers))
 
-    def verdicts(self, measured: str, judge: str) -> dict[str, Verdict]:
+    def verdicts(self, measured: str, judge: str, on: Mapping[str, Answer] | None = None) -> dict[str, Verdict]:
         """Verdicts by prompt id, of one judge (its name and key) on one measured set.
 
+        Args:
+            measured: the set.
+            judge: the judge's name and key.
+            on: the answers by prompt id; if given, each verdict must be on the one that is there now.
+
         Raises:
-            RunFolderError: naming a line that is damaged.
+            DamagedError: naming a line that is damaged, or the prompt of a verdict on another answer.
         """
-        return {verdict.prompt_id: verdict for verdict in read_records(self._verdicts(measured, judge), Verdict)}
+        path = self._verdicts(measured, judge)
+        verdicts = {verdict.prompt_id: verdict for verdict in read_records(path, Verdict)}
+        for name, verdict in verdicts.items() if on is not None else ():
+            if problem := _other_answer(on or {}, verdict):
+                raise DamagedError(f"{path}: the verdict on the prompt {name} is not valid: {problem}. {MENDED}")
+        return verdicts
 
     def add_verdicts(self, measured: str, judge: str, verdicts: Iterable[Verdict]) -> None:
         """Append verdicts, for good."""
@@ -258,6 +293,14 @@ class ConditionFolder:
         return self.folder / f"verdicts.{checked_name(measured)}.{checked_name(judge)}.jsonl"
 
 
+def _other_answer(answers: Mapping[str, Answer], verdict: Verdict) -> str:
+    """That a verdict is on another answer than there is now; "" if it is not, or there is none now."""
+    answer = answers.get(verdict.prompt_id)
+    if not answer or verdict.answer_digest in ("", answer.digest):
+        return ""
+    return "the answer in answers.jsonl was changed after it was judged"
+
+
 def _object(path: Path) -> dict[str, Any]:
     """What a file with one JSON object holds.
 
@@ -271,7 +314,7 @@ def _object(path: Path) -> dict[str, Any]:
     else:
         why = f"{type(content).__name__} in place of an object"
     if not isinstance(content, dict):
-        raise DamagedError(f"{path} is damaged: {why}. `holdfast run` with the same study and folder makes it again.")
+        raise DamagedError(f"{path} is damaged: {why}. {MENDED}")
     return content
 
 

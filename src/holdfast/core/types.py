@@ -207,6 +207,11 @@ class Answer:
     prompt_tokens: int = 0
     """Tokens that the model was asked with."""
 
+    @cached_property
+    def digest(self) -> str:
+        """The hash of what a judge reads of it."""
+        return content_hash([self.text, self.outcome])
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -233,6 +238,8 @@ class Verdict:
     """The score that the first judge of a cascade gave."""
     from_cache: bool = False
     """Whether it was bought before, by this run or another, and cost nothing now."""
+    answer_digest: str = ""
+    """The digest of the answer that was judged, in a run folder; "" elsewhere."""
 
     def __post_init__(self) -> None:
         """Refuse a score that is missing, made up or out of range."""

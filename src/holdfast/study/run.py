@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Limits:
     max_usd: float | None = None
     """US dollars that the run's folder may cost in all."""
     deadline: float | None = None
-    """Seconds since the epoch after which nothing more is begun."""
+    """When nothing more is begun, on `time.monotonic`, which is one clock for all processes of a machine."""
 
     def checked(self, progress: Progress) -> Progress:
         """The progress of work that stops once the time is over."""
@@ -62,7 +62,7 @@ class _UntilDeadline:
 
     def advance(self, units: int) -> None:
         self.progress.advance(units)
-        if self.deadline is not None and time.time() > self.deadline:
+        if self.deadline is not None and time.monotonic() > self.deadline:
             raise BudgetError(
                 "the time that --max-hours allows is over. What was finished is kept; the same command goes on."
             )
@@ -278,6 +278,8 @@ def judge_all(
     job: Job, condition: Condition, run_folder: RunFolder, progress: Progress, budget: FileBudget, fresh: bool = False
 ) -> None:
     """Have every judge of every set judge the answers that have no verdict of it yet."""
+    for found in run_folder.condition(condition.key).set_aside_verdicts():  # of answers that came out otherwise now
+        progress.note(f"{found} {mending.AGAIN}")
     for set_name, measured in job.suite.sets.items():
         for judge in measured.judges:
             _judge(job, condition, set_name, judge, run_folder, progress, budget, fresh)
@@ -299,5 +301,5 @@ def _judge(
     stream = cache.verdicts(judge, benchmark.policies, pairs, its_budget, fresh, models)
     with folder.adding_verdicts(set_name, label(judge)) as add, closing(stream) as batches:
         for verdicts in batches:
-            add(verdicts)
+            add([replace(each, answer_digest=answers[each.prompt_id].digest) for each in verdicts])
             meter.advance(len(verdicts))

@@ -31,8 +31,8 @@ def answer_rows(results: RunResults, run_folder: RunFolder) -> Iterator[Row]:
     judges = {name: measured.judges[0] for name, measured in results.evaluation.sets.items()}
     for condition in results.conditions:
         folder = run_folder.condition(condition.key)
-        answers = folder.answers()
-        verdicts = {name: folder.verdicts(name, judge) for name, judge in judges.items()}
+        answers = folder.answers_to(prompt["id"] for prompt in prompts)
+        verdicts = {name: folder.verdicts(name, judge, on=answers) for name, judge in judges.items()}
         for prompt in prompts:
             answer, verdict = answers[prompt["id"]], verdicts[prompt["set"]].get(prompt["id"])
             yield {
@@ -49,16 +49,17 @@ def verdict_rows(results: RunResults, run_folder: RunFolder) -> Iterator[Row]:
     prompts = {(prompt["set"], prompt["id"]): prompt for prompt in run_folder.prompts()}
     for condition in results.conditions:
         folder = run_folder.condition(condition.key)
-        answers = folder.answers()
+        answers = folder.answers_to(name for _, name in prompts)
         for set_name, measured in results.evaluation.sets.items():
             for judge in measured.judges:
-                for name, verdict in folder.verdicts(set_name, judge).items():
+                for name, verdict in folder.verdicts(set_name, judge, on=answers).items():
                     if (set_name, name) in prompts:
-                        prompt = prompts[set_name, name]
+                        prompt, shown = prompts[set_name, name], asdict(verdict)
+                        del shown["answer_digest"]
                         yield {
                             "condition": condition.name, "seed": condition.seed, "role": condition.role,
                             "set": set_name, "category": prompt["category"], "prompt": prompt["prompt"],
-                            "outcome": answers[name].outcome, "judge": judge, **asdict(verdict), "key": condition.key,
+                            "outcome": answers[name].outcome, "judge": judge, **shown, "key": condition.key,
                         }  # fmt: skip
 
 
