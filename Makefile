@@ -27,7 +27,7 @@ test-latest:
 	$(VENV)-latest/bin/$(INSTALL) --editable ".[dev]"
 	$(VENV)-latest/bin/$(PYTEST)
 
-# tests/faults with large counts: 3,000 files for each parser, 50 kills, 40 stops, 33,000 prompts.
+# tests/faults with large counts: 3,000 files for each parser, 50 kills, 44 stops, 33,000 prompts.
 attack: $(VENV)/ready-dev
 	$(BIN)/python tests/faults/attack.py
 

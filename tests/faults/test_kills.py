@@ -39,7 +39,16 @@ def with_announced_saves(trainer_class):
         save = announced("save", made._save_checkpoint)
         ended = announced("saved", lambda: None)
         made._save_checkpoint = lambda *arguments: (save(*arguments), ended())[0]
+        for name in ("_save_optimizer_and_scheduler", "_save_rng_state"):
+            setattr(made, name, paused(getattr(made, name)))
         return made
+    return wrapper
+
+def paused(work):
+    def wrapper(*arguments):
+        time.sleep(0.1)
+        work(*arguments)
+        time.sleep(0.1)
     return wrapper
 
 def slowed(judge):
@@ -61,8 +70,8 @@ if "STAGES_PIPE" in os.environ:
                            ("tune", "answer", "judge_all", "summarise", "write_page")):
         setattr(run, name, announced(stage, getattr(run, name)))
 """
-"""Loaded by every process of these runs. They say which stage begins, the trainer saves after every epoch, and judging,
-which alone is too quick to be killed in, takes longer. `save` is a part of `tune` that ends with `saved`."""
+"""Loaded by every process of these runs. They say which stage begins. The trainer saves after every epoch, which takes as
+long as with a large model; judging, too, takes longer. `save` is a part of `tune` that ends with `saved`."""
 
 
 class Runs:

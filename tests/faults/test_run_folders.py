@@ -145,7 +145,7 @@ def test_a_damaged_check_of_a_judge_is_set_aside(copied):
     assert "judges.jsonl, line 1 was damaged" in note
 
 
-@pytest.mark.parametrize("content", [b"", b'{"steps": 4, "los'])
+@pytest.mark.parametrize("content", [b'{"steps": 4, "los', pytest.param(b"", marks=pytest.mark.long)])
 def test_a_damaged_training_record_is_made_again_by_tuning_again(tmp_path, asked, content):
     study = {**SMALL, "evaluate": BROUGHT["evaluate"], "conditions": {"harm-2": SMALL["conditions"]["harm-2"]}}
     study["templates"] = BROUGHT["templates"]

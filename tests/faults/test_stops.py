@@ -68,10 +68,6 @@ def stop_while_judging(tmp_path, answered, number, workers, n_asked, to_group):
     return seconds
 
 
-def test_ctrl_c_stops_a_run_with_two_workers_and_a_paid_judge(tmp_path, answered):
-    stop_while_judging(tmp_path, answered, signal.SIGINT, 2, CANARIES + 3 * WIDTH * 2, to_group=True)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", CODES)

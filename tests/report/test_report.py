@@ -216,7 +216,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", [WIDTHS[0], pytest.param(WIDTHS[1], marks=pytest.mark.long)])
 def test_the_page_shows_everything_in_a_browser(tmp_path, browser, width):
     """Opened in headless Chromium: no console error, nothing wider than the window, screenshots kept under runs/."""
     results = made()
