@@ -10,6 +10,8 @@ from holdfast.core.budget import NoBudget
 from holdfast.core.errors import ModelError
 from holdfast.models.endpoint import Endpoint, Request, Timing, complete
 
+MOVED = [301, 302, 303, 307, 308]
+
 LARGE = 120_000_000
 """Bytes of a body that must not be held in memory."""
 
@@ -107,3 +109,43 @@ def test_a_file_of_a_batch_that_is_too_large_stops_the_run_and_can_be_read_later
             ask(server, 20, batch=True)
         monkeypatch.setattr(batch, "MOST_FILE_BYTES", 10_000_000)
         assert len(ask(server, 20, batch=True)) == len(server.paid) == 20
+
+
+def moved(status, to):
+    return Act(status, b"{}", {"Location": to})
+
+
+@pytest.mark.parametrize("status", MOVED)
+@pytest.mark.parametrize("same_host", [False, True])
+def test_a_request_is_never_sent_on_to_another_address(status, same_host, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "sk-secret")
+    with Double(lambda asked: says("Yes.")) as other, Double(lambda asked: act) as server:
+        server.answer_get = lambda path: act
+        target = server if same_host else other
+        act = moved(status, target.url.replace("://", "://user:word@") + "/chat/completions?q=1")
+        where = target.url.removesuffix("/v1")
+        with pytest.raises(ModelError, match=rf"sends requests on to {where} \(HTTP {status}\), .*`base_url`"):
+            ask(server, 40, api_key_env="SOME_KEY", concurrency=1)
+        assert len(server.asked) == 1
+        with pytest.raises(ModelError, match=f"does not list its models: it sends requests on to {where}"):
+            Endpoint(base_url=server.url).listed()
+    assert not other.asked and not other.posts and len(server.asked) == 1
+
+
+@pytest.mark.parametrize("to", ["", "http://[", "//\u202e", "http://" + "x" * 5000, "javascript:alert(1)"])
+def test_a_redirect_to_nowhere_is_refused_in_words(to):
+    act = moved(307, to.encode("latin-1", "replace").decode("latin-1"))
+    with Double(lambda asked: act) as server, pytest.raises(ModelError, match="sends requests on to") as caught:
+        ask(server)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_batch_is_never_sent_on_to_another_address():
+    with Double(lambda asked: says("Yes.")) as other, Double(lambda asked: says("Yes.")) as server:
+        server.answer_get = lambda path: moved(308, f"{other.url}{path.removeprefix('/v1')}")
+        with pytest.raises(ModelError, match="takes no batch now: it sends requests on to"):
+            ask(server, 20, batch=True)
+        server.batches.post = lambda path, content: moved(307, f"{other.url}{path.removeprefix('/v1')}")
+        with pytest.raises(ModelError, match=r"sends requests on to|does not list its batches"):
+            ask(server, 20, batch=True)
+    assert not other.batches.made and not other.batches.files and not other.posts

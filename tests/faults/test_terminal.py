@@ -124,6 +124,7 @@ def test_calibrate(finished, tmp_path):
     assert f"against {SHOWN.partition('/')[2]}.jsonl" in said
 
 
+@pytest.mark.long
 def test_export(received, tmp_path):
     said = invoke("export", received, "--inspect", tmp_path / f"logs {NAME}")
     assert f"--log-dir {tmp_path / 'logs '}{SHOWN}" in said

@@ -174,6 +174,8 @@ class _Batches:
         """A batch as it is; "gone" where the server has none of this id any more; None where it does not answer."""
         import openai
 
+        from holdfast.models.endpoint.transport import UnusableReplyError
+
         try:
             return self.client.batches.retrieve(str(order.batch))
         except openai.NotFoundError:
@@ -182,6 +184,8 @@ class _Batches:
             if error.status_code in (401, 403):
                 raise self.endpoint.locked_out(error.status_code) from None
             return None
+        except UnusableReplyError as error:
+            raise self._refused(error) from None
         except openai.APIConnectionError:
             return None
 

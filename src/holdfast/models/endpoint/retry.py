@@ -129,7 +129,7 @@ class Attempts:
     def _attempt(self, request: Request) -> Reply | _Failure:
         import openai
 
-        from holdfast.models.endpoint.transport import UnusableReplyError
+        from holdfast.models.endpoint.transport import RedirectedError, UnusableReplyError
 
         try:
             raw = self.client.chat.completions.with_raw_response.create(
@@ -142,6 +142,8 @@ class Attempts:
             return _Failure(str(error), again=True, may_cost=True)
         except openai.APIStatusError as error:
             return self._failure(request, error)
+        except RedirectedError as error:
+            raise ModelError(f"{self.endpoint.base_url} does not answer itself: {error.message}.") from None
         except openai.APIConnectionError as error:
             was_sent = "Connect" not in type(error.__cause__).__name__
             again = not isinstance(error, UnusableReplyError)
