@@ -16,7 +16,7 @@ from holdfast.core.optional import need_inspect
 from holdfast.core.protocols import Budget
 from holdfast.models.chat import split_thinking
 from holdfast.models.endpoint import Price
-from holdfast.models.samplers.base import Outcome, Question, Reply
+from holdfast.models.samplers.base import Outcome, Question, Reply, without_key
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model, ModelOutput
@@ -125,11 +125,16 @@ class InspectModel(Config):
             if usage := output.usage:
                 usd = self.price.usd(usage.input_tokens, usage.output_tokens)
         except Exception as error:
-            detail = f"{type(error).__name__}: {error}"[:300]
+            detail = without_key(f"{type(error).__name__}: {error}", _key(model))[:300]
             return Reply(question.id, "error", model=self.model, usd=usd, detail=detail)
         finally:
             budget.settle(ticket, usd)
-        return _reply(question, output, usd)
+        return _reply(question, output, usd).without(_key(model))
+
+
+def _key(model: Model) -> str:
+    """The key with which Inspect asks a model; "" if it has none."""
+    return str(model.api.api_key or "")
 
 
 def _most_tokens(question: Question) -> int:
