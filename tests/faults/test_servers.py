@@ -3,6 +3,7 @@
 import json
 import time
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 from support.endpoint_double import Act, Double, FakeTime, bombs, drips, fails, floods, says
@@ -227,22 +228,16 @@ def test_a_key_that_is_no_secret_changes_no_answer(monkeypatch):
         assert ask(server, api_key_env="SOME_KEY")[0].text == "I have none."
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_key_that_a_provider_of_inspect_repeats_is_in_no_reply(monkeypatch):
-    get_model = pytest.importorskip("inspect_ai.model").get_model
-    from inspect_ai.model import ModelOutput
+    output = pytest.importorskip("inspect_ai.model").ModelOutput.from_content("base", f"It is {KEY}.")
 
-    outputs = iter([ModelOutput.from_content("mockllm/model", f"It is {KEY}."), RuntimeError(f"no {KEY}")])
+    async def generate(messages, config):
+        if messages[0].content == "0":
+            return output
+        raise RuntimeError(f"no {KEY}")
 
-    def answer(*_):
-        if isinstance(output := next(outputs), Exception):
-            raise output
-        return output
-
-    model = get_model("mockllm/model", custom_outputs=answer, api_key=KEY, memoize=False)
-    model.api.api_key = KEY
+    model = SimpleNamespace(api=SimpleNamespace(api_key=KEY), generate=generate)
     monkeypatch.setattr(InspectModel, "_model", lambda self: model)
     asked = [Question(f"q{i}", (Message("user", str(i)),)) for i in range(2)]
-    replies = list(InspectModel(model="mockllm/model", concurrency=1).ask(asked, NoBudget()))
-    assert [reply.text for reply in replies] == ["It is [key].", ""]
-    assert "no [key]" in replies[1].detail
+    replies = {reply.id: reply for reply in InspectModel(model="some/base").ask(asked, NoBudget())}
+    assert replies["q0"].text == "It is [key]." and "no [key]" in replies["q1"].detail

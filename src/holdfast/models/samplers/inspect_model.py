@@ -14,6 +14,7 @@ from holdfast.core.config import Config
 from holdfast.core.errors import HoldfastError, ModelError
 from holdfast.core.optional import need_inspect
 from holdfast.core.protocols import Budget
+from holdfast.core.types import LONGEST_REASON, cut
 from holdfast.models.chat import split_thinking
 from holdfast.models.endpoint import Price
 from holdfast.models.samplers.base import Outcome, Question, Reply, without_key
@@ -151,13 +152,14 @@ async def _first_finished(
 def _reply(question: Question, output: ModelOutput, usd: float) -> Reply:
     """The reply that an output of Inspect is."""
     if not output.choices:
-        why = output.error or "the reply has no choices"
+        why = cut(output.error or "the reply has no choices", LONGEST_REASON)
         return Reply(question.id, "error", model=output.model, usd=usd, detail=why)
     completion = split_thinking(output.completion)
     outcome = OUTCOMES.get(output.stop_reason, "error")
     if outcome == "ok" and not completion.text:
         outcome = "empty"
-    detail = "" if outcome == "ok" else output.error or f"the reply ended with {output.stop_reason!r}"
+    why = output.error or f"the reply ended with {output.stop_reason!r}"
+    detail = "" if outcome == "ok" else cut(why, LONGEST_REASON)
     usage = output.usage
     return Reply(
         question.id, outcome, completion.text, completion.thinking,
