@@ -348,9 +348,8 @@ def _watcher(progress: bool | Watcher) -> Iterator[Watcher]:
     if not isinstance(progress, bool):
         yield progress
         return
-    from rich.console import Console
-
+    from holdfast.core.terminal import Terminal
     from holdfast.core.watch import Watch
 
-    with Watch(Console(quiet=not progress, highlight=False, force_terminal=None if progress else False)) as watch:
+    with Watch(Terminal(quiet=not progress, force_terminal=None if progress else False)) as watch:
         yield watch

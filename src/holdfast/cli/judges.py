@@ -104,5 +104,5 @@ def _passes(judge: Judge, folder: Path, budget: FileBudget) -> bool:
     tables.injections(terminal, outcome, path)
     has_scores: bool = outcome["without_score"] <= MOST_WITHOUT_SCORE * outcome["answers"]
     if not has_scores:
-        terminal.print("[red]Too many cases have no score, so this says nothing about the judge.[/red]")
+        terminal.print("Too many cases have no score, so this says nothing about the judge.", style="red")
     return has_scores and not outcome["moved"]

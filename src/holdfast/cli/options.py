@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -13,8 +14,7 @@ import typer
 from holdfast.core.errors import HoldfastError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from holdfast.core.terminal import Terminal
     from holdfast.study.run import Limits
 
 
@@ -106,19 +106,23 @@ MaxUsd = Annotated[float | None, typer.Option(min=0, help="The most US dollars t
 MaxHours = Annotated[float | None, typer.Option(min=0, help="After so many hours, no new work is started.")]
 
 
-def console() -> Console:
+def console() -> Terminal:
     """Where tables and progress are printed: as wide as the terminal, 120 columns elsewhere."""
-    from rich.console import Console
+    from holdfast.core.terminal import Terminal
 
-    width = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, width=width)
+    return Terminal(width=None if sys.stdout.isatty() else 120)
 
 
-def print_path(terminal: Console, what: str, path: Path) -> None:
+def print_path(terminal: Terminal, what: str, path: Path) -> None:
     """Say where something is, on one line that can be copied whatever the path holds."""
     from rich.text import Text
 
-    terminal.print(Text.assemble(f"{what}: ", (str(path), "bold")), soft_wrap=True)
+    terminal.print(Text.assemble(f"{what}: ", (one_line(path), "bold")), soft_wrap=True)
+
+
+def one_line(text: object) -> str:
+    """A name as it stands in a sentence: an end of line in it would begin a line that seems to be ours."""
+    return re.sub(r"[\n\t]", lambda end: repr(end[0])[1:-1], str(text))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

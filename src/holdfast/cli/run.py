@@ -24,6 +24,7 @@ from holdfast.cli.options import (
     a_path,
     console,
     limits,
+    one_line,
     parse_seeds,
     print_path,
 )
@@ -97,4 +98,4 @@ def export(
     logs = write(RunFolder(folder), inspect)
     terminal = console()
     print_path(terminal, f"{len(logs)} logs, with the models' answers", inspect)
-    terminal.print(f"To read them: inspect view --log-dir {inspect}", soft_wrap=True, markup=False)
+    terminal.print(f"To read them: inspect view --log-dir {one_line(inspect)}", soft_wrap=True)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from holdfast.core.progress import Activity, clock
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.live import Live
     from rich.progress import Progress
 
+    from holdfast.core.terminal import Terminal
     from holdfast.core.types import Condition
 
 LINES_EVERY = 30.0
@@ -26,7 +27,7 @@ class Watch:
     and now and then one for each worker.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self.console = console
         self.live: Live | None = None
         self.bar: Progress | None = None
@@ -81,12 +82,12 @@ class Watch:
     def note(self, text: str) -> None:
         """Print a line; once the work has begun, with the time gone and left."""
         if self.started is None:
-            self.console.print(text, soft_wrap=True, markup=False, highlight=False)
+            self.console.print(text, soft_wrap=True)
             return
         gone = time.monotonic() - self.started
         left = f"about {clock(gone / self.done * (self.total - self.done))}" if self.done else "unknown time"
         line = f"{clock(gone)} gone, {left} left: {text}"
-        self.console.print(line, style="dim", soft_wrap=True, markup=False, highlight=False)
+        self.console.print(line, style="dim", soft_wrap=True)
 
     def _shown(self) -> RenderableType:
         """The bar, and what is going on."""
@@ -98,7 +99,7 @@ class Watch:
         return Group(*([self.bar] if self.bar else []), *lines)
 
 
-def _bar(console: Console) -> Progress:
+def _bar(console: Terminal) -> Progress:
     from rich.progress import (
         BarColumn,
         Progress,

@@ -129,7 +129,7 @@ class Attempts:
     def _attempt(self, request: Request) -> Reply | _Failure:
         import openai
 
-        from holdfast.models.endpoint.transport import UnusableReplyError
+        from holdfast.models.endpoint.transport import RedirectedError, UnusableReplyError
 
         try:
             raw = self.client.chat.completions.with_raw_response.create(
@@ -137,11 +137,14 @@ class Attempts:
                 messages=cast("Any", [dict(turn) for turn in request.messages]),
                 extra_body=messages.body(request, self.endpoint.token_limit),
             )
-            return messages.read(request, raw.content)
+            return messages.read(request, raw.content).without(self.endpoint.key_value())
         except messages.UnfinishedError as error:
             return _Failure(str(error), again=True, may_cost=True)
         except openai.APIStatusError as error:
             return self._failure(request, error)
+        except RedirectedError as error:
+            why = self.endpoint.clean(error.message)
+            raise ModelError(f"{self.endpoint.base_url} does not answer itself: {why}.") from None
         except openai.APIConnectionError as error:
             was_sent = "Connect" not in type(error.__cause__).__name__
             again = not isinstance(error, UnusableReplyError)
