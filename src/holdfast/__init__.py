@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from holdfast.api import calibrate, doctor, gate, load_results, load_study, reproduce, run
+    from holdfast.api import calibrate, doctor, gate, load_results, load_study, plan, reproduce, run
     from holdfast.audit.policy import Policy
     from holdfast.core.audit_record import Check, Decision
     from holdfast.core.errors import (
@@ -81,6 +81,7 @@ __all__ = [
     "gate",
     "load_results",
     "load_study",
+    "plan",
     "reproduce",
     "run",
 ]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from holdfast.audit import gate as gates
+from holdfast.audit import plan as plans
 from holdfast.audit.policy import Policy, policy_of, read_policy
 from holdfast.core.audit_record import Decision
 from holdfast.core.budget import FileBudget
@@ -31,10 +32,14 @@ from holdfast.study.schema import Study
 
 if TYPE_CHECKING:
     from holdfast.analysis.calibration import Calibration
+    from holdfast.audit.plan import AuditPlan
     from holdfast.study.doctor import Diagnosis
 
 StudyLike = Study | str | Path | Mapping[str, Any]
 """A study, its file, the name of a shipped one, or a dict with the keys of a study file."""
+
+PolicyLike = Policy | Mapping[str, Any] | str | Path | None
+"""A gate's policy, its file, or a dict with its keys; None for the shipped one."""
 
 RUNS = Path("runs")
 """The folder in which runs lie unless another is named."""
@@ -240,7 +245,7 @@ def calibrate(
 
 def gate(
     folder: str | Path,
-    policy: Policy | Mapping[str, Any] | str | Path | None = None,
+    policy: PolicyLike = None,
     *,
     condition: str | None = None,
     seed: int | None = None,
@@ -260,13 +265,64 @@ def gate(
         DataError: mistakes in the policy.
         RunFolderError: no such folder, condition or seed; no results; or a damaged file.
     """
-    if isinstance(policy, Mapping):
-        policy = policy_of(dict(policy))
-    elif not isinstance(policy, Policy):
-        policy = read_policy(None if policy is None else Path(policy))
-    decisions = gates.gate(Path(folder), policy, condition, seed)
+    decisions = gates.gate(Path(folder), _policy(policy), condition, seed)
     gates.write(Path(folder), decisions)
     return decisions
+
+
+def _policy(policy: PolicyLike) -> Policy:
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, Mapping):
+        return policy_of(dict(policy))
+    return read_policy(None if policy is None else Path(policy))
+
+
+def plan(
+    study: StudyLike | None = None,
+    *,
+    prompts: int | None = None,
+    seeds: int | None = None,
+    samples: int = 1,
+    base_rate: float = 0.0,
+    true_change: float = 0.0,
+    margin: float | None = None,
+    seed_sd: float = 0.5,
+    power: float | None = None,
+    policy: PolicyLike = None,
+    tokens: int = 600,
+    usd_per_million: float = 0.0,
+) -> AuditPlan:
+    """What an audit can see, what it costs, and how many prompts a wanted difference takes.
+
+    Args:
+        study: its harmfulness prompts and seeds are taken where they are not given.
+        prompts: harmfulness prompts; 330 if not given.
+        seeds: tuned models, one a training seed; 1 if not given.
+        samples: answers to each prompt of one tuned model.
+        base_rate: harmfulness rate of the base, in percent.
+        true_change: by how many points tuning truly raises it.
+        margin: the rise that is allowed, in points; the policy's if not given.
+        seed_sd: how much the seeds of a recipe differ, on the logit scale.
+        power: the wanted chance of an answer, 0.5 to 0.99; the policy's if not given.
+        policy: see `gate`.
+        tokens: what a question, its answer and its verdict take.
+        usd_per_million: US dollars for a million tokens.
+
+    Raises:
+        DataError: figures out of range, or mistakes in the policy.
+        StudyError: mistakes in the study.
+    """
+    given = {name: value for name, value in (("harmfulness_rate", margin), ("power", power)) if value is not None}
+    margins = policy_of({**_policy(policy).model_dump(), **given}).margins()
+    if study is not None:
+        loaded, _ = _load(study, None)
+        prompts = prompts or len(loaded.evaluate.harmfulness.benchmark.load().prompts)
+        seeds = seeds or len(loaded.seeds)
+    return plans.plan(
+        margins, prompts or 330, seeds or 1, samples, base_rate, true_change, seed_sd,
+        plans.Prices(tokens, usd_per_million),
+    )  # fmt: skip
 
 
 def doctor(
