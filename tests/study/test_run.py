@@ -235,12 +235,13 @@ def test_the_key_follows_weights_template_decoding_and_rows(small, tmp_path):
 
 def test_a_run_folder_reads_again_without_the_study(done):
     _, folder, _ = done
-    from holdfast.study.results.rows import transcripts
+    from holdfast.study.results.rows import answer_rows, without_texts
 
-    rows = transcripts(RunResults.read(folder), RunFolder(folder))
+    rows = list(answer_rows(RunResults.read(folder), RunFolder(folder)))
     assert len(rows) == 3 * 22
-    assert {row["condition"] for row in rows} == {"initial, seed 0", "harm-2, seed 0", "harm-4, seed 0"}
+    assert {row["condition"] for row in rows} == {"initial", "harm-2", "harm-4"}
     assert all(row["prompt"] and row["score"] in (1, 2, 3, 4, 5) for row in rows)
+    assert not {"prompt", "answer", "detail"} & set().union(*without_texts(rows))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from holdfast.study.cost_forecast import ANSWERS, forecast
 from holdfast.study.pending import is_answered, is_finished, is_readable, missing_prompts, missing_verdicts
 from holdfast.study.plan import Job, Plan, epochs_of, make_plan
 from holdfast.study.results.facts import is_current
-from holdfast.study.results.rows import prompt_rows, transcripts
+from holdfast.study.results.rows import answer_rows, prompt_rows, without_texts
 from holdfast.study.results.summary import summarise
 from holdfast.study.schema import Study
 
@@ -150,9 +150,9 @@ def _announce_cost(jobs: Sequence[Job], run_folder: RunFolder, watcher: Watcher)
 
 def write_page(run_folder: RunFolder, results: RunResults, show_answers: bool) -> Path:
     """Write `report.html` from the results, with the answers only if `show_answers` is set."""
-    return run_folder.write(
-        "report.html", page.render(results, transcripts(results, run_folder) if show_answers else None)
-    )
+    rows = list(answer_rows(results, run_folder))
+    html = page.render(results, rows) if show_answers else page.render(results, scores=without_texts(rows))
+    return run_folder.write("report.html", html)
 
 
 def finish(
