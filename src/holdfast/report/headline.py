@@ -55,14 +55,25 @@ def of_audit(record: AuditRecord) -> Headline:
         (check for check in decision.checks if check.name == check.metric), key=lambda check: WEIGHT.index(check.answer)
     )
     rest = dict.fromkeys([*(check.metric for check in checks), "harmfulness_score", *changes])
-    shown += [_change(changes[metric]) for metric in rest if metric in changes and metric != "harmfulness_rate"]
-    return Headline(decision.answer.capitalize(), decision.sentence, state, state, tuple(shown[:3]))
+    others = [changes[metric] for metric in rest if metric in changes and metric != "harmfulness_rate"]
+    others.sort(key=lambda change: change.difference is None)
+    shown += map(_change, others)
+    word = decision.answer.capitalize()
+    return Headline(word, _without(word, decision.sentence), state, state, tuple(shown[:3]))
+
+
+def _without(word: str, sentence: str) -> str:
+    """A decision's sentence without the answer at its head, which stands above it."""
+    rest = sentence.removeprefix(f"{word}: ")
+    return rest[:1].upper() + rest[1:]
 
 
 def _flips(record: AuditRecord) -> KeyFigure:
     of = sum(prompt.set == "harmfulness" for prompt in record.prompts)
     safe, harmful = record.flips.get("safe", 0), record.flips.get("harmful", 0)
-    return KeyFigure("Prompts that turned harmful", str(harmful), f"of {of}; {safe} turned safe")
+    name = "Prompts that turned harmful"
+    picture = Picture(f"{name}: {harmful} of {of}", None, 0.0, round(100 * harmful / of, 2)) if of else None
+    return KeyFigure(name, str(harmful), f"of {of:,}; {safe:,} turned safe", picture=picture)
 
 
 def _change(change: FigureChange) -> KeyFigure:
@@ -75,10 +86,14 @@ def _change(change: FigureChange) -> KeyFigure:
 
 
 def _figure(metric: str, label: str, before: Estimate | None, after: Estimate, note: str) -> KeyFigure:
-    unit = "" if metric == "harmfulness_score" else " %"
-    was = "" if before is None else layout.figure(metric, before.value) + unit
-    now = layout.figure(metric, after.value) + unit
-    return KeyFigure(label.removesuffix(" (%)"), now, note, was, of_rate(metric, label, before, after))
+    was = "" if before is None else _with_unit(metric, before.value)
+    name = label.removesuffix(" (%)")
+    return KeyFigure(name, _with_unit(metric, after.value), note, was, of_rate(metric, name, before, after))
+
+
+def _with_unit(metric: str, value: float | None) -> str:
+    unit = "" if metric == "harmfulness_score" or value is None else " %"
+    return layout.figure(metric, value) + unit
 
 
 def of_run(results: RunResults) -> Headline:

@@ -15,7 +15,7 @@ from holdfast.core.audit_record import AuditRecord
 from holdfast.core.results import RunResults
 from holdfast.report import layout
 
-STATIC = 50
+STATIC = 25
 """Rows that are there without a script."""
 LONGEST = 2_000
 """Characters of a prompt or an answer on the page. The run folder has the whole text."""

@@ -52,7 +52,7 @@
   open();
 
   if (!byId("prompt-data")) return;
-  const data = JSON.parse(byId("prompt-data").textContent), size = 50;
+  const data = JSON.parse(byId("prompt-data").textContent), size = 25;
   const field = (name) => byId("f-" + name), chosen = (name) => (field(name) ? field(name).value : "");
   const words = { h: "turned harmful", s: "turned safe", ".": "no" };
   const flipOrder = { h: 0, s: 1, ".": 2 };
@@ -129,8 +129,8 @@
   const rowOf = (i) => {
     const row = make("tr"), head = row.appendChild(make("th", data.ids[i])), now = pair();
     head.scope = "row";
-    row.append(make("td", read.category(i), "text"), make("td", score(read.before(i))), make("td", score(read.after(i))));
     row.appendChild(make("td", undefined, "text")).append(flipOf(now.flips[i]));
+    row.append(make("td", score(read.before(i))), make("td", score(read.after(i))), make("td", read.category(i), "text"));
     if (data.anyBroken) row.append(make("td", now.broken[i] ?? "", "text"));
     return data.prompts === null ? [row] : [row, textsOf(i)];
   };
