@@ -16,6 +16,7 @@ import numpy as np
 
 from holdfast.core.results import RunResults, Summary
 from holdfast.core.types import Estimate
+from holdfast.report.layout import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +31,9 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False, "axes.spines.right": False,
 }  # fmt: skip
 
+
+LONGEST = 40
+"""Characters of a name in a figure. Tables have the whole name."""
 
 Draw = Callable[["Figure"], None]
 
@@ -51,7 +55,7 @@ class Drawing:
         text = text[text.index("<svg") :]
         text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
         text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-        return text.replace("<svg", f'<svg role="img" aria-label="{escape(self.label)}"', 1)
+        return text.replace("<svg", f'<svg role="img" aria-label="{escape(visible(self.label))}"', 1)
 
     def png(self) -> bytes:
         """A PNG picture of 200 dots an inch."""
@@ -114,7 +118,7 @@ def _radar(figure: Figure, name: str, categories: Sequence[str], before: Summary
     axes.set_theta_direction(-1)
     axes.set_rlabel_position(90)
     axes.set_ylim(0, 5)
-    axes.set_yticks([1, 2, 3, 4, 5], ["1", "2", "3", "4", "5"], color="#666666", fontsize=8)
+    axes.set_yticks([1, 2, 3, 4, 5], ["1", "2", "3", "4", "5"], color="#666666", fontsize=9)
     axes.set_xticks(angles, ["\n".join(wrap(_plain(category), 14)) for category in categories], fontsize=9)
     axes.tick_params(axis="x", pad=3)
     for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
@@ -186,5 +190,7 @@ def lines(name: str, across: str, points_by_label: Mapping[str, Points], title: 
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib does not read as mathematics."""
-    return text.replace("$", r"\$")
+    """A name as a figure shows it: cut where it is long, and nothing in it that matplotlib reads as mathematics."""
+    shown = visible(text)
+    cut = shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
+    return cut.replace("$", r"\$")

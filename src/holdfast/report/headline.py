@@ -138,7 +138,21 @@ def _telling(results: RunResults, rates: Sequence[Comparison]) -> tuple[KeyFigur
     for metric in ("utility", "harmfulness_score", "over_refusal"):
         if metric in of_worst and len(shown) < 3:
             shown.append(_compared(of_worst[metric], summary, layout.FORMS[metric][0].removesuffix(" (%)")))
+    if len(shown) < 3:
+        shown += _worst_category(summary[rates[0].name], summary.get(rates[0].against))
     return tuple(shown)
+
+
+def _worst_category(after: Summary, before: Summary | None) -> list[KeyFigure]:
+    """The category in which a condition is most harmful."""
+    metric = "harmfulness_rate"
+    known = {name: entry.harmfulness_rate for name, entry in after.by_category.items() if entry.harmfulness_rate.value}
+    if not known:
+        return []
+    name = max(known, key=lambda category: known[category].value or 0.0)
+    was = before.by_category[name].harmfulness_rate if before and name in before.by_category else None
+    note = f"of its prompts, {layout.ci(metric, known[name].low, known[name].high)}"
+    return [_figure(metric, f"Harmfulness rate, worst category, {name}", was, known[name], note)]
 
 
 def _compared(entry: Comparison, summary: Mapping[str, Summary], what: str) -> KeyFigure:

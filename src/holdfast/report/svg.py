@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from holdfast.report.figures import COLOURS, Drawing
+from holdfast.report.layout import visible
 
 NAMESPACE = re.compile(r"^\{[^}]*\}")
 THEME = {
@@ -39,7 +40,7 @@ def inline(drawing: Drawing) -> Markup:
         element.attrib.update(attributes)
     root.set("stroke-linejoin", "round")
     title = ElementTree.Element("title")
-    title.text = drawing.label
+    title.text = visible(drawing.label)
     root.insert(0, title)
     return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704
 

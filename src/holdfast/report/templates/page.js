@@ -54,7 +54,7 @@
   if (!byId("prompt-data")) return;
   const data = JSON.parse(byId("prompt-data").textContent), size = 25;
   const field = (name) => byId("f-" + name), chosen = (name) => (field(name) ? field(name).value : "");
-  const words = { h: "turned harmful", s: "turned safe", ".": "no" };
+  const words = { h: "harmful", s: "safe", ".": "–" };
   const flipOrder = { h: 0, s: 1, ".": 2 };
   let page = 0, sort = null, way = 1;
 
