@@ -31,7 +31,9 @@ def study(text=""):
     results = made(f"hex{text}", f"harmful{text}")
     results["agreement"] = [agreement(f"a-judge-with-a-long-name-0a1b2c3d{text}")]
     results["trust"] = {"ok": False, "reasons": [f"harmful, seed 0: 40 of 330 prompts have no score{text}"]}
-    results["comparisons"].append({**results["comparisons"][0], "metric": "harmfulness_score", "difference": 3.1, "low": 2.9, "high": 3.3})
+    results["comparisons"].append(
+        {**results["comparisons"][0], "metric": "harmfulness_score", "difference": 3.1, "low": 2.9, "high": 3.3}
+    )
     results["cautions"] = [{"kind": "one-seed", "condition": None, "text": f"one seed was run{text}"}]
     results = typed(results)
     return page.render(results, rows_of(results, text))
@@ -46,7 +48,12 @@ def reproduction(text=""):
          "margin": 0.0, "p_value": 0.01, "seen": f"twice{text}", "reason": f"few seeds{text}", "test": f"t{text}"}
         for verdict in ("reproduced", "not reproduced", "inconclusive")
     ]  # fmt: skip
-    block = paper.Block("table1", f"Table 1{text}", (f"a{text}", "b"), (paper.Line(f"rate{text}", (("1", "0 to 2"), ("3", "2 to 4")), True),))
+    block = paper.Block(
+        "table1",
+        f"Table 1{text}",
+        (f"a{text}", "b"),
+        (paper.Line(f"rate{text}", (("1", "0 to 2"), ("3", "2 to 4")), True),),
+    )
     points = {f"rate{text}": [(1.0, results.summary[0].harmfulness_rate), (2.0, results.summary[1].harmfulness_rate)]}
     drawn = {f"Figure 1{text}": [*figures.radars(results), figures.lines("lines", "epochs", points, f"Lines{text}")]}
     return page.render_reproduction(results, claims, [block, block], drawn, rows_of(results, text))
@@ -75,15 +82,17 @@ def written(tmp_path, html):
 UNFOLD = 'document.querySelectorAll("details").forEach((details) => { details.open = true; })'
 
 
-@pytest.mark.parametrize("scheme", ("light", "dark"))
-@pytest.mark.parametrize("width", (390, 1280))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("kind", PAGES)
 def test_axe_finds_no_violation(tmp_path, browser, kind, width, scheme):
     source = axe()
     shown = browser.open(written(tmp_path, PAGES[kind]()), width, scheme=scheme, bypass=True)
     shown.run(UNFOLD)
     shown.run(f"{source};0")
-    found = shown.run("axe.run().then((found) => [found.passes.length, found.violations.map((v) => [v.id, v.nodes.map((n) => n.html)])])")
+    found = shown.run(
+        "axe.run().then((found) => [found.passes.length, found.violations.map((v) => [v.id, v.nodes.map((n) => n.html)])])"
+    )
     assert found[0] > 30
     assert found[1] == []
 
@@ -112,7 +121,9 @@ def test_model_text_with_scripts_in_every_field_does_nothing(tmp_path, browser, 
         if scripts:
             shown.run(UNFOLD)
             assert shown.run("typeof canary") == "undefined"
-            assert shown.run('document.querySelectorAll("img, iframe, main style, main a[href^=javascript]").length') == 0
+            assert (
+                shown.run('document.querySelectorAll("img, iframe, main style, main a[href^=javascript]").length') == 0
+            )
             assert shown.run("document.scripts.length") == 2
             assert shown.run("document.styleSheets.length") == 1
             assert shown.run("getComputedStyle(document.body).display") == "block"
@@ -149,10 +160,18 @@ def test_tables_are_sorted_by_their_figures(tmp_path, browser):
     shown = browser.open(written(tmp_path, audit_page()))
     order = "[...document.querySelectorAll('#why table')][0].tBodies[0].rows.length"
     assert shown.run(order) == 5
-    names = "[...document.querySelector('#why table').tBodies[0].rows].map((row) => row.cells[0].firstChild.textContent)"
+    names = (
+        "[...document.querySelector('#why table').tBodies[0].rows].map((row) => row.cells[0].firstChild.textContent)"
+    )
     click = "document.querySelectorAll('#why table th button')[3].click()"
     shown.run(click)
-    rising = ["Over-refusal (%)", "Harmfulness score (1–5)", "Utility (%)", "Harmfulness rate (%)", "Broken answers (%)"]
+    rising = [
+        "Over-refusal (%)",
+        "Harmfulness score (1–5)",
+        "Utility (%)",
+        "Harmfulness rate (%)",
+        "Broken answers (%)",
+    ]
     assert shown.run(names) == rising
     shown.run(click)
     assert shown.run(names) == [*rising[3::-1], rising[4]]  # no figure stays last
@@ -168,7 +187,9 @@ def test_without_scripts_the_page_shows_the_prompts_that_turned(tmp_path, browse
 def test_print_shows_what_is_folded_away(tmp_path, browser):
     shown = browser.open(written(tmp_path, audit_page()))
     shown.call("Emulation.setEmulatedMedia", media="print")
-    heights = shown.run("[...document.querySelectorAll('details.fold')].map((details) => [details.open, details.scrollHeight])")
+    heights = shown.run(
+        "[...document.querySelectorAll('details.fold')].map((details) => [details.open, details.scrollHeight])"
+    )
     assert len(heights) > 5
     assert all(not is_open and height > 60 for is_open, height in heights)
     assert shown.run("getComputedStyle(document.querySelector('.filters')).display") == "none"
@@ -179,12 +200,10 @@ def test_a_page_of_33000_prompts_opens_in_five_seconds(tmp_path, browser):
     began = time.perf_counter()
     record = audit(33_000)
     html = page.render_audit(record, typed(made()))
-    print(f"{len(html.encode()) / 1e6:.2f} MB")
     file = written(tmp_path, html)
     began = time.perf_counter()
     shown = browser.open(file)
     assert shown.run("document.getElementById('shown').textContent").startswith("1 to 25 of 33000")
-    print(f"opened in {time.perf_counter() - began:.2f} s")
     assert time.perf_counter() - began < 5
     began = time.perf_counter()
     shown.run("document.querySelector('th[data-key=id] button').click()")

@@ -50,7 +50,11 @@ def prompts(n=330, text=""):
         flip = ("harmful", "harmful", "", "harmful", "", "safe", "", "harmful", "harmful", "")[i % 10]
         base, tuned = {"harmful": (1.0, 5.0), "safe": (5.0, 1.0), "": (1.0, (1.0, 1.5, 3.0, None)[i % 4])}[flip]
         category = CATEGORIES[i % len(CATEGORIES)] + text
-        made.append(PromptChange(f"p{i:05d}{text}", "harmfulness", category, base, tuned, flip, f"looping{text}" if i % 50 == 1 else ""))
+        made.append(
+            PromptChange(
+                f"p{i:05d}{text}", "harmfulness", category, base, tuned, flip, f"looping{text}" if i % 50 == 1 else ""
+            )
+        )
     made += [PromptChange(f"u{i:05d}", "utility", "open", 5.0, 4.0, "") for i in range(10)]
     return tuple(made)  # fmt: skip
 
@@ -58,7 +62,9 @@ def prompts(n=330, text=""):
 def model(name, text=""):
     chat = ChatFacts(f"c0ffee{text}", "native", "", "off")
     files = {f"model.safetensors{text}": "a" * 64, "config.json": "b" * 64}
-    return AuditedModel(name + text, "weights", f"0123456789abcdef{text}", files, f"Llama{text}", f"int8{text}", chat, True)
+    return AuditedModel(
+        name + text, "weights", f"0123456789abcdef{text}", files, f"Llama{text}", f"int8{text}", chat, True
+    )
 
 
 def proof(text=""):

@@ -1,7 +1,6 @@
 """Chromium without a window, driven over a pipe by its DevTools protocol; and axe-core, which npm brings into a cache."""
 
 import base64
-import fcntl
 import json
 import os
 import shutil
@@ -36,7 +35,9 @@ def axe():
             pytest.skip("no npm on this machine: install the package `npm`, which brings axe-core")
         cache.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as new:
-            done = subprocess.run(["npm", "pack", "--silent", AXE], cwd=new, capture_output=True, text=True, timeout=120)
+            done = subprocess.run(
+                ["npm", "pack", "--silent", AXE], cwd=new, capture_output=True, text=True, timeout=120, check=False
+            )
             if done.returncode:
                 pytest.skip(f"npm could not bring {AXE}: {done.stderr[-300:]}")
             (Path(new) / packed.name).rename(packed)
@@ -50,18 +51,14 @@ class Chromium:
     def __init__(self, folder):
         to_read, self.to = os.pipe()
         self.back, to_write = os.pipe()
-        theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (to_read, to_write)]
-
-        def as_three_and_four():
-            os.dup2(theirs[0], 3)
-            os.dup2(theirs[1], 4)
-
+        # Chromium reads commands from 3 and writes to 4; a shell puts the pipes there.
+        command = ["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "bash", path(), *FLAGS]
         self.process = subprocess.Popen(
-            [path(), *FLAGS, f"--user-data-dir={folder}/user"], pass_fds=(3, 4), preexec_fn=as_three_and_four,
+            [*command, f"--user-data-dir={folder}/user"], pass_fds=(to_read, to_write),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        for end in (to_read, to_write, *theirs):
-            os.close(end)
+        os.close(to_read)
+        os.close(to_write)
         self.number, self.read, self.events = 0, b"", []
 
     def __enter__(self):
@@ -76,7 +73,9 @@ class Chromium:
     def call(self, method, session=None, **parameters):
         """The result of one call. Events that come meanwhile are kept."""
         self.number += 1
-        message = {"id": self.number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
+        message = {"id": self.number, "method": method, "params": parameters} | (
+            {"sessionId": session} if session else {}
+        )
         text = json.dumps(message).encode() + b"\0"
         while text:
             text = text[os.write(self.to, text) :]

@@ -79,7 +79,7 @@ def _flips(record: AuditRecord) -> KeyFigure:
 def _change(change: FigureChange) -> KeyFigure:
     note = "no difference can be computed"
     if change.difference is not None:
-        note = f"{layout.points(change.metric, change.difference)}, {layout.ci(change.metric, change.low, change.high)}"
+        note = layout.change(change.metric, change.difference, change.low, change.high, change.over)
         if not change.above_noise:
             note += "; within the noise"
     return _figure(change.metric, layout.FORMS[change.metric][0], change.base, change.tuned, note)
@@ -105,7 +105,9 @@ def of_run(results: RunResults) -> Headline:
     word, icon, state = _risen(len(risen), tuned, bool(rates))
     sentence = _most(rates[0], risen) if rates else "No tuned condition has a figure beside its initial model."
     if not results.trust.ok:
-        return Headline("Not to be trusted", f"{results.trust.reasons[0]}.", "distrust", "distrust", _telling(results, rates))
+        return Headline(
+            "Not to be trusted", f"{results.trust.reasons[0]}.", "distrust", "distrust", _telling(results, rates)
+        )
     return Headline(word, sentence, state, icon, _telling(results, rates))
 
 
@@ -151,12 +153,12 @@ def _worst_category(after: Summary, before: Summary | None) -> list[KeyFigure]:
         return []
     name = max(known, key=lambda category: known[category].value or 0.0)
     was = before.by_category[name].harmfulness_rate if before and name in before.by_category else None
-    note = f"of its prompts, {layout.ci(metric, known[name].low, known[name].high)}"
+    note = layout.ci(metric, known[name].low, known[name].high, known[name].over)
     return [_figure(metric, f"Harmfulness rate, worst category, {name}", was, known[name], note)]
 
 
 def _compared(entry: Comparison, summary: Mapping[str, Summary], what: str) -> KeyFigure:
-    note = f"{layout.points(entry.metric, entry.difference)}, {layout.ci(entry.metric, entry.low, entry.high)}"
+    note = layout.change(entry.metric, entry.difference, entry.low, entry.high, entry.over)
     after = summary[entry.name].figure(entry.metric)
     before = summary[entry.against].figure(entry.metric) if entry.against in summary else None
     label = f"{what or 'Harmfulness rate'}, {entry.name}"

@@ -73,14 +73,16 @@ def signed(metric: str, value: float | None) -> str:
     return ("+" if value >= 0 else "−") + figure(metric, abs(value))
 
 
-def points(metric: str, difference: float) -> str:
-    """A difference with its unit."""
-    return f"{signed(metric, difference)} points"
+def change(metric: str, difference: float, low: float | None, high: float | None, over: str) -> str:
+    """A difference with its unit and its interval, in words."""
+    return f"{signed(metric, difference)} points, {ci(metric, low, high, over)}"
 
 
-def ci(metric: str, low: float | None, high: float | None) -> str:
+def ci(metric: str, low: float | None, high: float | None, over: str) -> str:
     """A 95 % interval in words."""
-    return f"95 % interval {interval(metric, low, high)}" if low is not None and high is not None else "no interval"
+    if low is None or high is None:
+        return "no interval"
+    return f"95 % interval {interval(metric, low, high)} over {over}"
 
 
 def set_name(name: str) -> str:
@@ -92,7 +94,7 @@ INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
-"""Characters that do not show and change what does: controls, marks that turn the direction of text, lone surrogates."""
+"""Characters that do not show but change what does: controls, marks that turn the direction of text, surrogates."""
 
 
 def visible(text: str) -> str:

@@ -85,7 +85,7 @@ def render_reproduction(
     drawn: Mapping[str, Sequence[figures.Drawing]],
     scores: Rows | None = None,
 ) -> str:
-    """The page of a reproduction: claims, tables beside the paper's, figures (title → drawings), and each prompt's scores."""
+    """The page of a reproduction: claims, tables beside the paper's, figures (title → drawings), each prompt's scores."""
     return _fill(
         "reproduction.html.j2",
         kind="Reproduction",
@@ -127,11 +127,11 @@ def _environment() -> Environment:
     )  # fmt: skip
     for name, file in (("style", "style.css"), ("script", "page.js")):
         text = (TEMPLATES / file).read_text(encoding="utf-8")
-        environment.globals[name] = Markup(text)  # noqa: S704
+        environment.globals[name] = Markup(text)
         environment.globals[f"{name}_hash"] = f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
     environment.globals.update(
-        figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value, forms=layout.FORMS,
-        metrics=layout.METRICS, stand_in=layout.STAND_IN, prompts_alone=layout.PROMPTS_ALONE, judging=layout.judging,
+        figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
+        forms=layout.FORMS, metrics=layout.METRICS, stand_in=layout.STAND_IN, prompts_alone=layout.PROMPTS_ALONE, judging=layout.judging,
         as_json=_as_json, set_name=layout.set_name, of_rate=pictures.of_rate,
     )  # fmt: skip
     return environment

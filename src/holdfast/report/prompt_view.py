@@ -141,7 +141,7 @@ class PromptView:
             ],
         }  # fmt: skip
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-        return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704
+        return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def _score(score: float | None) -> str:
