@@ -157,6 +157,15 @@ def cautions(results: RunResults) -> list[str]:
     return sentences(results.cautions)
 
 
+def benchmark_notes(results: RunResults) -> list[str]:
+    """How the prompts differ from the sets that upstream publishes: a line for each set that does."""
+    return [
+        f"{set_name(name)} prompts, {measured.benchmark}: {'; '.join(measured.notes)}."
+        for name, measured in results.evaluation.sets.items()
+        if measured.notes
+    ]
+
+
 def sentences(cautions: Sequence[Caution]) -> list[str]:
     """Cautions as sentences."""
     return [

@@ -43,7 +43,7 @@ def render(results: RunResults, transcripts: Rows | None = None, scores: Rows | 
         view=view,
         groups=layout.groups(results),
         radars=[_inline(drawing) for drawing in figures.radars(results)],
-        cautions=layout.cautions(results),
+        cautions=layout.cautions(results) + layout.benchmark_notes(results),
         judge_notes=layout.judge_notes(results),
         summary={entry.name: entry for entry in results.summary},
         against={entry.name: entry.against for entry in results.comparisons},
@@ -72,7 +72,7 @@ def render_audit(
         record=record,
         results=results,
         view=view,
-        cautions=layout.sentences(record.cautions),
+        cautions=layout.sentences(record.cautions) + layout.benchmark_notes(results),
         of_check=pictures.of_check,
         state_of=headline.of_check,
     )
@@ -85,7 +85,7 @@ def render_reproduction(
     drawn: Mapping[str, Sequence[figures.Drawing]],
     scores: Rows | None = None,
 ) -> str:
-    """The page of a reproduction: claims, tables beside the paper's, figures (title → drawings), each prompt's scores."""
+    """The page of a reproduction: claims, tables beside the paper's, figures (title → drawings), scores."""
     return _fill(
         "reproduction.html.j2",
         kind="Reproduction",
@@ -99,7 +99,7 @@ def render_reproduction(
         verdicts=dict(headline.CLAIMS),
         test=claims[0]["test"] if claims else "",
         blocks=blocks,
-        cautions=layout.cautions(results),
+        cautions=layout.cautions(results) + layout.benchmark_notes(results),
         figures={title: [_inline(drawing) for drawing in drawings] for title, drawings in drawn.items()},
         citation=paper.CITATION,
     )
@@ -131,8 +131,8 @@ def _environment() -> Environment:
         environment.globals[f"{name}_hash"] = f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
     environment.globals.update(
         figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
-        forms=layout.FORMS, metrics=layout.METRICS, stand_in=layout.STAND_IN, prompts_alone=layout.PROMPTS_ALONE, judging=layout.judging,
-        as_json=_as_json, set_name=layout.set_name, of_rate=pictures.of_rate,
+        forms=layout.FORMS, metrics=layout.METRICS, stand_in=layout.STAND_IN, judging=layout.judging,
+        prompts_alone=layout.PROMPTS_ALONE, as_json=_as_json, set_name=layout.set_name, of_rate=pictures.of_rate,
     )  # fmt: skip
     return environment
 
