@@ -238,7 +238,7 @@ def test_a_run_folder_reads_again_without_the_study(done):
     from holdfast.study.results.rows import answer_rows, without_texts
 
     rows = list(answer_rows(RunResults.read(folder), RunFolder(folder)))
-    assert len(rows) == 3 * 22
+    assert len(rows) == 3 * (22 + 11)
     assert {row["condition"] for row in rows} == {"initial", "harm-2", "harm-4"}
     assert all(row["prompt"] and row["score"] in (1, 2, 3, 4, 5) for row in rows)
     assert not {"prompt", "answer", "detail"} & set().union(*without_texts(rows))
