@@ -23,7 +23,7 @@ from holdfast.report import figures, page, paper
 from holdfast.study import loader
 from holdfast.study import run as runner
 from holdfast.study.results.evidence import Evidence
-from holdfast.study.results.rows import answer_rows, without_texts
+from holdfast.study.results.rows import score_rows
 from holdfast.study.schema import Evaluation, Study
 
 PAPER = Path(__file__).parent / "presets"
@@ -162,7 +162,7 @@ def show(folder: Path, results: RunResults, entries: Sequence[Mapping[str, Any]]
     for drawing in chain.from_iterable(drawn.values()):
         write_atomically(folder / "figures" / f"{drawing.name}.svg", drawing.svg())
         (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
-    scores = without_texts(answer_rows(results, RunFolder(folder)))
+    scores = score_rows(results, RunFolder(folder))
     write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn, scores))
 
 

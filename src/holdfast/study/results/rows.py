@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -64,6 +64,13 @@ def verdict_rows(results: RunResults, run_folder: RunFolder) -> Iterator[Row]:
                         }  # fmt: skip
 
 
-def without_texts(rows: Iterable[Row]) -> list[Row]:
-    """The same rows without any text of prompts and answers: what a page shows unless it is asked for more."""
+def score_rows(results: RunResults, run_folder: RunFolder) -> list[Row]:
+    """The same rows without any text of prompts and answers: what a page shows unless it is asked for more.
+
+    There are none where the folder has figures and not all answers, as when only its `results.json` was passed on.
+    """
+    try:
+        rows = list(answer_rows(results, run_folder))
+    except KeyError:
+        return []
     return [{name: value for name, value in row.items() if name not in TEXTS} for row in rows]
