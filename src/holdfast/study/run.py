@@ -34,7 +34,7 @@ from holdfast.study.pending import (
 )
 from holdfast.study.plan import Job, Plan, epochs_of, make_plan
 from holdfast.study.results.facts import is_current
-from holdfast.study.results.rows import prompt_rows, transcripts
+from holdfast.study.results.rows import answer_rows, prompt_rows, score_rows
 from holdfast.study.results.summary import summarise
 from holdfast.study.schema import Study
 
@@ -161,9 +161,9 @@ def _announce_cost(jobs: Sequence[Job], run_folder: RunFolder, watcher: Watcher)
 
 def write_page(run_folder: RunFolder, results: RunResults, show_answers: bool) -> Path:
     """Write `report.html` from the results, with the answers only if `show_answers` is set."""
-    return run_folder.write(
-        "report.html", page.render(results, transcripts(results, run_folder) if show_answers else None)
-    )
+    transcripts = list(answer_rows(results, run_folder)) if show_answers else None
+    scores = None if show_answers else score_rows(results, run_folder)
+    return run_folder.write("report.html", page.render(results, transcripts, scores))
 
 
 def finish(

@@ -11,6 +11,8 @@ from holdfast.core.run_folder import RunFolder
 from holdfast.study.plan import Plan
 
 Row = dict[str, Any]
+TEXTS = ("prompt", "answer", "detail")
+"""The fields of a row that hold what was asked and said."""
 
 
 def prompt_rows(plan: Plan) -> list[dict[str, str]]:
@@ -63,14 +65,13 @@ def verdict_rows(results: RunResults, run_folder: RunFolder) -> Iterator[Row]:
                         }  # fmt: skip
 
 
-def transcripts(results: RunResults, run_folder: RunFolder) -> list[Row]:
-    """The harmfulness answers for a page: each key once, under the name of its first condition and seed."""
-    first: dict[str, str] = {}
-    for condition in results.conditions:
-        first.setdefault(condition.key, f"{condition.name}, seed {condition.seed}")
-    rows = []
-    for row in answer_rows(results, run_folder):
-        name = f"{row['condition']}, seed {row['seed']}"
-        if row["set"] == "harmfulness" and first[row["key"]] == name:
-            rows.append({**row, "condition": name})
-    return rows
+def score_rows(results: RunResults, run_folder: RunFolder) -> list[Row]:
+    """The same rows without any text of prompts and answers: what a page shows unless it is asked for more.
+
+    There are none where the folder has figures and not all answers, as when only its `results.json` was passed on.
+    """
+    try:
+        rows = list(answer_rows(results, run_folder))
+    except KeyError:
+        return []
+    return [{name: value for name, value in row.items() if name not in TEXTS} for row in rows]
