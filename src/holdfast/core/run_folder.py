@@ -13,6 +13,7 @@ runs/demo/
   judges.jsonl                     how each judge did on its canaries and anchors
   spending.jsonl                   what was spent, and on what
   results.json                     the figures; see docs/results.md
+  decision.json                    what `holdfast gate` said; see docs/gate.md
   report.html                      the page
   previous/<time>/                 results that --replace has replaced, with their page and study
 """
@@ -30,6 +31,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from holdfast.core.audit_record import AUDIT, DECISION
 from holdfast.core.containment import checked_name, refuse_links
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import write_atomically
@@ -38,7 +40,8 @@ from holdfast.core.results import OF_A_RUN, RESULTS, AnchorCheck, CanaryCheck, R
 from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
-    RESULTS, "report.html", "claims.json", "tables", "figures", "study.yaml", "study.resolved.yaml", "prompts.jsonl",
+    RESULTS, AUDIT, DECISION, "report.html", "claims.json", "tables", "figures",
+    "study.yaml", "study.resolved.yaml", "prompts.jsonl",
 )  # fmt: skip
 """What a run folder holds of one study, and not of its conditions."""
 
