@@ -172,7 +172,6 @@ def _read(path: Path) -> list[str]:
 @contextmanager
 def _explained(name: str, public: Public, file: str) -> Iterator[None]:
     """Errors of the Hub as messages that say what to do."""
-    import httpx
     from huggingface_hub import errors
 
     page = f"{HUB}/datasets/{public.repo}"
@@ -187,7 +186,7 @@ def _explained(name: str, public: Public, file: str) -> Iterator[None]:
             f"{name}: the Hub gives {public.repo} only to those who were granted access. Ask for it at {page}, make a "
             f"token at {HUB}/settings/tokens, and set it in HF_TOKEN (or `hf auth login`). {by_hand}"
         ) from None
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.TransportError) as error:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise DataError(
             f"{name}: the Hub cannot be reached ({_short(error)}), and {file} of {public.repo} is not in its cache on "
             f"this machine. {by_hand}"
@@ -197,8 +196,15 @@ def _explained(name: str, public: Public, file: str) -> Iterator[None]:
         raise DataError(
             f"{name}: the Hub has no {file} in {public.repo} at {public.revision} ({_short(error)}).{access} {by_hand}"
         ) from None
-    except (errors.HfHubHTTPError, OSError) as error:
+    except Exception as error:
+        if not (_of_the_connection(error) or isinstance(error, errors.HfHubHTTPError | OSError)):
+            raise
         raise DataError(f"{name}: {file} of {public.repo} did not come whole: {_short(error)}. {by_hand}") from None
+
+
+def _of_the_connection(error: BaseException) -> bool:
+    """Whether the connection failed. Versions of huggingface_hub differ in whose error that is; all have this name."""
+    return any(kind.__name__ == "TransportError" for kind in type(error).__mro__)
 
 
 def _by_hand(public: Public) -> str:

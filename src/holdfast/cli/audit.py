@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from holdfast.cli import audit_tables
 from holdfast.cli.options import (
     MaxHours,
     MaxUsd,
@@ -64,4 +65,4 @@ def audit(
             request, folder, workers or default_workers(), watch, limits(max_usd, max_hours), replace
         )  # fmt: skip
     audits.write_page(done, show_answers)
-    terminal.print(done.record.decision.sentence)
+    audit_tables.show(terminal, done.record, folder)
