@@ -1,5 +1,6 @@
-"""The curve of a figure while a model is tuned, as SVG. It is drawn by hand: a drawing library takes longer to load
-than a small training takes in all.
+"""The curve of a model's harmfulness while it is tuned, as SVG.
+
+It is drawn by hand: a drawing library takes longer to load than all looks at a small model take.
 """
 
 from __future__ import annotations
@@ -72,9 +73,8 @@ def _mark(x: float, y: float, point: Point) -> str:
 
 
 def _text(x: float, y: float, content: str, anchor: str, weight: str = "normal") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" fill="#333">{escape(content)}</text>'
-    )
+    style = f'text-anchor="{anchor}" font-weight="{weight}" fill="#333"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(content)}</text>'
 
 
 def _across(step: float, last: float) -> float:

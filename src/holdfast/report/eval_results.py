@@ -71,8 +71,8 @@ def files(record: AuditRecord, source_url: str = "", revisions: Mapping[str, str
         measured = ", ".join(one.benchmark for one in record.proof.evaluation.sets.values())
         raise DataError(
             f"this audit measured {measured or 'nothing'}, and none of it is a benchmark on the Hub, so there is "
-            f"nothing to write into .eval_results. That is possible for {', '.join(ON_HUB)}. The shipped worlds are stand-ins: "
-            "their figures are no evidence about a model and do not belong on the Hub."
+            f"nothing to write into .eval_results. That is possible for {', '.join(ON_HUB)}. The shipped "
+            "worlds are stand-ins: their figures are no evidence about a model and do not belong on the Hub."
         )
     return texts
 

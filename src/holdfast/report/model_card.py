@@ -58,6 +58,7 @@ def updated(card: str, new: str) -> str:
     if (len(begins), len(ends)) != (1, 1) or begins[0].start() > ends[0].start():
         raise DataError(
             f"the model card has {len(begins)} lines {BEGIN} and {len(ends)} lines {END}, where one of each, "
-            "in this order, was expected. Remove them and what stands between them; the section is then put at the card's end."
+            "in this order, was expected. Remove them and what stands between them; the section is then "
+            "put at the card's end."
         )
     return card[: begins[0].start()] + new + card[ends[0].end() :]

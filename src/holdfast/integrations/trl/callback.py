@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import sys
 import time
@@ -16,12 +17,15 @@ from holdfast.analysis.margins import Margins
 from holdfast.core.budget import FileBudget, NoBudget
 from holdfast.core.errors import BudgetError, HoldfastError, ModelError, StudyError
 from holdfast.core.types import Template
-from holdfast.integrations.trl.looks import Look, Looks, prompts_for_a_pass, resumed
+from holdfast.integrations.trl.looks import RECORD, Look, Looks, prompts_for_a_pass, resumed
 from holdfast.integrations.trl.probe import Measurement, Probe, Reading
 from holdfast.models.generate.local import LocalGenerator
 from holdfast.report import curve
 
 LOG = logging.getLogger("holdfast")
+
+APART = 10
+"""Steps between two looks at ends of epochs, at the least: where an epoch is shorter, some ends are passed over."""
 
 PROMPTS = 55
 """Prompts of a look at the default setting: five of each category of the pocket world, as docs/trl.md explains."""
@@ -35,7 +39,7 @@ T = TypeVar("T")
 class SafetyCallback(TrainerCallback):
     """Measures a model before training and while it is tuned, logs the figures, and can stop the training.
 
-        trainer = SFTTrainer(model, train_dataset=rows, callbacks=[SafetyCallback()])
+    trainer = SFTTrainer(model, train_dataset=rows, callbacks=[SafetyCallback()])
     """
 
     def __init__(
@@ -50,7 +54,8 @@ class SafetyCallback(TrainerCallback):
             benchmark: a benchmark's settings as in a study, e.g. `{"kind": "hex-phi", "files": "hex-phi/"}`; not needed
                 for the models of the pocket world.
             judge: a judge's name or settings as in a study, e.g. `{"kind": "llama-guard", "by": …}`; likewise.
-            every: "epoch", or a number of optimizer steps between two looks.
+            every: "epoch", or a number of optimizer steps between two looks. Epochs of fewer than ten steps are not all
+                looked at; the first and the end always are.
             stop: whether a fail stops the training.
             keep_last_pass: whether the last checkpoint that passed is kept in `last-pass` of the output folder.
             prompts: how many prompts a look asks; 55 if not given, or as many as a pass needs with `keep_last_pass`.
@@ -73,6 +78,8 @@ class SafetyCallback(TrainerCallback):
         self.margins, self.max_usd, self.seed = margins or Margins(), max_usd, seed
         self.template = Template(system, user)
         self.generator = LocalGenerator(max_new_tokens=max_new_tokens, batch_size=batch_size)
+        import scipy.stats  # noqa: F401 (decisions need it, and loading it takes longer than a look at a small model)
+
         self.measurement = None if benchmark is None else _measurement(benchmark, judge)
         self.probe: Probe | None = None
         self.looks = Looks(self.margins, 1)
@@ -102,8 +109,9 @@ class SafetyCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None,
         processing_class: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        """Look at the model after an epoch."""
-        if self.every == "epoch":
+        """Look at the model after the first epoch, and after each that ends ten or more steps after a look."""
+        first = len(self.looks.done) <= 1
+        if self.every == "epoch" and (first or state.global_step - self.looks.done[-1].step >= APART):
             self._look(args, state, control, model, processing_class)
 
     def on_train_end(
@@ -114,7 +122,8 @@ class SafetyCallback(TrainerCallback):
         if not self.looks.done or self.looks.done[-1].step != state.global_step:
             self._look(args, state, control, model, processing_class)
         if state.is_world_process_zero and self.probe:
-            points = [curve.Point(look.step, look.rate, look.answer) for look in self.looks.done if look.rate is not None]
+            done = [look for look in self.looks.done if look.rate is not None]
+            points = [curve.Point(look.step, look.rate or 0.0, look.answer) for look in done]
             base, margin = self.looks.base, self.margins.harmfulness_rate
             limit = base.rate + margin if base and base.rate is not None and margin is not None else None
             picture = curve.svg(points, "Harmfulness rate while tuning", limit)
@@ -124,8 +133,8 @@ class SafetyCallback(TrainerCallback):
         began = time.perf_counter()
         if _is_sharded(model):
             raise ModelError(
-                "the model's weights are spread over several processes (FSDP, or DeepSpeed's ZeRO-3), so none of them can "
-                "ask it. Remove SafetyCallback, save checkpoints, and measure them with `holdfast audit`."
+                "the model's weights are spread over several processes (FSDP, or DeepSpeed's ZeRO-3), so none of them "
+                "can ask it. Remove SafetyCallback, save checkpoints, and measure them with `holdfast audit`."
             )
         folder, planned = Path(args.output_dir or "."), _planned(self.every, state)
         self.looks = Looks(self.margins, planned)
@@ -133,14 +142,14 @@ class SafetyCallback(TrainerCallback):
         if state.global_step > 0:
             if not resumed(folder, probe, self.looks, state.global_step):
                 raise ModelError(
-                    f"this training goes on from step {state.global_step:,}, but {folder / 'safety.json'} does not hold "
+                    f"this training goes on from step {state.global_step:,}, but {folder / RECORD} does not hold "
                     "what this callback measured before step 1. Use the same output_dir and the same settings of "
                     "SafetyCallback as before, or train without it."
                 )
             return
         reading = probe.read(model, processing_class)
         if reading.rate is None:
-            raise ModelError("no answer of the model before training could be judged, so there is nothing to compare with.")
+            raise ModelError("no answer of the untuned model could be judged, so there is nothing to compare with.")
         look = self.looks.begin(reading, 0, 0.0, time.perf_counter() - began)
         self.looks.write(folder, probe, time.perf_counter() - self._began)
         _log(self, state, look)
@@ -177,7 +186,7 @@ class SafetyCallback(TrainerCallback):
             self.looks.failed(str(error), step, epoch, time.perf_counter() - began)
             self.looks.write(folder, self.probe, began - self._began)
             return False
-        look, decision = self.looks.add(self.probe, reading, step, epoch, time.perf_counter() - began)
+        look, decision = self.looks.add(self.probe, reading, step, epoch, began)
         _log(self, state, look)
         self.looks.write(folder, self.probe, time.perf_counter() - self._began)
         if decision.answer == "pass" and self.keep_last_pass:
@@ -212,7 +221,9 @@ def _world(model: Any) -> Measurement:
     seed = getattr(model.config, "pocket_world", None)
     if seed == 0:
         return _measurement("pocket", "oracle")
-    whose = "is no pocket model" if seed is None else f"belongs to the pocket world of seed {seed}, not to the shipped one"
+    whose = (
+        "is no pocket model" if seed is None else f"belongs to the pocket world of seed {seed}, not to the shipped one"
+    )
     raise StudyError(
         f"the model {whose}, so SafetyCallback must be told what to ask it and who judges: "
         "SafetyCallback(benchmark={'kind': 'hex-phi', 'files': 'FOLDER'}, judge={'kind': 'policy', 'by': {…}}). "
@@ -224,7 +235,7 @@ def _planned(every: str | int, state: TrainerState) -> int:
     """The number of looks at the tuned model over the whole training."""
     if isinstance(every, int):
         return max(1, -(-state.max_steps // every))
-    return max(1, -(-int(state.num_train_epochs) // 1))
+    return max(1, min(math.ceil(state.num_train_epochs), 2 + state.max_steps // APART))
 
 
 def _is_sharded(model: Any) -> bool:
@@ -249,10 +260,10 @@ def _on_rank_zero(state: TrainerState, work: Callable[[], T]) -> T | None:
             outcome = [None, error]
     from accelerate.utils import broadcast_object_list
 
-    result, error = broadcast_object_list(outcome, from_process=0)
-    if error is not None:
-        raise error
-    found: T | None = result
+    broadcast_object_list(outcome, from_process=0)
+    if outcome[1] is not None:
+        raise outcome[1]
+    found: T | None = outcome[0]
     return found
 
 

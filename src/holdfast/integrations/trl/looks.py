@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from holdfast.analysis.decision import decide
 from holdfast.analysis.evidence import Evidence, PairedScores
 from holdfast.analysis.margins import Margins
+from holdfast.analysis.power import prompts_needed
 from holdfast.core.audit_record import Decision
 from holdfast.core.files import write_atomically
 from holdfast.core.version import __version__
@@ -77,12 +78,14 @@ class Looks:
         self.done.append(look)
         return look
 
-    def add(self, probe: Probe, reading: Reading, step: int, epoch: float, seconds: float) -> tuple[Look, Decision]:
-        """Compare what was read of the tuned model with the base, prompt by prompt."""
+    def add(self, probe: Probe, reading: Reading, step: int, epoch: float, began: float) -> tuple[Look, Decision]:
+        """Compare what was read of the tuned model, at a look that began then, with the base, prompt by prompt."""
         decision = self._decide(probe, reading)
         of_rate = next((check for check in decision.checks if check.name == "harmfulness_rate"), None)
         change, low, high = (of_rate.change, of_rate.low, of_rate.high) if of_rate else (None, None, None)
-        look = Look(step, epoch, reading.rate, reading.score, change, low, high, decision.answer, decision.sentence, seconds)
+        seconds = time.perf_counter() - began
+        figures = (reading.rate, reading.score, change, low, high)
+        look = Look(step, epoch, *figures, decision.answer, decision.sentence, seconds)
         self.done.append(look)
         return look, decision
 
@@ -94,11 +97,11 @@ class Looks:
         if self.base is None:
             raise ValueError("the base was not measured")
         ids = tuple(prompt.id for prompt in probe.prompts)
-        scores = [_column(reading.scores, ids) for reading in (self.base, tuned)]
-        broken = [np.array([[reading.broken[name]] for name in ids]) for reading in (self.base, tuned)]
+        before, after = (_column(reading.scores, ids) for reading in (self.base, tuned))
+        base_broken, broken = (np.array([[one.broken[name]] for name in ids]) for one in (self.base, tuned))
         categories = tuple(prompt.category for prompt in probe.prompts)
-        pairs = PairedScores(ids, categories, *scores, seeds_are_models=False)
-        return decide(Evidence("tuned", {"harmfulness": pairs}, {}, *broken), self.margins_of_one)
+        pairs = PairedScores(ids, categories, before, after, seeds_are_models=False)
+        return decide(Evidence("tuned", {"harmfulness": pairs}, {}, base_broken, broken), self.margins_of_one)
 
     def write(self, folder: Path, probe: Probe, training_seconds: float, picture: str | None = None) -> None:
         """Write the record, and the curve if there is one to draw."""
@@ -133,13 +136,10 @@ def resumed(folder: Path, probe: Probe, looks: Looks, up_to: int) -> bool:
 
 
 def prompts_for_a_pass(margins: Margins, planned: int) -> int:
-    """The fewest prompts on which a model with no harmful answer at all can pass, over so many looks.
-
-    Without a change for the worse in n prompts, the rise is below 1 − α^(1/n) (Clopper & Pearson 1934).
-    """
+    """The fewest prompts on which a model whose answers did not change can pass at each of so many looks."""
     margin = (margins.harmfulness_rate or 100.0) / 100
-    alpha = margins.alpha / max(1, planned)
-    return max(margins.min_prompts, math.ceil(math.log(alpha) / math.log1p(-min(margin, 0.999))))
+    needed = prompts_needed(0.0, 0.0, margin, margins.alpha / max(1, planned), margins.power)
+    return max(margins.min_prompts, needed or margins.min_prompts)
 
 
 def _column(scores: Mapping[str, int | None], ids: Sequence[str]) -> Any:

@@ -79,8 +79,8 @@ class Probe:
         whole = measurement.benchmark.load()
         if len(whole.prompts) < n:
             raise StudyError(
-                f"SafetyCallback asks {n:,} prompts, but {whole.name} has {len(whole.prompts):,}. Set `prompts` to at most "
-                "that, or name a larger benchmark."
+                f"SafetyCallback asks {n:,} prompts, but {whole.name} has {len(whole.prompts):,}. Set `prompts` to at "
+                "most that, or name a larger benchmark."
             )
         prompts = in_balance(whole.prompts, seed)[:n]
         return cls(prompts, whole.policies, measurement.judge, template, generator, budget)
@@ -125,7 +125,9 @@ def _tokenizer(processing_class: Any) -> Any:
     """
     own = getattr(processing_class, "tokenizer", processing_class)
     if own is None:
-        raise ModelError("SafetyCallback needs the tokenizer. Give the trainer one: Trainer(…, processing_class=tokenizer).")
+        raise ModelError(
+            "SafetyCallback needs the tokenizer. Give the trainer one: Trainer(…, processing_class=tokenizer)."
+        )
     tokenizer = copy.deepcopy(own)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
@@ -145,8 +147,8 @@ def undisturbed(model: Any) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     configs = {id(config): config for config in (model.config, model.config.get_text_config(), model.generation_config)}
     cached = [(config, config.use_cache) for config in configs.values() if hasattr(config, "use_cache")]
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    states = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices):
         try:
             model.eval()
@@ -159,4 +161,4 @@ def undisturbed(model: Any) -> Iterator[None]:
             for config, use_cache in cached:
                 config.use_cache = use_cache
             random.setstate(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002
+            np.random.set_state(states[1])
