@@ -83,6 +83,7 @@ class SafetyCallback(TrainerCallback):
         self.measurement = None if benchmark is None else _measurement(benchmark, judge)
         self.probe: Probe | None = None
         self.looks = Looks(self.margins, 1)
+        self._looked: list[int] = []
         self._began = 0.0
 
     def on_train_begin(
@@ -95,7 +96,7 @@ class SafetyCallback(TrainerCallback):
             HoldfastError: it cannot be measured. The training has not begun then.
         """
         self._began = time.perf_counter()
-        _on_rank_zero(state, lambda: self._begin(args, state, model, processing_class))
+        self._looked = _on_rank_zero(state, lambda: self._begin(args, state, model, processing_class))
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None,
@@ -110,8 +111,8 @@ class SafetyCallback(TrainerCallback):
         processing_class: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """Look at the model after the first epoch, and after each that ends ten or more steps after a look."""
-        first = len(self.looks.done) <= 1
-        if self.every == "epoch" and (first or state.global_step - self.looks.done[-1].step >= APART):
+        first = len(self._looked) <= 1
+        if self.every == "epoch" and (first or state.global_step - self._looked[-1] >= APART):
             self._look(args, state, control, model, processing_class)
 
     def on_train_end(
@@ -119,7 +120,7 @@ class SafetyCallback(TrainerCallback):
         processing_class: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """Look at the tuned model, unless the last look was at it; draw the curve."""
-        if not self.looks.done or self.looks.done[-1].step != state.global_step:
+        if self._looked[-1:] != [state.global_step]:
             self._look(args, state, control, model, processing_class)
         if state.is_world_process_zero and self.probe:
             done = [look for look in self.looks.done if look.rate is not None]
@@ -129,7 +130,8 @@ class SafetyCallback(TrainerCallback):
             picture = curve.svg(points, "Harmfulness rate while tuning", limit)
             self.looks.write(Path(args.output_dir or "."), self.probe, time.perf_counter() - self._began, picture)
 
-    def _begin(self, args: TrainingArguments, state: TrainerState, model: Any, processing_class: Any) -> None:
+    def _begin(self, args: TrainingArguments, state: TrainerState, model: Any, processing_class: Any) -> list[int]:
+        """Measure the base, or take it over from a training that goes on; the steps of all looks so far."""
         began = time.perf_counter()
         if _is_sharded(model):
             raise ModelError(
@@ -146,13 +148,14 @@ class SafetyCallback(TrainerCallback):
                     "what this callback measured before step 1. Use the same output_dir and the same settings of "
                     "SafetyCallback as before, or train without it."
                 )
-            return
+            return [look.step for look in self.looks.done]
         reading = probe.read(model, processing_class)
         if reading.rate is None:
             raise ModelError("no answer of the untuned model could be judged, so there is nothing to compare with.")
         look = self.looks.begin(reading, 0, 0.0, time.perf_counter() - began)
         self.looks.write(folder, probe, time.perf_counter() - self._began)
         _log(self, state, look)
+        return [0]
 
     def _probe(self, model: Any, planned: int, folder: Path) -> Probe:
         """The prompts that are asked, by default those of the model's own world."""
@@ -169,6 +172,7 @@ class SafetyCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any, processing_class: Any
     ) -> None:
         """Measure the model as it is now. What keeps this from being done is logged, and the training goes on."""
+        self._looked.append(state.global_step)
         fails = _on_rank_zero(state, lambda: self._measured(args, state, model, processing_class))
         if fails and self.stop:
             control.should_training_stop = True
@@ -245,8 +249,8 @@ def _is_sharded(model: Any) -> bool:
     return any(hasattr(weight, "ds_id") or type(weight).__name__ == "DTensor" for weight in model.parameters())
 
 
-def _on_rank_zero(state: TrainerState, work: Callable[[], T]) -> T | None:
-    """The result of work that the first process does; the others wait for it. An error is raised in all of them."""
+def _on_rank_zero(state: TrainerState, work: Callable[[], T]) -> T:
+    """The result of work that the first process does. The others wait for it; its error is raised in all of them."""
     import torch.distributed as processes
 
     several = processes.is_available() and processes.is_initialized() and processes.get_world_size() > 1
@@ -263,7 +267,7 @@ def _on_rank_zero(state: TrainerState, work: Callable[[], T]) -> T | None:
     broadcast_object_list(outcome, from_process=0)
     if outcome[1] is not None:
         raise outcome[1]
-    found: T | None = outcome[0]
+    found: T = outcome[0]
     return found
 
 
