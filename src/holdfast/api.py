@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from holdfast.audit import gate as gates
+from holdfast.audit.policy import Policy, policy_of, read_policy
+from holdfast.core.audit_record import Decision
 from holdfast.core.budget import FileBudget
 from holdfast.core.errors import DataError
 from holdfast.core.files import read_text
@@ -233,6 +236,37 @@ def calibrate(
             made = calibration_of.by_judging(loader.judge(judge), rows, name, random_sample, budget, watcher.advance)
     calibration.write(path, made)
     return made
+
+
+def gate(
+    folder: str | Path,
+    policy: Policy | Mapping[str, Any] | str | Path | None = None,
+    *,
+    condition: str | None = None,
+    seed: int | None = None,
+) -> list[Decision]:
+    """May the tuned models of a finished run or audit ship? Writes `decision.json` into its folder.
+
+    Args:
+        folder: of the run or the audit.
+        policy: a policy, its file, or a dict with its keys; the shipped one if not given.
+        condition: only this tuned condition.
+        seed: the model of this seed alone; else all seeds of a condition together.
+
+    Returns:
+        The decision on each tuned condition. `analysis.decision.worst` picks the one that counts for all.
+
+    Raises:
+        DataError: mistakes in the policy.
+        RunFolderError: no such folder, condition or seed; no results; or a damaged file.
+    """
+    if isinstance(policy, Mapping):
+        policy = policy_of(dict(policy))
+    elif not isinstance(policy, Policy):
+        policy = read_policy(None if policy is None else Path(policy))
+    decisions = gates.gate(Path(folder), policy, condition, seed)
+    gates.write(Path(folder), decisions)
+    return decisions
 
 
 def doctor(

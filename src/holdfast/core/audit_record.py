@@ -24,6 +24,9 @@ AUDIT_SCHEMA = 1
 
 AUDIT = "audit.json"
 
+DECISION = "decision.json"
+"""What `holdfast gate` writes into a folder: the decision on each tuned condition."""
+
 GateAnswer = Literal["pass", "fail", "cannot tell", "not to be trusted"]
 """What a gate can say of a tuned model. `EXIT_CODES` has the exit code of each."""
 

@@ -24,9 +24,9 @@ SCHEMA = 3
 RESULTS = "results.json"
 
 OF_A_RUN = (
-    RESULTS, "audit.json", "report.html", "claims.json", "tables", "figures", "study.yaml", "study.resolved.yaml",
-    "prompts.jsonl", "conditions", "checkpoints", "previous", "judges.jsonl", "spending.jsonl", ".lock",
-    ".spending.jsonl.lock",
+    RESULTS, "audit.json", "decision.json", "report.html", "claims.json", "tables", "figures",
+    "study.yaml", "study.resolved.yaml", "prompts.jsonl", "conditions", "checkpoints",
+    "previous", "judges.jsonl", "spending.jsonl", ".lock", ".spending.jsonl.lock",
 )  # fmt: skip
 """What a run folder can hold; none of it may be a link to somewhere else."""
 

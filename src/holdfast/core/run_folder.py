@@ -15,6 +15,7 @@ runs/demo/
   spending.jsonl                   what was spent, and on what
   results.json                     the figures; see docs/results.md
   audit.json                       what an audit found; see docs/audit.md
+  decision.json                    what `holdfast gate` said; see docs/gate.md
   report.html                      the page
   previous/<time>/                 results that --replace has replaced, with their page and study
 """
@@ -32,6 +33,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from holdfast.core.audit_record import AUDIT, DECISION
 from holdfast.core.containment import checked_name, refuse_links
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import write_atomically
@@ -40,8 +42,8 @@ from holdfast.core.results import OF_A_RUN, RESULTS, AnchorCheck, CanaryCheck, R
 from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
-    RESULTS, "audit.json", "report.html", "claims.json", "tables", "figures", "study.yaml", "study.resolved.yaml",
-    "prompts.jsonl",
+    RESULTS, AUDIT, DECISION, "report.html", "claims.json", "tables", "figures",
+    "study.yaml", "study.resolved.yaml", "prompts.jsonl",
 )  # fmt: skip
 """What a run folder holds of one study, and not of its conditions."""
 
