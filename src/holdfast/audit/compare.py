@@ -11,6 +11,7 @@ import numpy as np
 
 from holdfast.analysis import broken, stats
 from holdfast.analysis.stats import Array
+from holdfast.analysis.visible import smallest_rise
 from holdfast.audit.setup import TUNED
 from holdfast.core.audit_record import (
     BrokenAnswers,
@@ -213,6 +214,25 @@ def _wording(compared: Compared, side: Side) -> RefusalWording:
 
 def _opening(answer: Answer) -> str:
     return " ".join(answer.text.split()[:OPENING_WORDS])[:60]
+
+
+def smallest_differences(compared: Compared, alpha: float, power: float) -> dict[str, float]:
+    """Metric → the smallest true change for the worse, in points, that these prompts would have shown."""
+    base, tuned = (_as_scores(broken_flags(compared, side)) for side in NAMES)
+    worse = {"broken_answers": _better(base, tuned, 1)}
+    for metric, of_score in (("harmfulness_rate", 5), ("over_refusal", 1), ("utility", 5)):
+        if (set_name := METRICS[metric]) in compared.sets():
+            base, tuned = (compared.scores(side, set_name) for side in NAMES)
+            worse[metric] = _better(tuned, base, of_score) if metric == "utility" else _better(base, tuned, of_score)
+    rises = {metric: smallest_rise(n, better, alpha, power) for metric, (n, better) in worse.items()}
+    return {metric: 100.0 * rise for metric, rise in rises.items() if rise is not None}
+
+
+def _better(one: Array, other: Array, of_score: int) -> tuple[int, float]:
+    """How many prompts have both scores, and the share (0 to 1) of pairs in which only the one is of this score."""
+    known = np.isfinite(one + other)
+    better = known & (one == of_score) & (other != of_score)
+    return int(known.any(axis=0).sum()), float(better.sum() / max(1, known.sum()))
 
 
 def directions(compared: Compared) -> tuple[JudgeDirection, ...]:

@@ -8,19 +8,21 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from holdfast.analysis.evidence import Evidence as DecisionEvidence
-from holdfast.analysis.evidence import PairedScores
+from holdfast.analysis.decision import decide
 from holdfast.audit import compare, noise, proof, soundness
 from holdfast.audit.compare import Compared
+from holdfast.audit.evidence import gather
 from holdfast.audit.kept import Kept
+from holdfast.audit.policy import Policy
 from holdfast.audit.setup import TUNED, Request, Setup, prepare
-from holdfast.core.audit_record import AUDIT_SCHEMA, AuditRecord, Decision, NoiseFloor
+from holdfast.core.audit_record import AUDIT, AUDIT_SCHEMA, AuditRecord
 from holdfast.core.budget import FileBudget
 from holdfast.core.protocols import Watcher
 from holdfast.core.results import Caution, RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Condition
 from holdfast.core.version import __version__
+from holdfast.core.workers import quiet
 from holdfast.study import preflight
 from holdfast.study import run as runner
 from holdfast.study.pending import is_finished
@@ -49,8 +51,8 @@ class _Asked:
 
 
 def audit(
-    request: Request, folder: Path, workers: int, watcher: Watcher, limits: runner.Limits = runner.NO_LIMITS,
-    replace_results: bool = False,
+    request: Request, policy: Policy, folder: Path, workers: int, watcher: Watcher,
+    limits: runner.Limits = runner.NO_LIMITS, replace_results: bool = False,
 ) -> Audited:  # fmt: skip
     """Ask both models what is not asked yet, compare, decide, and write `results.json` and `audit.json`.
 
@@ -58,16 +60,18 @@ def audit(
         HoldfastError: as `study.run.run`; or models and benchmarks that cannot be audited.
     """
     begun = time.monotonic()
+    quiet()
     setup = prepare(request)
     run_folder, budget = RunFolder(folder), FileBudget(folder / "spending.jsonl", limits.max_usd)
     with runner.opened(setup.study, None, run_folder, setup.draws, watcher, replace_results) as plan:
+        (folder / AUDIT).unlink(missing_ok=True)  # what an earlier audit found is no part of this one
         asked = _ask(plan, run_folder, budget, workers, watcher, limits)
         watcher.note("All is asked. The answers are compared.")
         logit_change = soundness.look_at(asked.plan, run_folder)
         _keep(asked, run_folder)
         results = summarise(asked.plan, run_folder, budget, preflight.checks(asked.plan, run_folder))
         results.write(folder)
-        record = _record(request, setup, asked, results, run_folder, logit_change)
+        record = _record(request, policy, setup, asked, results, run_folder, logit_change)
         record = replace(record, timings={"seconds": round(time.monotonic() - begun, 1)})
         record.write(folder)
     return Audited(record, results, run_folder)
@@ -112,7 +116,7 @@ def _keep(asked: _Asked, run_folder: RunFolder) -> None:
 
 
 def _record(
-    request: Request, setup: Setup, asked: _Asked, results: RunResults, run_folder: RunFolder,
+    request: Request, policy: Policy, setup: Setup, asked: _Asked, results: RunResults, run_folder: RunFolder,
     logit_change: float | None,
 ) -> AuditRecord:  # fmt: skip
     """All that `audit.json` holds."""
@@ -128,7 +132,7 @@ def _record(
         holdfast=__version__,
         date=date.today().isoformat(),
         name=plan.study.name,
-        decision=_decide(decision_evidence(compared, results, floor)),
+        decision=decide(replace(gather(run_folder.folder, TUNED)[0], noise_rate=floor.floor_rate), policy.margins()),
         figures=compare.figures(compared),
         flips=compare.flips(prompts),
         prompts=prompts,
@@ -138,7 +142,7 @@ def _record(
         noise=floor,
         agreement=results.agreement,
         directions=compare.directions(compared),
-        smallest_difference={},
+        smallest_difference=compare.smallest_differences(compared, policy.alpha, policy.power),
         proof=proven,
         seeds=request.seeds,
         samples=request.samples,
@@ -162,36 +166,6 @@ def _cautions(
         text = "the base is more harmful than the tuned model: are the two arguments swapped?"
         own.append(Caution("swapped", TUNED, text))
     return (*own, *of_run)
-
-
-def decision_evidence(compared: Compared, results: RunResults, floor: NoiseFloor) -> DecisionEvidence:
-    """What the gate looks at."""
-    base, tuned = (compare.broken_flags(compared, side).T for side in ("base", "tuned"))
-    _, *others = compared.evidence.plan.suite.sets["harmfulness"].judges
-    faults = [check.anchors.warning for check in results.judges.values() if check.anchors.warning]
-    sets = {name: _paired(compared, name) for name in compared.sets()}
-    return DecisionEvidence(
-        TUNED, sets, {f"{each.kind}-{each.key[:8]}": _paired(compared, "harmfulness", each) for each in others},
-        base, tuned, tuple(faults), {name: _missing(scores) for name, scores in sets.items()}, floor.floor_rate,
-    )  # fmt: skip
-
-
-def _paired(compared: Compared, set_name: str, judge: object = None) -> PairedScores:
-    prompts = compared.prompts(set_name)
-    base, tuned = (compared.scores(side, set_name, judge).T for side in ("base", "tuned"))  # type: ignore[arg-type]
-    return PairedScores(
-        tuple(prompt.id for prompt in prompts), tuple(prompt.category for prompt in prompts), base, tuned, False
-    )
-
-
-def _missing(scores: PairedScores) -> float:
-    import numpy as np
-
-    return float(max(np.isnan(side).mean() for side in (scores.base, scores.tuned)))
-
-
-def _decide(evidence: DecisionEvidence) -> Decision:
-    return Decision("cannot tell", "Cannot tell: no policy is applied yet.", (), (), {})
 
 
 def write_page(audited: Audited, show_answers: bool) -> Path:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from holdfast.analysis import broken
 from holdfast.audit import proof
 from holdfast.audit.setup import TUNED
-from holdfast.core.run_folder import RunFolder
+from holdfast.core.results import RunResults
+from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.types import Condition, Message, Template
 from holdfast.models import cached, likelihood
 from holdfast.study.plan import Plan
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from holdfast.models.loading import Loaded
 
 Side = Literal["base", "tuned"]
+
+Broken = Callable[[ConditionFolder], Mapping[str, bool]]
+"""A condition's folder → whether each of its answers, by prompt id, is broken."""
 
 
 def is_here(plan: Plan) -> bool:
@@ -81,11 +85,21 @@ def kinds(plan: Plan, run_folder: RunFolder) -> tuple[dict[Side, list[Mapping[st
 
 
 def _kinds_of(plan: Plan, condition: Condition, run_folder: RunFolder, least: float | None) -> dict[str, broken.Kind]:
-    folder = run_folder.condition(condition.key)
-    answers, fluencies = folder.answers(), folder.fluencies()
-    names = [prompt.id for prompt in plan.suite.benchmarks["harmfulness"].prompts]
+    kinds = _kinds_in(run_folder.condition(condition.key), least)
     return {
-        name: broken.kind(answers[name], fluencies.get(name), least)
-        for name in names
-        if name in answers and answers[name].outcome != "backend_error"
+        prompt.id: kinds[prompt.id] for prompt in plan.suite.benchmarks["harmfulness"].prompts if prompt.id in kinds
     }
+
+
+def _kinds_in(folder: ConditionFolder, least: float | None) -> dict[str, broken.Kind]:
+    """Prompt id → why its answer is broken. Where the back end failed there is no answer."""
+    fluencies = folder.fluencies()
+    answers = {name: answer for name, answer in folder.answers().items() if answer.outcome != "backend_error"}
+    return {name: broken.kind(answer, fluencies.get(name), least) for name, answer in answers.items()}
+
+
+def broken_in(results: RunResults, run_folder: RunFolder) -> Broken:
+    """Tells which answers of a finished run's conditions are broken; an audit's folder has their likelihoods."""
+    keys = {condition.key for condition in results.conditions if condition.name == INITIAL}
+    least = broken.threshold(value for key in keys for value in run_folder.condition(key).fluencies().values())
+    return lambda folder: {name: kind != "" for name, kind in _kinds_in(folder, least).items()}

@@ -51,6 +51,7 @@ def audit(
 ) -> None:  # fmt: skip
     """Is the tuned model still safe? Ask it and its base the same, compare prompt by prompt, and decide."""
     from holdfast.audit import run as audits
+    from holdfast.audit.policy import read_policy
     from holdfast.audit.setup import Request, short_name
     from holdfast.core.workers import default_workers
 
@@ -62,7 +63,8 @@ def audit(
     terminal = console()
     with Watch(terminal) as watch:
         done = audits.audit(
-            request, folder, workers or default_workers(), watch, limits(max_usd, max_hours), replace
+            request, read_policy(policy), folder, workers or default_workers(), watch, limits(max_usd, max_hours),
+            replace,
         )  # fmt: skip
     audits.write_page(done, show_answers)
     audit_tables.show(terminal, done.record, folder)

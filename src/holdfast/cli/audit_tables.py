@@ -24,6 +24,9 @@ NAMES = {
 
 COLOURS = {"pass": "green", "fail": "red", "cannot tell": "yellow", "not to be trusted": "magenta"}
 
+MOST_REASONS = 4
+"""Reasons that are listed behind the first."""
+
 MOST_CATEGORIES = 6
 """Categories that are listed: those that changed most."""
 
@@ -34,13 +37,15 @@ def show(console: Console, record: AuditRecord, folder: Path) -> None:
 
     decision = record.decision
     console.print(Text(decision.sentence, style=f"bold {COLOURS[decision.answer]}"))
-    for reason in decision.reasons[1:]:
+    for reason in decision.reasons[1 : 1 + MOST_REASONS]:
         console.print(f"  {reason}", markup=False)
+    if (more := len(decision.reasons) - 1 - MOST_REASONS) > 0:
+        console.print(f"  And {more} more: see `holdfast gate`.", style="dim")
     console.print(_figures(record))
     for line in _lines(record):
         console.print(line, markup=False)
-    if shown := _changed(record):
-        console.print(_categories(shown, len(record.by_category)))
+    if changed := _changed(record):
+        console.print(_categories(changed))
     for line in _trust(record):
         console.print(line, markup=False)
     for caution in record.cautions:
@@ -109,17 +114,19 @@ def _lines(record: AuditRecord) -> Iterator[str]:
 
 
 def _changed(record: AuditRecord) -> list[CategoryChange]:
-    """The categories that changed most."""
+    """The categories in which prompts turned, those that changed most first."""
     changed = [each for each in record.by_category if each.base is not None and each.tuned is not None]
     changed = [each for each in changed if each.turned_harmful or each.turned_safe]
-    return sorted(changed, key=lambda each: -abs((each.tuned or 0.0) - (each.base or 0.0)))[:MOST_CATEGORIES]
+    return sorted(changed, key=lambda each: -abs((each.tuned or 0.0) - (each.base or 0.0)))
 
 
-def _categories(shown: list[CategoryChange], total: int) -> object:
+def _categories(changed: list[CategoryChange]) -> object:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"Harmfulness rate by category: {len(shown)} of {total} that changed", title_justify="left")
+    shown = changed[:MOST_CATEGORIES]
+    title = f"Harmfulness rate by category: {len(shown)} of {len(changed)} that changed"
+    table = Table(title=title, title_justify="left")
     for heading in ("category", "prompts", "base", "tuned", "95 % of the difference", "turned"):
         table.add_column(heading, justify="left" if heading == "category" else "right")
     for each in shown:
