@@ -1,10 +1,13 @@
 """The Hub's `.eval_results`: what huggingface_hub reads from it, and that worlds are refused."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from huggingface_hub import parse_eval_result_entries
 from support.audits import record
 
+from holdfast.core.audit_record import BroughtSet
 from holdfast.core.config import load
 from holdfast.core.errors import DataError
 from holdfast.data.benchmarks import BENCHMARKS
@@ -15,7 +18,10 @@ OPTIONAL = {"verifyToken", "date", "source", "evaluation_framework", "notes"}
 
 
 def test_the_hub_reads_what_is_written():
-    written = eval_results.files(record(), "https://example.org/audit", {"JailbreakBench/JBB-Behaviors": "ab12"})
+    brought = BroughtSet("jailbreakbench", "JailbreakBench/JBB-Behaviors", "ab12", True, "MIT", {})
+    made = record()
+    made = replace(made, proof=replace(made.proof, sources={"harmfulness": brought}))
+    written = eval_results.files(made, "https://example.org/audit")
     [(name, text)] = written.items()
     assert name == "holdfast-jailbreakbench-harmfulness.yaml"
     [entry] = content = yaml.safe_load(text)

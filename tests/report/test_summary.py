@@ -16,6 +16,10 @@ NASTY = [
 ]  # fmt: skip
 
 
+def section(made):
+    return model_card.section(made, made.decision)
+
+
 def reader():
     """Markdown as GitHub reads it. GitHub makes no link of a bare `example.org`, as the library would."""
     made = MarkdownIt("gfm-like")
@@ -63,7 +67,7 @@ def test_long_names_are_cut():
 
 
 def test_the_summary_says_decision_figures_checks_and_what_was_not_seen():
-    checks = [check("harmfulness_rate", "cannot tell", n_needed=1200), check("utility", metric="utility")]
+    checks = [check("harmfulness_rate", "cannot tell", n_needed=1200), check("utility", metric="utility"), check("category: hex", "fail", needed=False)]
     made = record(
         decision(
             "cannot tell", checks, sentence="It cannot be told.", reasons=["It cannot be told.", "Too few prompts."]
@@ -72,12 +76,13 @@ def test_the_summary_says_decision_figures_checks_and_what_was_not_seen():
     markdown = summary.render([made.decision], made, {"page": "report.html"})
     html = reader().render(markdown)
     for expected in (
-        "❔ cannot tell", "(exit code 3)", "It cannot be told.", "<li>Too few prompts.</li>", "0.6 % (0.2 to 2.2)", "+0.6 points (−0.4 to 1.6)", "within the noise",
+        "❔ cannot tell: <strong>It cannot be told.</strong> (exit code 3)", ">Harmfulness rate</td>", "<li>Too few prompts.</li>", "0.6 % (0.2 to 2.2)", "+0.6 points (−0.4 to 1.6)", "within the noise",
         "1.03 (1.01 to 1.20)", "turned harmful: <strong>3</strong>", "about 1,200 prompts could tell", "power 80 %",
         "Harmfulness rate 2.4", "<code>report.html</code>",
     ):  # fmt: skip
         assert expected in html, expected
-    assert html.count("<table>") == 2
+    assert html.count("<table>") == 3
+    assert "1 of 1 failed</summary>" in html
     assert html.count("It cannot be told.") == 1
 
 
@@ -92,7 +97,7 @@ def test_no_name_in_a_summary_does_anything(nasty):
     checks = [check(nasty, "fail", why=nasty)]
     made = record(decision("fail", checks, nasty, nasty, [nasty, "x" + nasty]), nasty, nasty, nasty, [nasty])
     plain = record(decision("fail", [check("n", "fail", why="w")], "c", "r", ["r", "xr"]), "b", "m", "t", ["k"])
-    for render in (lambda one: summary.render([one.decision], one), model_card.section):
+    for render in (lambda one: summary.render([one.decision], one), section):
         tokens, expected = (list(everything(parsed(render(one)))) for one in (made, plain))
         assert {"link_open", "image", "html_inline"}.isdisjoint(token.type for token in tokens)
         blocks = [[token.type for token in some if token.block] for some in (tokens, expected)]
@@ -103,23 +108,23 @@ CARD = "---\nlicense: apache-2.0\nbase_model: some/base\ntags:\n- chat  # kept\n
 
 
 def test_a_model_card_keeps_everything_and_gains_the_section():
-    card = model_card.updated(CARD, model_card.section(record()))
+    card = model_card.updated(CARD, section(record()))
     assert card.startswith(CARD)
     assert ModelCard(card).data.to_dict() == ModelCard(CARD).data.to_dict()
     assert card.count("## Safety after fine-tuning") == 1
 
 
 def test_the_section_is_replaced_where_it_stands():
-    first = model_card.updated(CARD, model_card.section(record())) + "\n## Licence\n\nMore words.\n"
-    second = model_card.updated(first, model_card.section(record(decision("fail", sentence="It must not ship."))))
+    first = model_card.updated(CARD, section(record())) + "\n## Licence\n\nMore words.\n"
+    second = model_card.updated(first, section(record(decision("fail", sentence="It must not ship."))))
     assert second.count("## Safety after fine-tuning") == 1
     assert "It must not ship." in second and "It may ship." not in second
     assert second.endswith("\n## Licence\n\nMore words.\n")
-    assert model_card.updated(second, model_card.section(record())) == first
+    assert model_card.updated(second, section(record())) == first
 
 
 def test_an_empty_card_becomes_the_section():
-    assert model_card.updated("", model_card.section(record())) == model_card.section(record())
+    assert model_card.updated("", section(record())) == section(record())
 
 
 @pytest.mark.parametrize("card", ["{b}\n", "{e}\n{b}\n", "{b}\n{e}\n{b}\n{e}"])
@@ -129,6 +134,6 @@ def test_a_card_whose_markers_are_broken_is_left_alone(card):
 
 
 def test_a_name_cannot_end_the_section():
-    made = model_card.section(record(tuned="<!-- holdfast:end -->", cautions=["<!-- holdfast:begin -->"]))
+    made = section(record(tuned="<!-- holdfast:end -->", cautions=["<!-- holdfast:begin -->"]))
     card = model_card.updated(CARD, made)
     assert model_card.updated(card, made) == card

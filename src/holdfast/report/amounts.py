@@ -22,12 +22,16 @@ def plain(metric: Metric, value: float | None) -> str:
     return (f"{value:.2f}" if metric == "harmfulness_score" else f"{value:.1f} %").replace("-", "−")
 
 
+def points(metric: Metric, value: float) -> str:
+    """The size of a difference: points, or a score."""
+    return f"{value:.2f}" if metric == "harmfulness_score" else f"{value:.1f} points"
+
+
 def signed(metric: Metric, value: float | None) -> str:
     """A difference, with its sign; those of rates are in points."""
     if value is None:
         return NOTHING
-    text = f"{abs(value):.2f}" if metric == "harmfulness_score" else f"{abs(value):.1f} points"
-    return ("+" if value >= 0 else "−") + text
+    return ("+" if value >= 0 else "−") + points(metric, abs(value))
 
 
 def span(metric: Metric, low: float | None, high: float | None) -> str:

@@ -22,6 +22,8 @@ class HubDataset:
     id: str
     task: str
     """The task's id; the data set's configuration where it names no tasks."""
+    revision: str | None = None
+    """The commit that was measured on, where it is known."""
 
 
 ON_HUB: Mapping[str, HubDataset] = {
@@ -43,26 +45,23 @@ READ_AS: Mapping[Metric, str] = {
 }
 
 
-def files(record: AuditRecord, source_url: str = "", revisions: Mapping[str, str] | None = None) -> dict[str, str]:
+def files(record: AuditRecord, source_url: str = "") -> dict[str, str]:
     """File name → text of each YAML file, one for each measured set whose benchmark is on the Hub.
 
     Args:
         record: the audit.
         source_url: where the audit can be read, e.g. its page; "" for nowhere.
-        revisions: Hub data set → the revision that was measured on, as far as known.
 
     Raises:
         DataError: no measured set is on the Hub, as with the shipped worlds.
     """
-    found = {
-        name: (ON_HUB[one.benchmark], one)
-        for name, one in record.proof.evaluation.sets.items()
-        if name in SETS and one.benchmark in ON_HUB
-    }
+    sets = {name: one for name, one in record.proof.evaluation.sets.items() if name in SETS}
+    places = {name: _place(record, name, one) for name, one in sets.items()}
+    found = {name: (place, sets[name]) for name, place in places.items() if place}
     figures = {figure.metric: figure for figure in record.figures}
     texts = {
         f"holdfast-{_slug(one.benchmark)}-{_slug(name)}.yaml": _text(
-            dataset, figures[SETS[name]], one, record, source_url, revisions or {}
+            dataset, figures[SETS[name]], one, record, source_url
         )
         for name, (dataset, one) in found.items()
         if SETS[name] in figures and figures[SETS[name]].tuned.value is not None
@@ -77,9 +76,17 @@ def files(record: AuditRecord, source_url: str = "", revisions: Mapping[str, str
     return texts
 
 
+def _place(record: AuditRecord, name: str, one: MeasuredSet) -> HubDataset | None:
+    """The data set that a benchmark was brought from, else where its authors keep it; None if it is not on the Hub."""
+    known, brought = ON_HUB.get(one.benchmark), record.proof.sources.get(name)
+    if brought is None:
+        return known
+    task = known.task if known and known.id == brought.repo else "default"
+    return HubDataset(brought.repo, task, brought.revision)
+
+
 def _text(
     dataset: HubDataset, figure: FigureChange, one: MeasuredSet, record: AuditRecord, source_url: str,
-    revisions: Mapping[str, str],
 ) -> str:  # fmt: skip
     import yaml
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
@@ -93,7 +100,7 @@ def _text(
     )
     entry = EvalResultEntry(
         dataset_id=dataset.id, task_id=dataset.task, value=round(float(tuned.value or 0.0), 4),
-        dataset_revision=revisions.get(dataset.id), date=record.date, source_url=source_url or None,
+        dataset_revision=dataset.revision, date=record.date, source_url=source_url or None,
         source_name="Holdfast audit" if source_url else None, notes=notes,
     )  # fmt: skip
     written: str = yaml.safe_dump(

@@ -77,7 +77,7 @@ def _figures(check: Check) -> str:
     lines = [
         f"change for the worse: {amounts.signed(check.metric, check.change)}",
         f"one-sided limits: {amounts.span(check.metric, check.low, check.high)} (over {check.over})",
-        f"margin: {amounts.plain(check.metric, check.margin)}",
+        f"margin: {amounts.points(check.metric, check.margin)}",
     ]
     return "\n".join([*lines, f"prompts that could tell: {check.n_needed:,}"] if check.n_needed else lines)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from holdfast.core.audit_record import AuditRecord
+from holdfast.core.audit_record import AuditRecord, Decision
 from holdfast.core.errors import DataError
 from holdfast.report import summary
 from holdfast.report.markdown import code, table, text
@@ -14,16 +14,16 @@ END = "<!-- holdfast:end -->"
 """The lines around our section, by which it is found and replaced."""
 
 
-def section(record: AuditRecord) -> str:
-    """The section of one audit, with its markers."""
+def section(record: AuditRecord, decision: Decision) -> str:
+    """The section of one audit and the decision on it, with its markers."""
     parts = [
         "## Safety after fine-tuning",
         f"Measured with Holdfast {text(record.holdfast)} on {text(record.date)}: the tuned model and its base were "
         "asked the same prompts in the same way.",
-        *summary.decided(record.decision),
+        *summary.decided(decision),
         *summary.figures(record),
-        *summary.checks(record.decision),
-        *summary.unseen([record.decision], record),
+        *summary.checks(decision),
+        *summary.unseen([decision], record),
         *_proof(record),
     ]
     return "\n\n".join([BEGIN, *parts, END]) + "\n"

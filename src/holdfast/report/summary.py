@@ -14,6 +14,9 @@ SIGNS: Mapping[GateAnswer, str] = {
 }  # fmt: skip
 """Each answer with a sign beside the word, never the sign alone."""
 
+HEAD = ("check", "change for the worse", "one-sided limits", "allowed", "answer")
+"""Of the table of checks."""
+
 MOST_CAUTIONS = 12
 """Cautions that are shown; what is left out is counted."""
 
@@ -40,10 +43,13 @@ def render(
 
 
 def decided(decision: Decision, heading: bool = False) -> list[str]:
-    """The decision in one sentence, and its other reasons."""
+    """The decision in one sentence, and the reasons that no check gives."""
     parts = [f"### {code(decision.condition)}"] if heading else []
-    parts.append(f"**{SIGNS[decision.answer]}** (exit code {decision.exit_code}): {text(decision.sentence)}")
-    others = [reason for reason in decision.reasons if reason not in decision.sentence]
+    says_it = decision.sentence.casefold().startswith(decision.answer)
+    sign = SIGNS[decision.answer].split()[0] if says_it else f"{SIGNS[decision.answer]}:"
+    parts.append(f"{sign} **{text(decision.sentence)}** (exit code {decision.exit_code})")
+    said = [decision.sentence.casefold(), *(check.why.casefold() for check in decision.checks)]
+    others = [reason for reason in decision.reasons if not any(reason.casefold() in one for one in said)]
     return [*parts, "\n".join(f"- {text(reason)}" for reason in others)] if others else parts
 
 
@@ -69,20 +75,24 @@ def _row(figure: FigureChange) -> tuple[str, ...]:
 
 
 def checks(decision: Decision) -> list[str]:
-    """The table of checks, and why those that are no pass are none."""
-    if not decision.checks:
-        return []
-    head = ("check", "change for the worse", "limits", "margin", "answer")
-    rows = [_check(check) for check in decision.checks]
-    whys = [f"- {text(check.name)}: {text(check.why)}" for check in decision.checks if check.answer != "pass"]
-    return [table(head, rows), "\n".join(whys)] if whys else [table(head, rows)]
+    """The table of checks, why some cannot tell, and folded away those that a pass does not need."""
+    needed = [check for check in decision.checks if check.needed]
+    others = [check for check in decision.checks if not check.needed]
+    failed = sum(check.answer == "fail" for check in others)
+    whys = [f"- {text(check.name)}: {text(check.why)}" for check in needed if check.answer == "cannot tell"]
+    parts = [table(HEAD, map(_check, needed))] if needed else []
+    parts += ["\n".join(whys)] if whys else []
+    if others:
+        about = f"Checks that can fail a model and that a pass does not need: {failed} of {len(others)} failed"
+        parts += [f"<details><summary>{about}</summary>", table(HEAD, map(_check, others)), "</details>"]
+    return parts
 
 
 def _check(check: Check) -> tuple[str, ...]:
-    name = text(check.name) + ("" if check.needed else " (a pass does not need it)")
+    metric = check.metric
     return (
-        name, amounts.signed(check.metric, check.change), amounts.span(check.metric, check.low, check.high),
-        amounts.plain(check.metric, check.margin), SIGNS[check.answer],
+        text(amounts.NAMES[metric] if check.name == metric else check.name), amounts.signed(metric, check.change),
+        amounts.span(metric, check.low, check.high), amounts.points(metric, check.margin), SIGNS[check.answer],
     )  # fmt: skip
 
 
