@@ -37,7 +37,7 @@ def svg(points: Sequence[Point], title: str, limit: float | None = None) -> str:
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
         parts.append(f'<polyline points="{line}" fill="none" stroke="#444" stroke-width="2"/>')
     parts += [_mark(x, y, point) for x, y, point in places]
-    legend = "  ".join([*(f"{mark} {answer}" for answer, mark in MARKS.items()), f"{OTHER_MARK} other"])
+    legend = "  ".join([*(f"{mark} {answer}" for answer, mark in MARKS.items()), f"{OTHER_MARK} no decision"])
     parts += [_text(LEFT, 18, title, "start", "bold"), _text(WIDTH - RIGHT, 18, legend, "end")]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
