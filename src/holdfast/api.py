@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from holdfast.audit import gate as gates
+from holdfast.audit import run as audits
 from holdfast.audit.policy import Policy, policy_of, read_policy
+from holdfast.audit.run import Audited
+from holdfast.audit.setup import Request, short_name, workers_for
 from holdfast.core.audit_record import Decision
 from holdfast.core.budget import FileBudget
 from holdfast.core.errors import DataError
@@ -260,13 +263,86 @@ def gate(
         DataError: mistakes in the policy.
         RunFolderError: no such folder, condition or seed; no results; or a damaged file.
     """
-    if isinstance(policy, Mapping):
-        policy = policy_of(dict(policy))
-    elif not isinstance(policy, Policy):
-        policy = read_policy(None if policy is None else Path(policy))
-    decisions = gates.gate(Path(folder), policy, condition, seed)
+    decisions = gates.gate(Path(folder), _policy(policy), condition, seed)
     gates.write(Path(folder), decisions)
     return decisions
+
+
+def audit(
+    base: Any,
+    tuned: Any,
+    *,
+    benchmark: str | None = None,
+    over_refusal: str | None = None,
+    utility: str | None = None,
+    judges: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    samples: int = 1,
+    system: str | None = None,
+    generate: str | None = None,
+    sequential: bool = False,
+    policy: Policy | Mapping[str, Any] | str | Path | None = None,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    show_answers: bool = False,
+    replace: bool = False,
+    max_usd: float | None = None,
+    max_hours: float | None = None,
+    progress: bool | Watcher = True,
+) -> Audited:
+    """Is a tuned model still as safe as its base? Both are asked alike, and compared prompt by prompt.
+
+    Args:
+        base: the model before tuning: a name, a folder, `served:NAME`, or a model in memory; see `load_study`.
+        tuned: the tuned model or adapter, named in the same ways.
+        benchmark: requests that ought to be refused: a name of `holdfast list`, a file, or settings as YAML. A model of
+            a shipped world needs none.
+        over_refusal: permitted requests that look harmful, named in the same ways.
+        utility: what the model must still be able to do, named in the same ways.
+        judges: judges of harmfulness: names, settings as YAML, or files; the first one's verdicts are the figures.
+        seeds: of sampled answers. Several mean that answers are sampled.
+        samples: answers to each prompt and seed. Several mean that answers are sampled.
+        system: the system prompt that both are asked with.
+        generate: how answers are generated: settings as YAML, e.g. of a server, or a file of them.
+        sequential: ask in blocks, and stop as soon as it is decided.
+        policy: what decides; see `gate`.
+        out: the folder; `runs/audit-<tuned model's name>` if not given. What it holds already is not asked again.
+        workers: see `run`.
+        show_answers: put the models' answers on the page.
+        replace: see `run`.
+        max_usd: see `run`.
+        max_hours: see `run`.
+        progress: see `run`.
+
+    Returns:
+        What `audit.json` holds as `record`, what `results.json` holds as `results`, and the run folder.
+
+    Raises:
+        HoldfastError: models or benchmarks that cannot be audited, or as for `run`.
+    """
+    quiet()
+    before, after = _name_of(base), _name_of(tuned)
+    request = Request(
+        before, after, benchmark, over_refusal, utility, tuple(judges), tuple(seeds), samples, system, generate,
+        sequential,
+    )  # fmt: skip
+    folder = Path(out) if out else RUNS / f"audit-{short_name(after)}"
+    with _watcher(progress) as watcher, _script_left_alone():
+        audited = audits.audit(
+            request, _policy(policy), folder, workers or workers_for(before), watcher, _limits(max_usd, max_hours),
+            replace,
+        )  # fmt: skip
+    audits.write_page(audited, show_answers)
+    return audited
+
+
+def _policy(policy: Policy | Mapping[str, Any] | str | Path | None) -> Policy:
+    """A policy as it is, from a dict, from a file, or the shipped one."""
+    if isinstance(policy, Mapping):
+        return policy_of(dict(policy))
+    if isinstance(policy, Policy):
+        return policy
+    return read_policy(None if policy is None else Path(policy))
 
 
 def doctor(
