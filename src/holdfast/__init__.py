@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from holdfast.api import audit, calibrate, doctor, gate, load_results, load_study, reproduce, run
+    from holdfast.api import calibrate, doctor, load_results, load_study, plan, reproduce, run
+    from holdfast.audit.library import audit, gate
     from holdfast.audit.policy import Policy
     from holdfast.audit.run import Audited
     from holdfast.core.audit_record import AuditRecord, Check, Decision
@@ -85,6 +86,7 @@ __all__ = [
     "gate",
     "load_results",
     "load_study",
+    "plan",
     "reproduce",
     "run",
 ]
@@ -94,6 +96,7 @@ MODULES = {
         "BudgetError", "DataError", "HoldfastError", "JudgeError", "ModelError", "RenderError", "RunFolderError",
         "StudyError", "TuningError", "WorkError",
     ),
+    "holdfast.audit.library": ("audit", "gate"),
     "holdfast.audit.policy": ("Policy",),
     "holdfast.audit.run": ("Audited",),
     "holdfast.core.audit_record": ("AuditRecord", "Check", "Decision"),

@@ -212,9 +212,6 @@ def _sets(request: Request, world: World | None) -> tuple[dict[str, Any], dict[s
         if source:
             sources[name] = source
         sets[name] = {"benchmark": benchmark, "judges": _judges(request, world, name, benchmark)}
-    if request.sequential:
-        whole = sets["harmfulness"]["benchmark"]
-        sets["harmfulness"]["benchmark"] = {"kind": "balanced", "of": whole, "seed": request.seeds[0]}
     return sets, sources
 
 
