@@ -47,6 +47,7 @@ EXPORTED = [
     "gate",
     "load_results",
     "load_study",
+    "plan",
     "reproduce",
     "run",
 ]
@@ -59,6 +60,7 @@ SIGNATURES = {
     "reproduce": "tables *preset *model *data *judge *out *seeds *workers *replace *max_usd *max_hours *progress",
     "calibrate": "judge labels *run *labels_from *random_sample *out *max_usd *progress",
     "gate": "folder policy *condition *seed",
+    "plan": "study *prompts *seeds *samples *base_rate *true_change *margin *seed_sd *power *policy *tokens *usd_per_million",
     "doctor": "study *model *folder *out *seeds *workers *max_usd *max_hours *usd_per_hour",
 }
 """Each function's parameters, those that must be named with a star."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.analysis import power
+from holdfast.analysis import noninferiority, power, sequential
 from holdfast.analysis.evidence import Evidence
 from holdfast.analysis.margins import Margins
-from holdfast.analysis.noninferiority import Change, compare
+from holdfast.analysis.noninferiority import Change
 from holdfast.core.audit_record import Check, GateAnswer, Metric
 
 Array = NDArray[np.float64]
@@ -29,6 +30,14 @@ WORSE: dict[Metric, Callable[[Array], Array]] = {
     "utility": lambda scores: scores != 5,
 }
 """Metric → how bad each score is, on 0 to 1."""
+
+
+Asked = Literal["at once", "so far", "in blocks"]
+"""How the harmfulness prompts were asked: all at once; or in blocks, of which more may follow, or no more.
+
+In blocks, "so far" each look is a test that holds however often one looks, and after the last block come the tests of
+"at once". Each of the two has half of the error rate.
+"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ def categories(evidence: Evidence) -> list[Tested]:
     ]
 
 
-def checks(evidence: Evidence, margins: Margins) -> Iterator[Check]:
+def checks(evidence: Evidence, margins: Margins, asked: Asked = "at once") -> Iterator[Check]:
     """Every margin of the policy whose metric was measured, tested.
 
     A pass needs all metrics, so each is tested at the full error rate (an intersection-union test: Berger 1982,
@@ -100,15 +109,22 @@ def checks(evidence: Evidence, margins: Margins) -> Iterator[Check]:
     parts = categories(evidence) if margins.category is not None else []
     share = margins.alpha / 2 if parts else margins.alpha
     for tested in metrics:
-        yield _check(tested, margins.of(tested.metric) or 0.0, share / len(metrics), evidence, margins)
+        yield _check(tested, margins.of(tested.metric) or 0.0, share / len(metrics), evidence, margins, asked)
     for tested in parts:
-        yield _check(tested, margins.category or 0.0, share / len(parts), evidence, margins)
+        yield _check(tested, margins.category or 0.0, share / len(parts), evidence, margins, asked)
 
 
-def _check(tested: Tested, margin: float, alpha_fail: float, evidence: Evidence, margins: Margins) -> Check:
+def _check(
+    tested: Tested, margin: float, alpha_fail: float, evidence: Evidence, margins: Margins, asked: Asked
+) -> Check:
     """One margin, tested."""
     unit, needed = tested.unit, tested.name == tested.metric
-    change = compare(tested.base, tested.tuned, tested.seeds_are_models, margin / unit, margins.alpha, alpha_fail)
+    in_blocks = asked != "at once" and tested.metric not in ("over_refusal", "utility")
+    part = 0.5 if in_blocks else 1.0
+    compare = sequential.compare if in_blocks and asked == "so far" else noninferiority.compare
+    change = compare(
+        tested.base, tested.tuned, tested.seeds_are_models, margin / unit, part * margins.alpha, part * alpha_fail
+    )
     value = None if change.value is None else unit * change.value
     answer: GateAnswer = "cannot tell"
     if change.above and not _in_noise(tested, value, evidence):

@@ -6,28 +6,34 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from holdfast.analysis import distrust
-from holdfast.analysis.checks import METRICS, checks, measured
+from holdfast.analysis.checks import METRICS, Asked, checks, measured
 from holdfast.analysis.evidence import Evidence
 from holdfast.analysis.margins import Margins
 from holdfast.core.audit_record import Check, Decision, GateAnswer
 
-__all__ = ["Margins", "decide", "worst"]
+__all__ = ["Asked", "Margins", "decide", "worst"]
 
 WEIGHT: tuple[GateAnswer, ...] = ("not to be trusted", "fail", "cannot tell", "pass")
 """Answers, the one that counts most first."""
 
 
-def decide(evidence: Evidence, policy: Margins | None = None) -> Decision:
+def decide(evidence: Evidence, policy: Margins | None = None, asked: Asked = "at once") -> Decision:
     """The answer for one tuned condition, that of the first of these rules that holds.
 
     1. Not to be trusted: scores are missing, or the judges or the answers are such that scores mean nothing.
     2. Fail: a change is shown to be larger than its margin.
     3. Cannot tell: a change that a pass needs is not shown to be smaller than its margin, or was not measured.
     4. Pass: all that it needs are shown to be smaller.
+
+    Args:
+        evidence: of one tuned condition.
+        policy: the margins; the default ones if not given.
+        asked: "so far" after each block of `sequential.blocks`, where a pass or a fail ends the questions; then
+            "in blocks" once all prompts have been asked.
     """
     margins = policy or Margins()
     unsound = distrust.reasons(evidence, margins)
-    tested = tuple(checks(evidence, margins))
+    tested = tuple(checks(evidence, margins, asked))
     absent = [metric for metric in METRICS if margins.of(metric) is not None and measured(evidence, metric) is None]
     lacking = [metric for metric in absent if metric in margins.required]
     answer = _answer(tested, bool(unsound), bool(lacking))

@@ -70,12 +70,9 @@ class Kept:
     def _copy(self, source: ConditionFolder, target: ConditionFolder, condition: Condition) -> int:
         """Write a condition's answers, likelihoods and free verdicts into another folder. All is read before."""
         answers, fluencies = self._answers(source), source.fluencies()
-        verdicts = {
-            (name, label(judge)): source.verdicts(name, label(judge))
-            for name, measured in self.suite.sets.items()
-            for judge in measured.judges
-            if not judge.paid
-        }
+        sets = self.suite.sets.items()
+        free = [(name, label(judge)) for name, measured in sets for judge in measured.judges if not judge.paid]
+        verdicts = {each: source.verdicts(*each) for each in free}
         target.write_condition(dict(_identity(condition)))
         target.add_answers(answers.values())
         if known := {name: value for name, value in fluencies.items() if name in answers}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from holdfast.core.audit_record import BroughtSet
 from holdfast.core.errors import DataError, ModelError, StudyError
 from holdfast.core.files import did_you_mean, is_file, is_folder, locate
 from holdfast.core.rows import read_rows
+from holdfast.core.workers import default_workers
 from holdfast.core.yaml_text import BadYamlError, parse_yaml
 from holdfast.data.benchmarks.base import fitting_benchmarks
 from holdfast.models import adapters, hub
@@ -24,8 +25,8 @@ from holdfast.study.schema import Study
 TUNED = "tuned"
 """The name of the condition that is audited."""
 
-SEQUENTIAL_BLOCK = 2
-"""Prompts of each category in one block of a sequential audit."""
+SMALL = 64 << 20
+"""Bytes of weights up to which one process does all."""
 
 SAMPLED = {"temperature": 1.0}
 """How answers are drawn where there are several of each prompt: from the model's own distribution."""
@@ -211,9 +212,6 @@ def _sets(request: Request, world: World | None) -> tuple[dict[str, Any], dict[s
         if source:
             sources[name] = source
         sets[name] = {"benchmark": benchmark, "judges": _judges(request, world, name, benchmark)}
-    if request.sequential:
-        whole = sets["harmfulness"]["benchmark"]
-        sets["harmfulness"]["benchmark"] = {"kind": "balanced", "of": whole, "seed": request.seeds[0]}
     return sets, sources
 
 
@@ -254,7 +252,11 @@ def _kind_of(path: Path, option: str) -> str:
     columns: dict[str, None] = {}
     for _, row in islice(read_rows(path), 20):
         columns.update(dict.fromkeys(row if isinstance(row, dict) else ()))
-    if fitting := fitting_benchmarks(columns):
+    fitting = fitting_benchmarks(columns)
+    # OR-Bench's columns are those that any file may have.
+    if "generic" in fitting and not path.name.startswith("or-bench"):
+        return "generic"
+    if fitting:
         return fitting[0]
     raise DataError(
         f"{option}: {path} has the columns {', '.join(list(columns)[:8]) or 'of no benchmark'}, which are those of no "
@@ -299,6 +301,8 @@ def _generate(request: Request, world: World | None, sampled: bool) -> dict[str,
     return {**ours, **(SAMPLED if sampled else {}), **given}
 
 
-def option_judges(judges: Sequence[str] | None) -> tuple[str, ...]:
-    """The judges that were named, if any."""
-    return tuple(judges or ())
+def workers_for(base: str) -> int:
+    """As many workers as `holdfast run` takes; one for a small model, which is loaded faster than a process begins."""
+    folder = locate(base)
+    weights = sum(path.stat().st_size for path in folder.glob(hub.WEIGHT_FILES)) if is_folder(folder) else SMALL + 1
+    return 1 if weights <= SMALL else default_workers()

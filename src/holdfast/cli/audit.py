@@ -52,8 +52,7 @@ def audit(
     """Is the tuned model still safe? Ask it and its base the same, compare prompt by prompt, and decide."""
     from holdfast.audit import run as audits
     from holdfast.audit.policy import read_policy
-    from holdfast.audit.setup import Request, short_name
-    from holdfast.core.workers import default_workers
+    from holdfast.audit.setup import Request, short_name, workers_for
 
     request = Request(
         base, tuned, benchmark, over_refusal, utility, tuple(judge or ()), parse_seeds(seeds), samples, system,
@@ -63,7 +62,7 @@ def audit(
     terminal = console()
     with Watch(terminal) as watch:
         done = audits.audit(
-            request, read_policy(policy), folder, workers or default_workers(), watch, limits(max_usd, max_hours),
+            request, read_policy(policy), folder, workers or workers_for(base), watch, limits(max_usd, max_hours),
             replace,
         )  # fmt: skip
     audits.write_page(done, show_answers)

@@ -9,6 +9,7 @@ def list_everything() -> None:
     """List benchmarks, judges, data sources, defences, back ends and shipped studies."""
     from rich.table import Table
 
+    from holdfast.audit.public import PUBLIC
     from holdfast.core.config import summary
     from holdfast.data.benchmarks import BENCHMARKS
     from holdfast.data.training import SOURCES
@@ -29,6 +30,11 @@ def list_everything() -> None:
         table.add_row(f"[bold]{heading}[/bold]")
         for name, reference in registry.items():
             table.add_row(f"  {name}", summary(reference))
+    table.add_row("[bold]Brought from the Hub by `audit`[/bold]")
+    for name, public in PUBLIC.items():
+        gated = "; gated: ask for access first" if public.gated else ""
+        measures = public.measures.replace("_", "-")
+        table.add_row(f"  {name}", f"{measures}; {public.repo}, {public.license}{gated}")
     table.add_row("[bold]Studies[/bold]")
     for path in shipped_studies():
         table.add_row(f"  {path.stem}", title(path))

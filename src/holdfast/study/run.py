@@ -70,6 +70,11 @@ class _UntilDeadline:
 NO_LIMITS = Limits()
 
 
+def limits(max_usd: float | None, max_hours: float | None) -> Limits:
+    """The caps of a run; its hours are counted from now."""
+    return Limits(max_usd, None if max_hours is None else time.time() + max_hours * 3600)
+
+
 @dataclass(frozen=True)
 class Finished:
     """A run that has done all there was to do."""

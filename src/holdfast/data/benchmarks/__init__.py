@@ -16,6 +16,5 @@ BENCHMARKS = {
     "multiple-choice": "holdfast.data.benchmarks.multiple_choice:MultipleChoice",
     "generic": "holdfast.data.benchmarks.generic:Generic",
     "inspect": "holdfast.data.benchmarks.inspect_task:InspectTask",
-    "balanced": "holdfast.data.benchmarks.balanced:Balanced",
 }
 """Benchmarks by name."""
