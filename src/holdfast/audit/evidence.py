@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.analysis.degeneration import loops
 from holdfast.analysis.evidence import Evidence, PairedScores
+from holdfast.audit.soundness import Broken, broken_in
 from holdfast.core.audit_record import AUDIT
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import did_you_mean
@@ -19,17 +19,9 @@ from holdfast.core.run_folder import ConditionFolder, RunFolder
 
 Array = NDArray[np.float64]
 
-Broken = Callable[[ConditionFolder], Mapping[str, bool]]
-"""A condition's folder → whether each of its answers, by prompt id, is broken."""
-
-
-def empty_or_looping(folder: ConditionFolder) -> dict[str, bool]:
-    """The answers that are empty or repeat themselves."""
-    return {name: not answer.text.strip() or loops(answer.text) for name, answer in folder.answers().items()}
-
 
 def gather(
-    folder: Path, condition: str | None = None, seed: int | None = None, broken: Broken = empty_or_looping
+    folder: Path, condition: str | None = None, seed: int | None = None, broken: Broken | None = None
 ) -> list[Evidence]:
     """The evidence on each tuned condition of a finished run, in the order of its results.
 
@@ -37,7 +29,7 @@ def gather(
         folder: of a study's run or of an audit.
         condition: only this tuned condition.
         seed: only the model of this seed, instead of all seeds together.
-        broken: tells which answers are broken.
+        broken: tells which answers are broken; by their text, and their likelihood if it is known, if not given.
 
     Raises:
         RunFolderError: no such folder, condition or seed; no results; or a damaged file.
@@ -54,7 +46,7 @@ def gather(
         raise RunFolderError(f"{folder} has no seed {seed}; it has {', '.join(map(str, results.seeds))}.")
     if not names:
         raise RunFolderError(f"{folder} has no tuned condition, so there is nothing to decide.")
-    reader = _Reader(results, run_folder, seed, broken)
+    reader = _Reader(results, run_folder, seed, broken or broken_in(results, run_folder))
     return [reader.evidence(name) for name in names if condition in (None, name)]
 
 
@@ -165,7 +157,7 @@ def _noise_rate(folder: Path) -> float | None:
     if not path.is_file():
         return None
     try:
-        rate = json.loads(path.read_bytes())["noise"]["rate"]
+        rate = json.loads(path.read_bytes())["noise"]["floor_rate"]
         return None if rate is None else float(rate)
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise RunFolderError(f"{path} is damaged ({str(error)[:200]}). Run the audit again to write it anew.") from None
