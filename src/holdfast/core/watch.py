@@ -47,8 +47,10 @@ class Watch:
             self.live.stop()
 
     def begin(self, total: int) -> None:
-        """Show that there are so many units of work."""
-        self.total, self.started = total, time.monotonic()
+        """Show that there are so many units of work. What was begun before has ended."""
+        if self.live:
+            self.live.stop()
+        self.total, self.done, self.started = total, 0, time.monotonic()
         self.last_lines = self.started
         if self.console.is_terminal:
             from rich.live import Live

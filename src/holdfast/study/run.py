@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -140,15 +140,16 @@ def run(
 @contextmanager
 def opened(
     study: Study, source: str | None, run_folder: RunFolder, seeds: Sequence[int], watcher: Watcher,
-    replace_results: bool,
+    replace_results: bool, amend: Callable[[Plan], Plan] | None = None,
 ) -> Iterator[Plan]:  # fmt: skip
-    """Hold a run folder, after making room in it and writing what the run will do.
+    """Hold a run folder, after making room in it and writing what the run will do; `amend` changes the plan first.
 
     Raises:
         HoldfastError: as `run`, before anything is asked.
     """
     with run_folder.lock():
         plan = make_plan(study, seeds)
+        plan = amend(plan) if amend else plan
         for doubt in preflight.adapter_doubts(plan):
             watcher.note(f"Warning: {doubt}")
         for damage in mending.mend_results(plan, run_folder):
@@ -180,6 +181,11 @@ def _write_study(run_folder: RunFolder, plan: Plan, source: str | None) -> None:
     resolved = resolved_study(plan)
     run_folder.write("study.yaml", resolved if source is None else source)
     run_folder.write(RESOLVED, resolved)
+    write_prompts(run_folder, plan)
+
+
+def write_prompts(run_folder: RunFolder, plan: Plan) -> None:
+    """Write every prompt that a plan asks."""
     run_folder.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
 
 
