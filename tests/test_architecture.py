@@ -24,7 +24,7 @@ FLOORS = [
     {"models", "data", "analysis", "report"},
     {"tuning", "judges", "worlds"},
     {"study"},
-    {"paper", "integrations"},
+    {"paper", "audit", "integrations"},
     {"api"},
     {"cli"},
 ]

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from holdfast.api import calibrate, doctor, load_results, load_study, reproduce, run
+    from holdfast.api import calibrate, doctor, gate, load_results, load_study, plan, reproduce, run
+    from holdfast.audit.policy import Policy
+    from holdfast.core.audit_record import Check, Decision
     from holdfast.core.errors import (
         BudgetError,
         DataError,
@@ -50,16 +52,19 @@ __all__ = [
     "Answer",
     "Benchmark",
     "BudgetError",
+    "Check",
     "Checkpoint",
     "Comparison",
     "Condition",
     "DataError",
+    "Decision",
     "Estimate",
     "Example",
     "HoldfastError",
     "JudgeError",
     "Message",
     "ModelError",
+    "Policy",
     "Prompt",
     "RenderError",
     "Results",
@@ -73,8 +78,10 @@ __all__ = [
     "WorkError",
     "calibrate",
     "doctor",
+    "gate",
     "load_results",
     "load_study",
+    "plan",
     "reproduce",
     "run",
 ]
@@ -84,6 +91,8 @@ MODULES = {
         "BudgetError", "DataError", "HoldfastError", "JudgeError", "ModelError", "RenderError", "RunFolderError",
         "StudyError", "TuningError", "WorkError",
     ),
+    "holdfast.audit.policy": ("Policy",),
+    "holdfast.core.audit_record": ("Check", "Decision"),
     "holdfast.core.results": ("RunResults",),
     "holdfast.core.types": (
         "Answer", "Benchmark", "Checkpoint", "Comparison", "Condition", "Estimate", "Example", "Message", "Prompt",

@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from holdfast.audit import gate as gates
+from holdfast.audit import plan as plans
+from holdfast.audit.policy import Policy, policy_of, read_policy
+from holdfast.core.audit_record import Decision
 from holdfast.core.budget import FileBudget
 from holdfast.core.errors import DataError
 from holdfast.core.files import read_text
@@ -28,10 +32,14 @@ from holdfast.study.schema import Study
 
 if TYPE_CHECKING:
     from holdfast.analysis.calibration import Calibration
+    from holdfast.audit.plan import AuditPlan
     from holdfast.study.doctor import Diagnosis
 
 StudyLike = Study | str | Path | Mapping[str, Any]
 """A study, its file, the name of a shipped one, or a dict with the keys of a study file."""
+
+PolicyLike = Policy | Mapping[str, Any] | str | Path | None
+"""A gate's policy, its file, or a dict with its keys; None for the shipped one."""
 
 RUNS = Path("runs")
 """The folder in which runs lie unless another is named."""
@@ -123,10 +131,10 @@ def run(
     """
     quiet()
     loaded, text = _load(study, model, folder)
-    run_folder = Path(out) if out else RUNS / loaded.name
+    run_folder = _folder(out, loaded.name)
     with _watcher(progress) as watcher, _script_left_alone():
         finished = runner.run(
-            loaded, text, run_folder, tuple(seeds or loaded.seeds), workers or default_workers(), watcher,
+            loaded, text, run_folder, _seeds(seeds, loaded), workers or default_workers(), watcher,
             keep_checkpoints, _limits(max_usd, max_hours), fresh_verdicts, replace,
         )  # fmt: skip
     runner.write_page(finished.run_folder, finished.results, show_answers)
@@ -179,10 +187,10 @@ def reproduce(
     quiet()
     name = None if model is None else _name_of(model)
     wanted = paper.prepare(preset, tables, name, None if data is None else Path(data), judge)
-    run_folder = Path(out) if out else RUNS / f"reproduce-{preset}"
+    run_folder = _folder(out, f"reproduce-{preset}")
     with _watcher(progress) as watcher, _script_left_alone():
         record, _ = paper.reproduce(
-            wanted, run_folder, tuple(seeds or wanted.study.seeds), workers or default_workers(), watcher,
+            wanted, run_folder, _seeds(seeds, wanted.study), workers or default_workers(), watcher,
             _limits(max_usd, max_hours), replace,
         )  # fmt: skip
     return Results(run_folder, record)
@@ -223,7 +231,7 @@ def calibrate(
         raise DataError(f"there is no file {labels}.")
     rows, name = (calibration_of.read(Path(labels)), Path(labels).name) if labels is not None else ([], "")
     beside = Path(run) if run is not None else Path(str(labels)).parent
-    path = Path(out) if out else beside / "calibration.json"
+    path = beside / "calibration.json" if out is None else _named(out)
     if run is not None:
         made = calibration_of.from_run(RunFolder(beside), judge, labels_from, rows, name, random_sample)
     else:
@@ -233,6 +241,88 @@ def calibrate(
             made = calibration_of.by_judging(loader.judge(judge), rows, name, random_sample, budget, watcher.advance)
     calibration.write(path, made)
     return made
+
+
+def gate(
+    folder: str | Path,
+    policy: PolicyLike = None,
+    *,
+    condition: str | None = None,
+    seed: int | None = None,
+) -> list[Decision]:
+    """May the tuned models of a finished run or audit ship? Writes `decision.json` into its folder.
+
+    Args:
+        folder: of the run or the audit.
+        policy: a policy, its file, or a dict with its keys; the shipped one if not given.
+        condition: only this tuned condition.
+        seed: the model of this seed alone; else all seeds of a condition together.
+
+    Returns:
+        The decision on each tuned condition. `analysis.decision.worst` picks the one that counts for all.
+
+    Raises:
+        DataError: mistakes in the policy.
+        RunFolderError: no such folder, condition or seed; no results; or a damaged file.
+    """
+    decisions = gates.gate(Path(folder), _policy(policy), condition, seed)
+    gates.write(Path(folder), decisions)
+    return decisions
+
+
+def _policy(policy: PolicyLike) -> Policy:
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, Mapping):
+        return policy_of(dict(policy))
+    return read_policy(None if policy is None else Path(policy))
+
+
+def plan(
+    study: StudyLike | None = None,
+    *,
+    prompts: int | None = None,
+    seeds: int | None = None,
+    samples: int = 1,
+    base_rate: float = 0.0,
+    true_change: float = 0.0,
+    margin: float | None = None,
+    seed_sd: float = 0.5,
+    power: float | None = None,
+    policy: PolicyLike = None,
+    tokens: int = 600,
+    usd_per_million: float = 0.0,
+) -> AuditPlan:
+    """What an audit can see, what it costs, and how many prompts a wanted difference takes.
+
+    Args:
+        study: its harmfulness prompts and seeds are taken where they are not given.
+        prompts: harmfulness prompts; 330 if not given.
+        seeds: tuned models, one a training seed; 1 if not given.
+        samples: answers to each prompt of one tuned model.
+        base_rate: harmfulness rate of the base, in percent.
+        true_change: by how many points tuning truly raises it.
+        margin: the rise that is allowed, in points; the policy's if not given.
+        seed_sd: how much the seeds of a recipe differ, on the logit scale.
+        power: the wanted chance of an answer, 0.5 to 0.99; the policy's if not given.
+        policy: see `gate`.
+        tokens: what a question, its answer and its verdict take.
+        usd_per_million: US dollars for a million tokens.
+
+    Raises:
+        DataError: figures out of range, or mistakes in the policy.
+        StudyError: mistakes in the study.
+    """
+    given = {name: value for name, value in (("harmfulness_rate", margin), ("power", power)) if value is not None}
+    margins = policy_of({**_policy(policy).model_dump(), **given}).margins()
+    if study is not None:
+        loaded, _ = _load(study, None)
+        prompts = prompts or len(loaded.evaluate.harmfulness.benchmark.load().prompts)
+        seeds = seeds or len(loaded.seeds)
+    return plans.plan(
+        margins, prompts or 330, seeds or 1, samples, base_rate, true_change, seed_sd,
+        plans.Prices(tokens, usd_per_million),
+    )  # fmt: skip
 
 
 def doctor(
@@ -267,15 +357,29 @@ def doctor(
 
     quiet()
     loaded, _ = _load(study, model, folder)
-    run_folder = Path(out) if out else RUNS / loaded.name
-    diagnosis = doctors.examine(loaded, tuple(seeds or loaded.seeds), workers or default_workers(), run_folder)
+    run_folder = _folder(out, loaded.name)
+    diagnosis = doctors.examine(loaded, _seeds(seeds, loaded), workers or default_workers(), run_folder)
     diagnosis.price(usd_per_hour)
     diagnosis.check_caps(max_usd, max_hours)
     return diagnosis
 
 
+def _seeds(seeds: Sequence[int] | None, study: Study) -> tuple[int, ...]:
+    return study.seeds if seeds is None else tuple(seeds)
+
+
+def _folder(out: str | Path | None, name: str) -> Path:
+    return RUNS / name if out is None else _named(out)
+
+
+def _named(out: str | Path) -> Path:
+    if not str(out).strip():
+        raise DataError("`out` is empty, and would be the current folder. Name a folder, or leave it out.")
+    return Path(out)
+
+
 def _limits(max_usd: float | None, max_hours: float | None) -> runner.Limits:
-    return runner.Limits(max_usd, None if max_hours is None else time.time() + max_hours * 3600)
+    return runner.Limits(max_usd, None if max_hours is None else time.monotonic() + max_hours * 3600)
 
 
 @contextmanager

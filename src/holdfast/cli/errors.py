@@ -16,8 +16,9 @@ FOUND, MENDABLE, INTERNAL, STOPPED, TERMINATED = 1, 2, 70, 130, 143
 """Exit codes: a check found something; a mistake that the user can mend; a fault in Holdfast; Ctrl-C; SIGTERM."""
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 doctor found a fault, or test-judge a judge that fails; 2 a mistake that you can mend; "
-    "70 a fault in Holdfast itself; 130 stopped with Ctrl-C; 143 stopped with SIGTERM."
+    "Exit codes: 0 done; 1 doctor found a fault, test-judge a judge that fails, or gate says fail; 2 a mistake that "
+    "you can mend; 3 gate cannot tell; 4 gate says not to be trusted; 70 a fault in Holdfast itself; 130 stopped with "
+    "Ctrl-C; 143 stopped with SIGTERM."
 )
 
 REPORT = (

@@ -10,7 +10,7 @@ import typer
 
 from holdfast.cli import tables
 from holdfast.cli.errors import FOUND
-from holdfast.cli.options import MaxUsd, Out, complete_judge, complete_study, console
+from holdfast.cli.options import PATH, MaxUsd, Out, a_path, complete_judge, complete_study, console
 from holdfast.core.errors import HoldfastError
 from holdfast.core.watch import Watch
 
@@ -40,7 +40,10 @@ def calibrate(
         bool, typer.Option("--random-sample", help="The labelled answers were drawn at random from those of a study.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Default: calibration.json in the run, or else beside the labels.")
+        Path | None,
+        typer.Option(
+            help="Default: calibration.json in the run, or else beside the labels.", parser=a_path, metavar=PATH
+        ),
     ] = None,
     max_usd: MaxUsd = None,
 ) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from holdfast.study.run import Limits
 
 
+PATH = "PATH"
+"""What `--help` shows as the kind of a value that `a_path` reads."""
+
+
 def complete_study(incomplete: str) -> Iterator[str]:
     """Shipped studies, and study files on disk, whose name begins with what was typed."""
     from holdfast.core.files import ROOT
@@ -65,12 +69,25 @@ def complete_part(incomplete: str) -> list[str]:
     return [name for name in parts if name.startswith(incomplete)]
 
 
+def a_path(text: str) -> Path:
+    """The path that an option names. An empty one, often of a variable that is not set, would be the current folder.
+
+    Raises:
+        typer.BadParameter: it is empty.
+    """
+    if not text.strip():
+        raise typer.BadParameter("it is empty. Name a file or folder, such as runs/mine, or `.` for this folder.")
+    return Path(text)
+
+
 StudyName = Annotated[
     str,
     typer.Argument(help="A study file, or the name of a shipped study such as `demo`.", autocompletion=complete_study),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<name of the study>.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the run. Default: runs/<name of the study>.", parser=a_path, metavar=PATH)
+]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2. Default: the seeds of the study.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes. Default: one for each core; one in all on a GPU.")
@@ -112,16 +129,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """The seeds in a text such as `0,1,2`.
 
     Raises:
-        HoldfastError: it holds something else than distinct whole numbers from 0 up.
+        HoldfastError: it holds something else than distinct whole numbers from 0 to 4294967295.
     """
+    from holdfast.study.schema import seeds_problem
+
     try:
         seeds = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise HoldfastError(
-            f"--seeds takes whole numbers with commas between, such as 0,1,2; found {text!r}."
+            f"--seeds takes whole numbers with commas between, such as 0,1,2; found {text[:100]!r}."
         ) from None
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise HoldfastError(f"--seeds takes distinct numbers from 0 up; found {text!r}.")
+    if problem := seeds_problem(seeds):
+        raise HoldfastError(f"--seeds {problem}; found {text[:100]!r}.")
     return seeds
 
 
@@ -129,4 +148,4 @@ def limits(max_usd: float | None, max_hours: float | None) -> Limits:
     """The caps of a run; its hours are counted from now."""
     from holdfast.study.run import Limits
 
-    return Limits(max_usd, time.time() + max_hours * 3600 if max_hours is not None else None)
+    return Limits(max_usd, time.monotonic() + max_hours * 3600 if max_hours is not None else None)

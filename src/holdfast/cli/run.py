@@ -9,6 +9,7 @@ import typer
 
 from holdfast.cli import tables
 from holdfast.cli.options import (
+    PATH,
     Fresh,
     Keep,
     MaxHours,
@@ -20,6 +21,7 @@ from holdfast.cli.options import (
     ShowAnswers,
     StudyName,
     Workers,
+    a_path,
     console,
     limits,
     one_line,
@@ -48,7 +50,7 @@ def run(
     terminal = console()
     with Watch(terminal) as watch:
         done = runner.run(
-            settings, read_text(path), folder, parse_seeds(seeds) if seeds else settings.seeds,
+            settings, read_text(path), folder, parse_seeds(seeds) if seeds is not None else settings.seeds,
             workers or default_workers(), watch, keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts,
             replace,
         )  # fmt: skip
@@ -61,11 +63,13 @@ def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
     """Print a finished run's table and write its page again."""
     from holdfast.core.run_folder import RunFolder
     from holdfast.paper import reproduce as paper
+    from holdfast.study import mending
     from holdfast.study.results import answer_form
     from holdfast.study.run import write_page
 
     run_folder = RunFolder(folder)
     results = run_folder.results()
+    mending.check(results, run_folder)
     claims = paper.claims_of(folder)
     if claims is None:
         write_page(run_folder, results, show_answers)
@@ -82,7 +86,10 @@ def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
 
 def export(
     folder: RunFolder,
-    inspect: Annotated[Path, typer.Option(help="A new folder for logs that `inspect view --log-dir` shows.")],
+    inspect: Annotated[
+        Path,
+        typer.Option(help="A new folder for logs that `inspect view --log-dir` shows.", parser=a_path, metavar=PATH),
+    ],
 ) -> None:
     """Write a finished run as logs of Inspect, with every answer: one for each condition, seed and set."""
     from holdfast.core.run_folder import RunFolder

@@ -223,6 +223,11 @@ class Answer:
         """Cut a detail that is too long."""
         object.__setattr__(self, "detail", cut(self.detail, LONGEST_REASON))
 
+    @cached_property
+    def digest(self) -> str:
+        """The hash of what a judge reads of it."""
+        return content_hash([self.text, self.outcome])
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -249,6 +254,8 @@ class Verdict:
     """The score that the first judge of a cascade gave."""
     from_cache: bool = False
     """Whether it was bought before, by this run or another, and cost nothing now."""
+    answer_digest: str = ""
+    """The digest of the answer that was judged, in a run folder; "" elsewhere."""
 
     def __post_init__(self) -> None:
         """Refuse a score that is missing, made up or out of range, and cut a reason that is too long."""
