@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -146,6 +145,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def limits(max_usd: float | None, max_hours: float | None) -> Limits:
     """The caps of a run; its hours are counted from now."""
-    from holdfast.study.run import Limits
+    from holdfast.study import run
 
-    return Limits(max_usd, time.monotonic() + max_hours * 3600 if max_hours is not None else None)
+    return run.limits(max_usd, max_hours)

@@ -9,10 +9,12 @@ runs/demo/
     training.json                  the training record
     answers.jsonl                  one answer a line
     verdicts.<set>.<judge>.jsonl   one verdict a line
+    likelihood.jsonl               how likely the base finds each answer, in an audit
   checkpoints/<run>/epoch-N/       tuned weights, deleted once all prompts are answered
   judges.jsonl                     how each judge did on its canaries and anchors
   spending.jsonl                   what was spent, and on what
   results.json                     the figures; see docs/results.md
+  audit.json                       what an audit found; see docs/audit.md
   decision.json                    what `holdfast gate` said; see docs/gate.md
   report.html                      the page
   previous/<time>/                 results that --replace has replaced, with their page and study
@@ -69,6 +71,15 @@ class CheckRow:
     canaries: CanaryCheck | None
     anchors: AnchorCheck
     models: list[str]
+
+
+@dataclass(frozen=True)
+class FluencyRow:
+    """A line of `likelihood.jsonl`."""
+
+    prompt_id: str
+    fluency: float
+    """Mean log-likelihood of a token under the base, in nats, without the first tokens."""
 
 
 class RunFolder:
@@ -288,6 +299,18 @@ class ConditionFolder:
         """What appends verdicts one after another; at the end of the block, all of them are on the disk."""
         with Appender(self._verdicts(measured, judge)) as file:
             yield lambda verdicts: file.add(map(asdict, verdicts))
+
+    def fluencies(self) -> dict[str, float]:
+        """Prompt id → how likely the base finds the answer, for those of which it is known.
+
+        Raises:
+            RunFolderError: naming a line that is damaged.
+        """
+        return {row.prompt_id: row.fluency for row in read_records(self.folder / "likelihood.jsonl", FluencyRow)}
+
+    def add_fluencies(self, by_prompt: Mapping[str, float]) -> None:
+        """Append how likely the base finds answers."""
+        append_lines(self.folder / "likelihood.jsonl", [asdict(FluencyRow(*item)) for item in by_prompt.items()])
 
     def _verdicts(self, measured: str, judge: str) -> Path:
         return self.folder / f"verdicts.{checked_name(measured)}.{checked_name(judge)}.jsonl"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from holdfast.core.progress import Activity, clock
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.progress import Progress
 
+    from holdfast.core.protocols import Watcher
     from holdfast.core.terminal import Terminal
     from holdfast.core.types import Condition
 
@@ -45,8 +47,10 @@ class Watch:
             self.live.stop()
 
     def begin(self, total: int) -> None:
-        """Show that there are so many units of work."""
-        self.total, self.started = total, time.monotonic()
+        """Show that there are so many units of work. What was begun before has ended."""
+        if self.live:
+            self.live.stop()
+        self.total, self.done, self.started = total, 0, time.monotonic()
         self.last_lines = self.started
         if self.console.is_terminal:
             from rich.live import Live
@@ -113,3 +117,15 @@ def _bar(console: Terminal) -> Progress:
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("· left"),
         TimeRemainingColumn(), console=console,
     )  # fmt: skip
+
+
+@contextmanager
+def watching(progress: bool | Watcher) -> Iterator[Watcher]:
+    """What shows progress: a bar on a terminal, lines in a notebook or file, the caller's own object, or nothing."""
+    if not isinstance(progress, bool):
+        yield progress
+        return
+    from holdfast.core.terminal import Terminal
+
+    with Watch(Terminal(quiet=not progress, force_terminal=None if progress else False)) as watch:
+        yield watch

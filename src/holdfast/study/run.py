@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -77,6 +77,11 @@ class _UntilDeadline:
 NO_LIMITS = Limits()
 
 
+def limits(max_usd: float | None, max_hours: float | None) -> Limits:
+    """The caps of a run; its hours are counted from now."""
+    return Limits(max_usd, None if max_hours is None else time.monotonic() + max_hours * 3600)
+
+
 @dataclass(frozen=True)
 class Finished:
     """A run that has done all there was to do."""
@@ -120,9 +125,31 @@ def run(
         WorkError: naming the conditions that failed, after all others were finished.
         HoldfastError: bad input, before anything is tuned.
     """
-    run_folder = RunFolder(folder)
+    run_folder, budget = RunFolder(folder), FileBudget(folder / "spending.jsonl", limits.max_usd)
+    with opened(study, source, run_folder, seeds, watcher, replace_results) as plan:
+        missing = [job for job in plan.jobs if not is_finished(job, run_folder)]
+        if missing:
+            work_off(missing, run_folder, budget, workers, watcher, keep, limits, fresh_verdicts)
+        elif run_folder.has_results() and is_current(results := run_folder.results(), plan):
+            return Finished(plan, run_folder, results, changed=False)
+        results = summarise(plan, run_folder, budget, preflight.checks(plan, run_folder))
+        results.write(folder)
+    return Finished(plan, run_folder, results, changed=True)
+
+
+@contextmanager
+def opened(
+    study: Study, source: str | None, run_folder: RunFolder, seeds: Sequence[int], watcher: Watcher,
+    replace_results: bool, amend: Callable[[Plan], Plan] | None = None,
+) -> Iterator[Plan]:  # fmt: skip
+    """Hold a run folder, after making room in it and writing what the run will do; `amend` changes the plan first.
+
+    Raises:
+        HoldfastError: as `run`, before anything is asked.
+    """
     with run_folder.lock():
         plan = make_plan(study, seeds)
+        plan = amend(plan) if amend else plan
         for doubt in preflight.adapter_doubts(plan):
             watcher.note(f"Warning: {doubt}")
         for damage in mending.mend_results(plan, run_folder):
@@ -132,17 +159,21 @@ def run(
         _write_study(run_folder, plan, source)
         for damage in mending.mend(plan, run_folder):
             watcher.note(damage)
-        budget = FileBudget(folder / "spending.jsonl", limits.max_usd)
-        missing = [job for job in plan.jobs if not is_finished(job, run_folder)]
-        if missing:
-            _announce_cost(missing, run_folder, watcher)
-            preflight.check_judges(missing, run_folder, budget, watcher)
-            finish(missing, folder, workers, watcher, keep, limits, fresh_verdicts)
-        elif run_folder.has_results() and is_current(results := run_folder.results(), plan):
-            return Finished(plan, run_folder, results, changed=False)
-        results = summarise(plan, run_folder, budget, preflight.checks(plan, run_folder))
-        results.write(folder)
-    return Finished(plan, run_folder, results, changed=True)
+        yield plan
+
+
+def work_off(
+    jobs: Sequence[Job], run_folder: RunFolder, budget: FileBudget, workers: int, watcher: Watcher,
+    keep: bool = False, limits: Limits = NO_LIMITS, fresh_verdicts: bool = False,
+) -> None:  # fmt: skip
+    """Do jobs, after saying what they can cost and having the judges read their canaries.
+
+    Raises:
+        HoldfastError: as `run`.
+    """
+    _announce_cost(jobs, run_folder, watcher)
+    preflight.check_judges(jobs, run_folder, budget, watcher)
+    finish(jobs, run_folder.folder, workers, watcher, keep, limits, fresh_verdicts)
 
 
 def _write_study(run_folder: RunFolder, plan: Plan, source: str | None) -> None:
@@ -150,6 +181,11 @@ def _write_study(run_folder: RunFolder, plan: Plan, source: str | None) -> None:
     resolved = resolved_study(plan)
     run_folder.write("study.yaml", resolved if source is None else source)
     run_folder.write(RESOLVED, resolved)
+    write_prompts(run_folder, plan)
+
+
+def write_prompts(run_folder: RunFolder, plan: Plan) -> None:
+    """Write every prompt that a plan asks."""
     run_folder.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
 
 
