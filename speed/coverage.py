@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.analysis import intervals
+from holdfast.analysis.simulation import PROMPT_SD, World, expected, logit_of
 
 Array = NDArray[np.float64]
 Ends = tuple[Array, Array]
@@ -24,44 +24,10 @@ Ends = tuple[Array, Array]
 SEEDS = (2, 3, 5, 10)
 SEED_SDS = (0.0, 0.3, 0.6, 1.2)
 RATES = (0.02, 0.08, 0.5, 0.92, 0.98)
-PROMPT_SD = 1.5
 INITIAL = 0.005
 """Rate of the initial model that `compare` is shown with; its answers are the same for every seed."""
 LOWER_SCORES = (2.0, 1.4, 0.7)
 """On the logit scale, by how much likelier a score of at least 2, 3 and 4 is than a 5."""
-
-
-def expected(logit: float, sd: float) -> float:
-    """The mean of the logistic function over a normal distribution."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(120)
-    return float(weights @ (1 / (1 + np.exp(-logit - sd * nodes))) / weights.sum())
-
-
-@cache
-def logit_of(rate: float, seed_sd: float) -> float:
-    """The logit at which the expected rate over prompts and seeds is `rate`."""
-    low, high = -30.0, 30.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if expected(middle, np.hypot(PROMPT_SD, seed_sd)) < rate else (low, middle)
-    return low
-
-
-class World:
-    """Prompts, with a hardness that all conditions share, and seeds of a condition."""
-
-    def __init__(self, rng: np.random.Generator, runs: int, prompts: int) -> None:
-        self.rng, self.shape = rng, (runs, 1, prompts)
-        self.hardness = PROMPT_SD * rng.normal(size=self.shape)
-
-    def logits(self, rate: float, seeds: int, seed_sd: float, shared: Array | float = 0.0) -> Array:
-        """Shape [runs, seeds, prompts]; `shared` is a part of the seeds' effects that two conditions have in common."""
-        own = self.rng.normal(size=(self.shape[0], seeds, 1)) if np.ndim(shared) == 0 else shared
-        return logit_of(rate, seed_sd) + self.hardness + seed_sd * own
-
-    def drawn(self, logits: Array) -> Array:
-        """1 where a verdict is a 5, else 0."""
-        return (self.rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(float)
 
 
 def pooled(world: World, rate: float, seeds: int, seed_sd: float) -> tuple[Ends, float]:

@@ -39,6 +39,7 @@ from holdfast.models.endpoint import messages, retry
 from holdfast.models.endpoint.messages import Request, UnfinishedError
 from holdfast.models.samplers.base import Question, Reply
 from holdfast.models.samplers.server import refuses_schema
+from holdfast.report.layout import visible
 
 CODE = "a1b2"
 HOUSE = Path(holdfast.__file__).parent
@@ -144,6 +145,7 @@ READERS = {
     "models/samplers/server.py": [refuses_schema],
     "models/adapters.py": [adapters._short_name],
     "analysis/degeneration.py": [degeneration.loops],
+    "report/layout.py": [visible],
     "data/training/refusal_words.py": [refusal_words.plain],
     "data/training/red_team.py": [row("red-team", transcript=None, rating=4, min_harmlessness_score_transcript=0)],
     "data/benchmarks/exact_match.py": [lambda text: ExactMatch.model_construct(numeric=True).reference({"answer": text})],
@@ -232,6 +234,7 @@ NO_TEXTS_OF_OTHERS = {
     "models/hub.py": "a digest in the study",
     "models/in_memory.py": "the user's own model",
     "report/figures.py": "pictures that we draw",
+    "report/svg.py": "pictures that we draw",
     "study/schema.py": "names in the study, at most 80 characters",
     "study/starter.py": "names of files",
 }

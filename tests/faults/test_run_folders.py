@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,78 @@ def test_lines_that_come_one_by_one_reach_the_disk_together(tmp_path, monkeypatc
         monkeypatch.setattr(os, "fsync", synced.append)
         file.add([{"n": 101}])
     assert len(synced) == n_before + 2 < 10
+
+
+def change_answer(folder):
+    """Another text in the place of a harmfulness answer; the prompt, and the verdicts of its condition."""
+    [path, *_] = sorted(folder.glob("run/conditions/*/answers.jsonl"))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[3]["text"] += " Take two spoons of salt."
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return rows[3]["prompt_id"], sorted(path.parent.glob("verdicts.*.jsonl"))
+
+
+def test_an_answer_that_is_changed_under_its_verdicts_is_noticed_and_judged_again(copied, asked):
+    name, paths = change_answer(copied)
+    before = [path.read_bytes().splitlines() for path in paths]
+    for read in (read_all, export_logs, calibrated, reported):
+        with pytest.raises(DamagedError, match=rf"the verdict on the prompt {name} .*was changed after it was judged"):
+            read(copied)
+    notes = go_on(copied)
+    assert [Path(note.split(",")[0]) for note in notes] == paths and len(paths) == 2
+    assert asked == []
+    for path, note, lines in zip(paths, notes, before, strict=True):
+        [at] = [n for n, line in enumerate(lines) if json.loads(line)["prompt_id"] == name]
+        assert f"line {at + 1} was damaged: the answer in answers.jsonl was changed after it was judged" in note
+        *kept, new = path.read_bytes().splitlines()
+        assert kept == lines[:at] + lines[at + 1 :]
+        assert json.loads(new)["prompt_id"] == name
+    for read in (read_all, export_logs, calibrated, reported):
+        read(copied)
+    assert go_on(copied) == []
+
+
+def export_logs(folder):
+    pytest.importorskip("inspect_ai")
+    from holdfast.integrations.inspect.export import export
+
+    export(RunFolder(folder / "run"), folder / f"logs-{len(list(folder.iterdir()))}")
+
+
+def calibrated(folder):
+    from holdfast.judges.calibrate import from_run
+
+    from_run(RunFolder(folder / "run"), "keyword", "oracle", [], "", False)
+
+
+def reported(folder):
+    from holdfast.cli.run import report
+
+    report(folder / "run")
+
+
+@pytest.mark.parametrize("read", [read_all, reported, calibrated])
+def test_an_answer_that_is_missing_is_named_and_not_a_traceback(copied, read):
+    [path, *_] = sorted(copied.glob("run/conditions/*/answers.jsonl"))
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[1:]))
+    with pytest.raises(DamagedError, match=rf"has no answer to the prompt {json.loads(lines[0])['prompt_id']}"):
+        read(copied)
+
+
+def test_an_answer_made_again_that_comes_out_otherwise_is_judged_again(copied, monkeypatch):
+    """As a server's may; its old verdicts are not taken for the new answer."""
+    [path, *_] = sorted(copied.glob("run/conditions/*/answers.jsonl"))
+    was_there = spoil(path, b"{")
+    answers = LocalGenerator.answers
+    monkeypatch.setattr(
+        LocalGenerator,
+        "answers",
+        lambda *arguments: (
+            [replace(each, text="", outcome="blocked") for each in some] for some in answers(*arguments)
+        ),
+    )
+    notes = go_on(copied)
+    assert len(notes) == 3 and all("was changed after it was judged" in note for note in notes[1:])
+    for verdicts in path.parent.glob("verdicts.*.jsonl"):
+        assert was_there["prompt_id"] not in verdicts.read_text()  # nobody can judge it now

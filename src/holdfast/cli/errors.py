@@ -16,8 +16,9 @@ FOUND, MENDABLE, INTERNAL, STOPPED, TERMINATED = 1, 2, 70, 130, 143
 """Exit codes: a check found something; a mistake that the user can mend; a fault in Holdfast; Ctrl-C; SIGTERM."""
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 doctor found a fault, or test-judge a judge that fails; 2 a mistake that you can mend; "
-    "70 a fault in Holdfast itself; 130 stopped with Ctrl-C; 143 stopped with SIGTERM."
+    "Exit codes: 0 done; 1 doctor found a fault, test-judge a judge that fails, or gate says fail; 2 a mistake that "
+    "you can mend; 3 gate cannot tell; 4 gate says not to be trusted; 70 a fault in Holdfast itself; 130 stopped with "
+    "Ctrl-C; 143 stopped with SIGTERM."
 )
 
 REPORT = (
@@ -32,7 +33,9 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except HoldfastError as error:
-        typer.secho(str(error), err=True, fg="red")
+        from holdfast.core.terminal import visible
+
+        typer.secho(visible(str(error)), err=True, fg="red")
         raise typer.Exit(MENDABLE) from None
     except KeyboardInterrupt as error:
         typer.secho("Stopped. What was finished is kept; the same command goes on from there.", err=True)
@@ -40,9 +43,11 @@ def user_errors() -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:  # the last place where anybody could explain it
+        from holdfast.core.terminal import visible
+
         if reason := why_file_failed(error):
-            typer.secho(reason, err=True, fg="red")
+            typer.secho(visible(reason), err=True, fg="red")
             raise typer.Exit(MENDABLE) from None
-        typer.echo("".join(traceback.format_exception(error)), err=True)
+        typer.echo(visible("".join(traceback.format_exception(error))), err=True)
         typer.secho(REPORT, err=True, fg="red")
         raise typer.Exit(INTERNAL) from None

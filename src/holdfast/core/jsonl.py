@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -63,8 +63,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def set_aside_damaged(path: Path, kind: type[Record]) -> str:
-    """Move the damaged lines of a file to the end of `<name>.damaged` beside it.
+def set_aside_damaged(path: Path, kind: type[Record], problem: Callable[[Record], str] = lambda record: "") -> str:
+    """Move the damaged lines of a file to the end of `<name>.damaged` beside it; `problem` says what it finds wrong.
 
     Returns:
         Which lines they were, what was wrong with the first one, and where they are now; "" if none is damaged.
@@ -76,11 +76,13 @@ def set_aside_damaged(path: Path, kind: type[Record]) -> str:
     of_kind, whole, damaged, why = reader(cast("Any", kind)), [], {}, ""
     for number, line in _whole_lines(path):
         try:
-            of_kind.validate_json(line, strict=True)
-            whole.append(line)
+            wrong = problem(of_kind.validate_json(line, strict=True))
         except ValueError as error:
-            why = why or _short(error)
-            damaged[number] = line
+            wrong = _short(error)
+        if wrong:
+            why, damaged[number] = why or wrong, line
+        else:
+            whole.append(line)
     if not damaged:
         return ""
     aside = path.with_name(f"{path.name}.damaged")

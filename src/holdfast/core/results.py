@@ -26,8 +26,9 @@ RESULTS = "results.json"
 AGAIN = "`holdfast run` with the same study and folder writes it again."
 
 OF_A_RUN = (
-    RESULTS, "report.html", "claims.json", "tables", "figures", "study.yaml", "study.resolved.yaml", "prompts.jsonl",
-    "conditions", "checkpoints", "previous", "judges.jsonl", "spending.jsonl", ".lock", ".spending.jsonl.lock",
+    RESULTS, "audit.json", "decision.json", "report.html", "claims.json", "tables", "figures",
+    "study.yaml", "study.resolved.yaml", "prompts.jsonl", "conditions", "checkpoints",
+    "previous", "judges.jsonl", "spending.jsonl", ".lock", ".spending.jsonl.lock",
 )  # fmt: skip
 """What a run folder can hold; none of it may be a link to somewhere else."""
 

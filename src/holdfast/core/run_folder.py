@@ -9,10 +9,13 @@ runs/demo/
     training.json                  the training record
     answers.jsonl                  one answer a line
     verdicts.<set>.<judge>.jsonl   one verdict a line
+    likelihood.jsonl               how likely the base finds each answer, in an audit
   checkpoints/<run>/epoch-N/       tuned weights, deleted once all prompts are answered
   judges.jsonl                     how each judge did on its canaries and anchors
   spending.jsonl                   what was spent, and on what
   results.json                     the figures; see docs/results.md
+  audit.json                       what an audit found; see docs/audit.md
+  decision.json                    what `holdfast gate` said; see docs/gate.md
   report.html                      the page
   previous/<time>/                 results that --replace has replaced, with their page and study
   *.damaged                        what could not be read and was made again: lines of a file, or all of it
@@ -26,12 +29,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from holdfast.core import durable
+from holdfast.core.audit_record import AUDIT, DECISION
 from holdfast.core.containment import checked_name, refuse_links
 from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
@@ -40,9 +45,12 @@ from holdfast.core.results import OF_A_RUN, RESULTS, AnchorCheck, CanaryCheck, R
 from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
-    RESULTS, "report.html", "claims.json", "tables", "figures", "study.yaml", "study.resolved.yaml", "prompts.jsonl",
+    RESULTS, AUDIT, DECISION, "report.html", "claims.json", "tables", "figures",
+    "study.yaml", "study.resolved.yaml", "prompts.jsonl",
 )  # fmt: skip
 """What a run folder holds of one study, and not of its conditions."""
+
+MENDED = "`holdfast run` with the same study and folder makes it again."
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,15 @@ class CheckRow:
     canaries: CanaryCheck | None
     anchors: AnchorCheck
     models: list[str]
+
+
+@dataclass(frozen=True)
+class FluencyRow:
+    """A line of `likelihood.jsonl`."""
+
+    prompt_id: str
+    fluency: float
+    """Mean log-likelihood of a token under the base, in nats, without the first tokens."""
 
 
 class RunFolder:
@@ -203,9 +220,12 @@ class ConditionFolder:
         write_atomically(self.folder / "training.json", json.dumps(record) + "\n")
 
     def set_aside_damaged(self) -> list[str]:
-        """Move damaged lines and records aside, so that they are made again; says of each file what was damaged."""
+        """Move damaged lines and records aside, so that they are made again; says of each file what was damaged.
+
+        A verdict on another answer than there is now counts as damaged.
+        """
         found = [set_aside_damaged(self.folder / "answers.jsonl", Answer)]
-        found += [set_aside_damaged(path, Verdict) for path in sorted(self.folder.glob("verdicts.*.jsonl"))]
+        found += self.set_aside_verdicts()
         for name in ("condition.json", "training.json"):
             path = self.folder / name
             if path.is_file():
@@ -214,6 +234,25 @@ class ConditionFolder:
                 except DamagedError as error:
                     found.append(_set_aside(path, str(error)))
         return [each for each in found if each]
+
+    def set_aside_verdicts(self) -> list[str]:
+        """Move verdicts aside that are damaged or judge another answer; says of each file what was damaged."""
+        paths = sorted(self.folder.glob("verdicts.*.jsonl"))
+        answers = self.answers() if paths else {}
+        found = [set_aside_damaged(path, Verdict, partial(_other_answer, answers)) for path in paths]
+        return [each for each in found if each]
+
+    def answers_to(self, prompt_ids: Iterable[str]) -> dict[str, Answer]:
+        """Answers by prompt id.
+
+        Raises:
+            DamagedError: naming a line that is damaged, or a prompt without an answer.
+        """
+        answers = self.answers()
+        for name in prompt_ids:
+            if name not in answers:
+                raise DamagedError(f"{self.folder / 'answers.jsonl'} has no answer to the prompt {name}. {MENDED}")
+        return answers
 
     def answers(self) -> dict[str, Answer]:
         """Answers by prompt id.
@@ -233,13 +272,23 @@ class ConditionFolder:
         with Appender(self.folder / "answers.jsonl") as file:
             yield lambda answers: file.add(map(asdict, answers))
 
-    def verdicts(self, measured: str, judge: str) -> dict[str, Verdict]:
+    def verdicts(self, measured: str, judge: str, on: Mapping[str, Answer] | None = None) -> dict[str, Verdict]:
         """Verdicts by prompt id, of one judge (its name and key) on one measured set.
 
+        Args:
+            measured: the set.
+            judge: the judge's name and key.
+            on: the answers by prompt id; if given, each verdict must be on the one that is there now.
+
         Raises:
-            RunFolderError: naming a line that is damaged.
+            DamagedError: naming a line that is damaged, or the prompt of a verdict on another answer.
         """
-        return {verdict.prompt_id: verdict for verdict in read_records(self._verdicts(measured, judge), Verdict)}
+        path = self._verdicts(measured, judge)
+        verdicts = {verdict.prompt_id: verdict for verdict in read_records(path, Verdict)}
+        for name, verdict in verdicts.items() if on is not None else ():
+            if problem := _other_answer(on or {}, verdict):
+                raise DamagedError(f"{path}: the verdict on the prompt {name} is not valid: {problem}. {MENDED}")
+        return verdicts
 
     def add_verdicts(self, measured: str, judge: str, verdicts: Iterable[Verdict]) -> None:
         """Append verdicts, for good."""
@@ -251,8 +300,28 @@ class ConditionFolder:
         with Appender(self._verdicts(measured, judge)) as file:
             yield lambda verdicts: file.add(map(asdict, verdicts))
 
+    def fluencies(self) -> dict[str, float]:
+        """Prompt id → how likely the base finds the answer, for those of which it is known.
+
+        Raises:
+            RunFolderError: naming a line that is damaged.
+        """
+        return {row.prompt_id: row.fluency for row in read_records(self.folder / "likelihood.jsonl", FluencyRow)}
+
+    def add_fluencies(self, by_prompt: Mapping[str, float]) -> None:
+        """Append how likely the base finds answers."""
+        append_lines(self.folder / "likelihood.jsonl", [asdict(FluencyRow(*item)) for item in by_prompt.items()])
+
     def _verdicts(self, measured: str, judge: str) -> Path:
         return self.folder / f"verdicts.{checked_name(measured)}.{checked_name(judge)}.jsonl"
+
+
+def _other_answer(answers: Mapping[str, Answer], verdict: Verdict) -> str:
+    """That a verdict is on another answer than there is now; "" if it is not, or there is none now."""
+    answer = answers.get(verdict.prompt_id)
+    if not answer or verdict.answer_digest in ("", answer.digest):
+        return ""
+    return "the answer in answers.jsonl was changed after it was judged"
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -268,7 +337,7 @@ def _object(path: Path) -> dict[str, Any]:
     else:
         why = f"{type(content).__name__} in place of an object"
     if not isinstance(content, dict):
-        raise DamagedError(f"{path} is damaged: {why}. `holdfast run` with the same study and folder makes it again.")
+        raise DamagedError(f"{path} is damaged: {why}. {MENDED}")
     return content
 
 

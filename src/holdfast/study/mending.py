@@ -1,10 +1,11 @@
-"""What is damaged in a run folder and can be made again is set aside, and named, before a run begins."""
+"""What is damaged in a run folder: a run sets it aside, names it and makes it again; other commands name it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from holdfast.core.errors import DamagedError, RunFolderError
+from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Condition
 from holdfast.study.plan import Plan
@@ -43,6 +44,21 @@ def mend(plan: Plan, run_folder: RunFolder) -> Iterator[str]:
             yield f"{found} {AGAIN}"
         if folder.folder.is_dir():
             write_condition(condition, run_folder)
+
+
+def check(results: RunResults, run_folder: RunFolder) -> None:
+    """Read every answer and verdict that results rest on, where the folder has them.
+
+    Raises:
+        DamagedError: naming the first that is damaged or missing, and how to mend it.
+    """
+    for condition in results.conditions:
+        folder = run_folder.condition(condition.key)
+        if folder.folder.is_dir():
+            answers = folder.answers_to(row["id"] for row in run_folder.prompts())
+            for set_name, measured in results.evaluation.sets.items():
+                for judge in measured.judges:
+                    folder.verdicts(set_name, judge, on=answers)
 
 
 def write_condition(condition: Condition, run_folder: RunFolder) -> None:
