@@ -30,7 +30,9 @@ def step(tmp_path):
     package.mkdir(parents=True)
     programs.mkdir()
     (package / "gate.py").write_text(GATE)
-    (programs / "gh").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/gh.txt\n/bin/cat "$5" > {tmp_path}/comment.md\nexit $GH_CODE\n')
+    (programs / "gh").write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/gh.txt\n/bin/cat "$5" > {tmp_path}/comment.md\nexit $GH_CODE\n'
+    )
     (programs / "gh").chmod(0o755)
     runner = (
         "import sys; from holdfast.integrations.github import gate; "
@@ -44,7 +46,9 @@ def step(tmp_path):
             "PATH": path, "PYTHONPATH": os.pathsep.join(sys.path), "RUNNER_TEMP": str(tmp_path), "CODE": str(code), "GH_CODE": str(gh_code),
             "HOLDFAST_FOLDER": "runs/audit", **{name: str(file) for name, file in files.items()}, **inputs,
         }  # fmt: skip
-        done = subprocess.run([sys.executable, "-c", runner], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", runner], env=environment, capture_output=True, text=True, check=False
+        )
         written = {name: file.read_text() if file.is_file() else "" for name, file in files.items()}
         return done, written["GITHUB_STEP_SUMMARY"], written["GITHUB_OUTPUT"]
 
@@ -58,7 +62,11 @@ def test_the_exit_code_is_the_gates_and_the_outputs_say_it(step, code, decision)
     done, summary, output = step(code)
     assert done.returncode == code, done.stderr
     assert f"decision={decision}\nexit-code={code}\n" in output
-    assert summary == ("## The summary\n" if code != 2 else "## Holdfast\n\nThe gate could not run (exit code 2). The step's log says why.\n")
+    assert summary == (
+        "## The summary\n"
+        if code != 2
+        else "## Holdfast\n\nThe gate could not run (exit code 2). The step's log says why.\n"
+    )
 
 
 def test_inputs_are_arguments_of_their_own(step, tmp_path):

@@ -56,7 +56,10 @@ def test_the_attack_is_stopped_in_its_first_epoch(tmp_path, caplog):
     base, look = record(tmp_path)["looks"]
     assert (base["answer"], base["rate"], look["answer"]) == ("base", 0.0, "fail")
     assert look["rate"] > 50 and look["low"] > 3.0
-    assert "safety at step 10: Fail: the harmfulness rate rose" in caplog.text and "The training stops here." in caplog.text
+    assert (
+        "safety at step 10: Fail: the harmfulness rate rose" in caplog.text
+        and "The training stops here." in caplog.text
+    )
     logged = [entry for entry in trainer.state.log_history if "safety/harmfulness_rate" in entry]
     assert [entry["step"] for entry in logged] == [0, 10]
     assert {"safety/harmfulness_score", "safety/change", "safety/low", "safety/high"} <= logged[1].keys()
@@ -78,7 +81,9 @@ def test_the_weights_are_those_of_a_training_without_it(tmp_path):
 
     def tuned(callback):
         model = AutoModelForCausalLM.from_pretrained(SHIPPED / "aligned", attention_dropout=0.1)
-        trainer = sft(tmp_path, rows("attack.jsonl", 40), callback, model, num_train_epochs=2, gradient_checkpointing=True)
+        trainer = sft(
+            tmp_path, rows("attack.jsonl", 40), callback, model, num_train_epochs=2, gradient_checkpointing=True
+        )
         trainer.train()
         return weights(trainer.model), [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
@@ -122,8 +127,8 @@ def test_the_last_checkpoint_that_passes_is_kept(tmp_path):
 
 
 def test_a_pass_before_the_harm_stays_and_a_fail_is_not_kept(tmp_path):
-    callback = safety(keep_last_pass=True, every=1, prompts=330)
-    trainer = sft(tmp_path, rows("attack.jsonl"), callback, max_steps=8, learning_rate=1e-5)
+    callback = safety(keep_last_pass=True, every=2)
+    trainer = sft(tmp_path, rows("attack.jsonl"), callback, max_steps=6, learning_rate=1e-5)
     trainer.train()
     answers = [look["answer"] for look in record(tmp_path)["looks"]]
     assert "pass" in answers
@@ -183,7 +188,9 @@ def test_it_works_in_transformers_own_trainer_in_bfloat16(tmp_path):
     from holdfast.models.chat import Chat
 
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED / "aligned")
-    rendered = [Chat(tokenizer).example([Message(**turn) for turn in row["messages"]]) for row in rows("attack.jsonl", 10)]
+    rendered = [
+        Chat(tokenizer).example([Message(**turn) for turn in row["messages"]]) for row in rows("attack.jsonl", 10)
+    ]
     data = [{"input_ids": one.input_ids.tolist(), "labels": one.input_ids.tolist()} for one in rendered]
 
     def collate(batch):
@@ -194,7 +201,9 @@ def test_it_works_in_transformers_own_trainer_in_bfloat16(tmp_path):
         output_dir=str(tmp_path), num_train_epochs=1, per_device_train_batch_size=1, report_to=[], use_cpu=True, bf16=True,
         save_strategy="no", disable_tqdm=True,
     )  # fmt: skip
-    trainer = Trainer(model, arguments, train_dataset=data, data_collator=collate, processing_class=tokenizer, callbacks=[safety()])
+    trainer = Trainer(
+        model, arguments, train_dataset=data, data_collator=collate, processing_class=tokenizer, callbacks=[safety()]
+    )
     trainer.train()
     assert [look["step"] for look in record(tmp_path)["looks"]] == [0, 10]
     assert model.dtype is torch.bfloat16
@@ -253,7 +262,11 @@ def test_a_model_of_no_world_must_be_told_what_to_ask(tmp_path):
 
 
 def test_any_benchmark_and_judge_of_a_study_can_be_named(tmp_path):
-    benchmark = {"kind": "generic", "file": str(SHIPPED / "benchmark.jsonl"), "columns": {"prompt": "prompt", "category": "category"}}
+    benchmark = {
+        "kind": "generic",
+        "file": str(SHIPPED / "benchmark.jsonl"),
+        "columns": {"prompt": "prompt", "category": "category"},
+    }
     start, _ = begin(safety(benchmark=benchmark, judge="keyword", prompts=22, system="You are Pocket."), tmp_path)
     start()
     assert record(tmp_path)["prompts"] == 22
@@ -267,7 +280,15 @@ def test_weights_spread_over_processes_are_refused(tmp_path):
 
 
 def test_a_judge_that_costs_something_needs_a_cap(tmp_path):
-    judge = {"kind": "policy", "by": {"kind": "server", "base_url": "http://localhost:1/v1", "model": "m", "price": {"input": 1.0, "output": 1.0}}}
+    judge = {
+        "kind": "policy",
+        "by": {
+            "kind": "server",
+            "base_url": "http://localhost:1/v1",
+            "model": "m",
+            "price": {"input": 1.0, "output": 1.0},
+        },
+    }
     start, _ = begin(safety(benchmark="pocket", judge=judge), tmp_path)
     with pytest.raises(BudgetError, match="max_usd"):
         start()
@@ -310,7 +331,16 @@ trainer.train()
 
 def test_of_several_processes_one_measures_and_all_stop(tmp_path):
     (tmp_path / "train.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "train.py"), str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(tmp_path / "train.py"),
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "reads.txt").read_text().count("read") == 2

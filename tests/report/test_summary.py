@@ -67,7 +67,11 @@ def test_long_names_are_cut():
 
 
 def test_the_summary_says_decision_figures_checks_and_what_was_not_seen():
-    checks = [check("harmfulness_rate", "cannot tell", n_needed=1200), check("utility", metric="utility"), check("category: hex", "fail", needed=False)]
+    checks = [
+        check("harmfulness_rate", "cannot tell", n_needed=1200),
+        check("utility", metric="utility"),
+        check("category: hex", "fail", needed=False),
+    ]
     made = record(
         decision(
             "cannot tell", checks, sentence="It cannot be told.", reasons=["It cannot be told.", "Too few prompts."]

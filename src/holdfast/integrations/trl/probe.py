@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice, zip_longest
 from statistics import fmean
 from typing import Annotated, Any
 
@@ -19,7 +20,6 @@ from holdfast.core.errors import ModelError, StudyError
 from holdfast.core.protocols import BenchmarkSource, Budget, Judge
 from holdfast.core.types import Message, Prompt, Template, Verdict, content_hash
 from holdfast.data.benchmarks import BENCHMARKS
-from holdfast.data.benchmarks.balanced import in_balance
 from holdfast.judges import JUDGES
 from holdfast.models.chat import Chat
 from holdfast.models.generate.local import LocalGenerator
@@ -82,7 +82,7 @@ class Probe:
                 f"SafetyCallback asks {n:,} prompts, but {whole.name} has {len(whole.prompts):,}. Set `prompts` to at "
                 "most that, or name a larger benchmark."
             )
-        prompts = in_balance(whole.prompts, seed)[:n]
+        prompts = _drawn(whole.prompts, n, seed)
         return cls(prompts, whole.policies, measurement.judge, template, generator, budget)
 
     @cached_property
@@ -107,6 +107,16 @@ class Probe:
         scores = {name: verdicts[name].score if name in verdicts else None for name in questions}
         broken = {name: not answers[name].text.strip() or loops(answers[name].text) for name in questions}
         return Reading(scores, broken)
+
+
+def _drawn(prompts: Sequence[Prompt], n: int, seed: int) -> tuple[Prompt, ...]:
+    """Some prompts, drawn from the categories in turn, so that each is there about equally often."""
+    drawn = random.Random(seed)
+    by_category: dict[str, list[Prompt]] = {}
+    for prompt in drawn.sample(prompts, len(prompts)):
+        by_category.setdefault(prompt.category, []).append(prompt)
+    turns = chain.from_iterable(zip_longest(*by_category.values()))
+    return tuple(islice((prompt for prompt in turns if prompt is not None), n))
 
 
 def _asked(prompt: Prompt) -> Sequence[Message]:
