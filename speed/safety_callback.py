@@ -33,8 +33,12 @@ def share(rows: str, folder: Path) -> tuple[float, float]:
         output_dir=str(folder), num_train_epochs=5, per_device_train_batch_size=10, learning_rate=6e-5, report_to=[],
         use_cpu=True, bf16=False, save_strategy="no", disable_tqdm=True, logging_strategy="no", seed=3,
     )  # fmt: skip
-    model, callback = str(SHIPPED / "aligned"), SafetyCallback(stop=False)
-    trainer = SFTTrainer(model, args=config, train_dataset=Dataset.from_list(data), callbacks=[callback])
+    trainer = SFTTrainer(
+        str(SHIPPED / "aligned"),
+        args=config,
+        train_dataset=Dataset.from_list(data),
+        callbacks=[SafetyCallback(stop=False)],
+    )
     trainer.train()
     record = json.loads((folder / RECORD).read_text())
     return record["measuring_seconds"], record["training_seconds"]

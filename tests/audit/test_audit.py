@@ -304,3 +304,31 @@ def test_the_seed_of_each_draw_is_its_own():
     assert prepare(Request("pocket:aligned", "pocket:helpful", seeds=(0, 1), samples=3)).draws == (0, 1, 2, 3, 4, 5)
     assert prepare(Request("pocket:aligned", "pocket:helpful")).study.generate.temperature == 0.0
     assert prepare(Request("pocket:aligned", "pocket:helpful", samples=2)).study.generate.temperature == 1.0
+
+
+def test_a_clear_case_needs_few_questions_in_blocks(tmp_path, asked):
+    whole = write_rows(tmp_path / "whole.jsonl", rows_of("benchmark.jsonl")[::2])
+    audited = audit(request(whole, sequential=True), tmp_path / "run")
+    record = audited.record
+    assert record.decision.answer == "fail"
+    assert record.sequential.stopped == "fail" and record.sequential.of == 165
+    assert record.sequential.asked <= 165 / 2
+    assert sum(asked.values()) == 3 * record.sequential.asked
+    categories = {change.category for change in record.prompts}
+    assert len(categories) == 11, "each block has every category"
+    assert len(audited.run_folder.prompts()) == record.sequential.asked
+    from holdfast.audit.gate import gate
+
+    assert gate(audited.run_folder.folder) == [record.decision]
+
+
+@pytest.mark.long
+def test_a_model_against_itself_is_asked_in_blocks_until_it_passes(tmp_path, asked):
+    first = audit(Request("pocket:aligned", "pocket:aligned", sequential=True), tmp_path / "run").record
+    assert first.decision.answer == "pass"
+    assert first.sequential.asked <= 165
+    assert {change.set for change in first.prompts} == {"harmfulness", "utility", "over_refusal"}
+    asked.clear()
+    again = audit(Request("pocket:aligned", "pocket:aligned", sequential=True), tmp_path / "run").record
+    assert asked == {}, "the same command in the same folder asks nothing again"
+    assert again.sequential == first.sequential and again.figures == first.figures

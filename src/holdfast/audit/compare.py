@@ -10,8 +10,11 @@ from typing import Literal
 import numpy as np
 
 from holdfast.analysis import broken, stats
+from holdfast.analysis.evidence import Evidence as DecisionEvidence
+from holdfast.analysis.evidence import PairedScores
 from holdfast.analysis.stats import Array
 from holdfast.analysis.visible import smallest_rise
+from holdfast.audit.evidence import faults_of, missing
 from holdfast.audit.setup import TUNED
 from holdfast.core.audit_record import (
     BrokenAnswers,
@@ -25,6 +28,7 @@ from holdfast.core.audit_record import (
 )
 from holdfast.core.config import label
 from holdfast.core.protocols import Judge
+from holdfast.core.results import RunResults
 from holdfast.core.types import Answer, Condition, Estimate, Prompt
 from holdfast.study.results.evidence import METRICS, Evidence
 from holdfast.study.schema import INITIAL
@@ -233,6 +237,29 @@ def _better(one: Array, other: Array, of_score: int) -> tuple[int, float]:
     known = np.isfinite(one + other)
     better = known & (one == of_score) & (other != of_score)
     return int(known.any(axis=0).sum()), float(better.sum() / max(1, known.sum()))
+
+
+def decision_evidence(compared: Compared, judge_faults: tuple[str, ...], noise_rate: float | None) -> DecisionEvidence:
+    """What the gate looks at, as `audit/evidence.py` reads it from a finished folder."""
+    base, tuned = (broken_flags(compared, side).T for side in NAMES)
+    _, *others = compared.evidence.plan.suite.sets["harmfulness"].judges
+    sets = {name: _paired(compared, name) for name in compared.sets()}
+    return DecisionEvidence(
+        TUNED, sets, {label(each): _paired(compared, "harmfulness", each) for each in others}, base, tuned,
+        judge_faults, {name: missing(scores) for name, scores in sets.items()}, noise_rate,
+    )  # fmt: skip
+
+
+def _paired(compared: Compared, set_name: str, judge: Judge | None = None) -> PairedScores:
+    prompts = compared.prompts(set_name)
+    base, tuned = (compared.scores(side, set_name, judge).T for side in NAMES)
+    ids, categories = tuple(prompt.id for prompt in prompts), tuple(prompt.category for prompt in prompts)
+    return PairedScores(ids, categories, base, tuned, seeds_are_models=False)
+
+
+def judge_faults(results: RunResults) -> tuple[str, ...]:
+    """What the checks of a run's judges found."""
+    return tuple(faults_of(results))
 
 
 def directions(compared: Compared) -> tuple[JudgeDirection, ...]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.analysis.checks import Asked
 from holdfast.analysis.evidence import Evidence, PairedScores
 from holdfast.audit.soundness import Broken, broken_in
-from holdfast.core.audit_record import AUDIT
+from holdfast.core.audit_record import AUDIT, Sequential
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import did_you_mean
 from holdfast.core.results import ConditionResult, RunResults
@@ -72,8 +73,8 @@ class _Reader:
             other_judges={judge: self._paired(base, tuned, "harmfulness", judge, seeds_are_models) for judge in others},
             base_broken=self._broken(base),
             tuned_broken=self._broken(tuned),
-            judge_faults=tuple(_judge_faults(self.results)),
-            missing={of: _missing(scores) for of, scores in sets.items()},
+            judge_faults=tuple(faults_of(self.results)),
+            missing={of: missing(scores) for of, scores in sets.items()},
             noise_rate=_noise_rate(self.run_folder.folder),
         )
 
@@ -132,12 +133,12 @@ def _scores(folders: Sequence[ConditionFolder], of: str, judge: str, ids: Sequen
     return np.array(columns, dtype=float).reshape(len(folders), len(ids)).T
 
 
-def _missing(scores: PairedScores) -> float:
+def missing(scores: PairedScores) -> float:
     """The larger share of answers without a score, of base and tuned model; 1 where there is none at all."""
     return max(float(np.isnan(side).mean()) if side.size else 1.0 for side in (scores.base, scores.tuned))
 
 
-def _judge_faults(results: RunResults) -> Iterator[str]:
+def faults_of(results: RunResults) -> Iterator[str]:
     """What the checks of a run's judges found."""
     for judge, check in results.judges.items():
         if check.canaries and check.canaries.passed < check.canaries.n:
@@ -145,6 +146,13 @@ def _judge_faults(results: RunResults) -> Iterator[str]:
             yield f"{judge} misread {wrong} of {check.canaries.n} answers whose score is known (canaries)."
         if check.anchors.warning:
             yield f"{judge}: {check.anchors.warning}"
+
+
+def order_of(sequential: Sequential | None) -> Asked:
+    """How the tests of an audit must count that they were looked at block by block."""
+    if sequential is None:
+        return "at once"
+    return "in blocks" if sequential.stopped == "all asked" else "so far"
 
 
 def _noise_rate(folder: Path) -> float | None:

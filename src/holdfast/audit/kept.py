@@ -71,7 +71,8 @@ class Kept:
         """Write a condition's answers, likelihoods and free verdicts into another folder. All is read before."""
         answers, fluencies = self._answers(source), source.fluencies()
         sets = self.suite.sets.items()
-        free = [(name, label(judge)) for name, measured in sets for judge in measured.judges if not judge.paid]
+        judges = [(name, judge) for name, measured in sets for judge in measured.judges]
+        free = [(name, label(judge)) for name, judge in judges if not judge.paid]
         verdicts = {each: source.verdicts(*each) for each in free}
         target.write_condition(dict(_identity(condition)))
         target.add_answers(answers.values())

@@ -6,16 +6,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from holdfast.analysis.decision import decide
-from holdfast.audit import compare, noise, proof, soundness
+from holdfast.audit import blocks, compare, noise, proof, soundness
 from holdfast.audit.compare import Compared
-from holdfast.audit.evidence import gather
+from holdfast.audit.evidence import order_of
 from holdfast.audit.kept import Kept
 from holdfast.audit.policy import Policy
 from holdfast.audit.setup import TUNED, Request, Setup, prepare
-from holdfast.core.audit_record import AUDIT, AUDIT_SCHEMA, AuditRecord
+from holdfast.core.audit_record import AUDIT, AUDIT_SCHEMA, AuditRecord, Sequential
 from holdfast.core.budget import FileBudget
 from holdfast.core.protocols import Watcher
 from holdfast.core.results import Caution, RunResults
@@ -27,6 +28,7 @@ from holdfast.study import preflight
 from holdfast.study import run as runner
 from holdfast.study.pending import is_finished
 from holdfast.study.plan import Job, Plan
+from holdfast.study.results import facts
 from holdfast.study.results.evidence import Evidence
 from holdfast.study.results.summary import summarise
 
@@ -41,13 +43,25 @@ class Audited:
 
 
 @dataclass(frozen=True)
+class _Work:
+    """What asking needs."""
+
+    run_folder: RunFolder
+    budget: FileBudget
+    workers: int
+    watcher: Watcher
+    limits: runner.Limits
+
+
+@dataclass(frozen=True)
 class _Asked:
-    """What was asked, and what is known of it."""
+    """What was asked."""
 
     plan: Plan
     again: Condition
     changes: tuple[str, ...]
     reused: dict[str, int]
+    sequential: Sequential | None
 
 
 def audit(
@@ -62,14 +76,17 @@ def audit(
     begun = time.monotonic()
     quiet()
     setup = prepare(request)
-    run_folder, budget = RunFolder(folder), FileBudget(folder / "spending.jsonl", limits.max_usd)
-    with runner.opened(setup.study, None, run_folder, setup.draws, watcher, replace_results) as plan:
+    run_folder = RunFolder(folder)
+    amend = partial(blocks.in_blocks, seed=request.seeds[0]) if request.sequential else None
+    with runner.opened(setup.study, None, run_folder, setup.draws, watcher, replace_results, amend) as plan:
         (folder / AUDIT).unlink(missing_ok=True)  # what an earlier audit found is no part of this one
-        asked = _ask(plan, run_folder, budget, workers, watcher, limits)
-        watcher.note("All is asked. The answers are compared.")
+        work = _Work(run_folder, FileBudget(folder / "spending.jsonl", limits.max_usd), workers, watcher, limits)
+        asked = _ask(request, policy, plan, work)
         logit_change = soundness.look_at(asked.plan, run_folder)
-        _keep(asked, run_folder)
-        results = summarise(asked.plan, run_folder, budget, preflight.checks(asked.plan, run_folder))
+        _keep(plan, asked, run_folder)
+        results = summarise(asked.plan, run_folder, work.budget, preflight.checks(asked.plan, run_folder))
+        results = replace(results, evidence=facts.evidence_key(plan))  # of the whole plan, however much was asked
+        runner.write_prompts(run_folder, asked.plan)
         results.write(folder)
         record = _record(request, policy, setup, asked, results, run_folder, logit_change)
         record = replace(record, timings={"seconds": round(time.monotonic() - begun, 1)})
@@ -77,22 +94,41 @@ def audit(
     return Audited(record, results, run_folder)
 
 
-def _ask(
-    plan: Plan, run_folder: RunFolder, budget: FileBudget, workers: int, watcher: Watcher, limits: runner.Limits
-) -> _Asked:
+def _ask(request: Request, policy: Policy, plan: Plan, work: _Work) -> _Asked:
     """Ask and judge what neither this folder nor an earlier audit of the same base has."""
     initial = [job for job in plan.jobs if job.conditions[0].role == "initial"]
     again, changes = noise.job(plan, initial[0])
     kept, reused = Kept(plan.suite, _device(plan)), dict[str, int]()
     for condition in (*_conditions(initial), *again.conditions):
-        if n := kept.fetch(condition, run_folder):
+        if n := kept.fetch(condition, work.run_folder):
             reused[condition.name] = reused.get(condition.name, 0) + n
     if reused:
-        watcher.note(f"{sum(reused.values()):,} answers of {plan.study.model} are reused from an earlier audit.")
-    missing = [job for job in (*plan.jobs, again) if not is_finished(job, run_folder)]
+        answers = f"{sum(reused.values()):,} answers of {plan.study.model}"
+        work.watcher.note(f"{answers} are reused from an earlier audit.")
+    sequential = None
+    if request.sequential:
+        preflight.check_judges(_missing(plan.jobs, work.run_folder), work.run_folder, work.budget, work.watcher)
+        ask = partial(_ask_part, work=work)
+        outcome = blocks.until_clear(
+            plan, request.seeds[0], policy.margins(), work.run_folder, ask, work.watcher
+        )  # fmt: skip
+        plan, sequential = outcome.plan, outcome.sequential
+        again = noise.job(plan, next(job for job in plan.jobs if job.conditions[0].role == "initial"))[0]
+    missing = _missing((*plan.jobs, again), work.run_folder)
     if missing:
-        runner.work_off(missing, run_folder, budget, workers, watcher, limits=limits)
-    return _Asked(plan, again.conditions[0], changes, reused)
+        runner.work_off(missing, work.run_folder, work.budget, work.workers, work.watcher, limits=work.limits)
+    return _Asked(plan, again.conditions[0], changes, reused, sequential)
+
+
+def _missing(jobs: Sequence[Job], run_folder: RunFolder) -> list[Job]:
+    return [job for job in jobs if not is_finished(job, run_folder)]
+
+
+def _ask_part(plan: Plan, watcher: Watcher, work: _Work) -> None:
+    """Ask part of the prompts, in this process, where the models are."""
+    if missing := _missing(plan.jobs, work.run_folder):
+        runner.finish(missing, work.run_folder.folder, 1, watcher, False, work.limits, False)
+    soundness.write_fluencies(plan, work.run_folder)
 
 
 def _conditions(jobs: Sequence[Job]) -> list[Condition]:
@@ -108,10 +144,11 @@ def _device(plan: Plan) -> str:
     return loading.best_device()
 
 
-def _keep(asked: _Asked, run_folder: RunFolder) -> None:
-    kept = Kept(asked.plan.suite, _device(asked.plan))
-    initial = [each for each in asked.plan.conditions if each.role == "initial"]
-    for condition in (*{each.key: each for each in initial}.values(), asked.again):
+def _keep(whole: Plan, asked: _Asked, run_folder: RunFolder) -> None:
+    """Keep what the base said for audits to come."""
+    kept = Kept(whole.suite, _device(whole))
+    initial = {each.key: each for each in asked.plan.conditions if each.role == "initial"}
+    for condition in (*initial.values(), asked.again):
         kept.keep(condition, run_folder)
 
 
@@ -127,12 +164,13 @@ def _record(
     compared = Compared(evidence, kinds, least, floor)
     prompts = compare.prompt_changes(compared)
     proven = proof.prove(setup, plan, logit_change, asked.reused)
+    rests_on = compare.decision_evidence(compared, compare.judge_faults(results), floor.floor_rate)
     return AuditRecord(
         schema=AUDIT_SCHEMA,
         holdfast=__version__,
         date=date.today().isoformat(),
         name=plan.study.name,
-        decision=decide(replace(gather(run_folder.folder, TUNED)[0], noise_rate=floor.floor_rate), policy.margins()),
+        decision=decide(rests_on, policy.margins(), order_of(asked.sequential)),
         figures=compare.figures(compared),
         flips=compare.flips(prompts),
         prompts=prompts,
@@ -148,6 +186,7 @@ def _record(
         samples=request.samples,
         cautions=_cautions(setup, results, proven.descent, logit_change),
         usd=results.costs.usd,
+        sequential=asked.sequential,
     )
 
 

@@ -38,12 +38,19 @@ def look_at(plan: Plan, run_folder: RunFolder) -> float | None:
         return None
     probes = _probes(plan)
     loaded = cached.load(plan.base)
-    for condition in _distinct(plan):
-        _write_fluencies(plan, condition, run_folder, loaded)
+    write_fluencies(plan, run_folder)
     before = likelihood.logits(loaded, probes)
     del loaded
     tuned = proof.checkpoint_of(plan)
     return None if tuned.served else proof.largest_change(before, proof.probe_logits(tuned, probes))
+
+
+def write_fluencies(plan: Plan, run_folder: RunFolder) -> None:
+    """Write how likely the base finds the answers of which that is not known yet."""
+    if is_here(plan):
+        loaded = cached.load(plan.base)
+        for condition in _distinct(plan):
+            _write_fluencies(plan, condition, run_folder, loaded)
 
 
 def _probes(plan: Plan) -> list[tuple[Message, ...]]:
@@ -62,9 +69,10 @@ def _write_fluencies(plan: Plan, condition: Condition, run_folder: RunFolder, lo
     """Add the fluencies that are missing: of all answers of the base, and of the tuned model's harmfulness answers."""
     folder = run_folder.condition(condition.key)
     answers, known = folder.answers(), folder.fluencies()
-    wanted = plan.suite.prompts if condition.name == INITIAL else plan.suite.benchmarks["harmfulness"].prompts
-    ids = [prompt if isinstance(prompt, str) else prompt.id for prompt in wanted]
-    missing = [name for name in ids if name in answers and name not in known and answers[name].text.strip()]
+    harmful = plan.suite.benchmarks.get("harmfulness")
+    of_tuned = [prompt.id for prompt in harmful.prompts] if harmful else []
+    wanted = plan.suite.prompts if condition.name == INITIAL else of_tuned
+    missing = [name for name in wanted if name in answers and name not in known and answers[name].text.strip()]
     every = plan.suite.conversations(Template(**condition.asking["template"]))
     found = likelihood.token_logprobs(loaded, [(every[name], answers[name].text) for name in missing])
     by_prompt = {name: broken.fluency(each) for name, each in zip(missing, found, strict=True) if each is not None}
