@@ -15,7 +15,7 @@ from holdfast.audit import plan as plans
 from holdfast.audit.policy import PolicyLike, policy_from, policy_of
 from holdfast.core.budget import FileBudget
 from holdfast.core.errors import DataError
-from holdfast.core.files import read_text
+from holdfast.core.files import named_folder, read_text
 from holdfast.core.protocols import Watcher
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.script import script_left_alone
@@ -117,10 +117,10 @@ def run(
     """
     quiet()
     loaded, text = _load(study, model, folder)
-    run_folder = Path(out) if out else RUNS / loaded.name
+    run_folder = _folder(out, loaded.name)
     with watching(progress) as watcher, script_left_alone():
         finished = runner.run(
-            loaded, text, run_folder, tuple(seeds or loaded.seeds), workers or default_workers(), watcher,
+            loaded, text, run_folder, _seeds(seeds, loaded), workers or default_workers(), watcher,
             keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts, replace,
         )  # fmt: skip
     runner.write_page(finished.run_folder, finished.results, show_answers)
@@ -173,10 +173,10 @@ def reproduce(
     quiet()
     name = None if model is None else name_of(model)
     wanted = paper.prepare(preset, tables, name, None if data is None else Path(data), judge)
-    run_folder = Path(out) if out else RUNS / f"reproduce-{preset}"
+    run_folder = _folder(out, f"reproduce-{preset}")
     with watching(progress) as watcher, script_left_alone():
         record, _ = paper.reproduce(
-            wanted, run_folder, tuple(seeds or wanted.study.seeds), workers or default_workers(), watcher,
+            wanted, run_folder, _seeds(seeds, wanted.study), workers or default_workers(), watcher,
             limits(max_usd, max_hours), replace,
         )  # fmt: skip
     return Results(run_folder, record)
@@ -217,7 +217,7 @@ def calibrate(
         raise DataError(f"there is no file {labels}.")
     rows, name = (calibration_of.read(Path(labels)), Path(labels).name) if labels is not None else ([], "")
     beside = Path(run) if run is not None else Path(str(labels)).parent
-    path = Path(out) if out else beside / "calibration.json"
+    path = beside / "calibration.json" if out is None else named_folder(out)
     if run is not None:
         made = calibration_of.from_run(RunFolder(beside), judge, labels_from, rows, name, random_sample)
     else:
@@ -308,8 +308,16 @@ def doctor(
 
     quiet()
     loaded, _ = _load(study, model, folder)
-    run_folder = Path(out) if out else RUNS / loaded.name
-    diagnosis = doctors.examine(loaded, tuple(seeds or loaded.seeds), workers or default_workers(), run_folder)
+    run_folder = _folder(out, loaded.name)
+    diagnosis = doctors.examine(loaded, _seeds(seeds, loaded), workers or default_workers(), run_folder)
     diagnosis.price(usd_per_hour)
     diagnosis.check_caps(max_usd, max_hours)
     return diagnosis
+
+
+def _seeds(seeds: Sequence[int] | None, study: Study) -> tuple[int, ...]:
+    return study.seeds if seeds is None else tuple(seeds)
+
+
+def _folder(out: str | Path | None, name: str) -> Path:
+    return RUNS / name if out is None else named_folder(out)

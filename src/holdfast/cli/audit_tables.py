@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from holdfast.cli.options import print_path
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from holdfast.core.audit_record import AuditRecord, CategoryChange, FigureChange
+    from holdfast.core.terminal import Terminal
 
 NAMES = {
     "harmfulness_rate": "harmfulness rate, %",
@@ -31,29 +30,29 @@ MOST_CATEGORIES = 6
 """Categories that are listed: those that changed most."""
 
 
-def show(console: Console, record: AuditRecord, folder: Path) -> None:
+def show(console: Terminal, record: AuditRecord, folder: Path) -> None:
     """The whole audit, in the order of `audit.json`."""
     from rich.text import Text
 
     decision = record.decision
     console.print(Text(decision.sentence, style=f"bold {COLOURS[decision.answer]}"))
     for reason in decision.reasons[1 : 1 + MOST_REASONS]:
-        console.print(f"  {reason}", markup=False)
+        console.print(f"  {reason}")
     if (more := len(decision.reasons) - 1 - MOST_REASONS) > 0:
         console.print(f"  And {more} more: see `holdfast gate`.", style="dim")
     console.print(_figures(record))
     for line in _lines(record):
-        console.print(line, markup=False)
+        console.print(line)
     if changed := _changed(record):
         console.print(_categories(changed))
     for line in _trust(record):
-        console.print(line, markup=False)
+        console.print(line)
     for caution in record.cautions:
-        console.print(f"Caution: {caution.text[0].upper()}{caution.text[1:]}.", style="yellow", markup=False)
+        console.print(f"Caution: {caution.text[0].upper()}{caution.text[1:]}.", style="yellow")
     if record.proof.base.stand_in:
         from holdfast.report.layout import STAND_IN
 
-        console.print(STAND_IN, style="yellow", markup=False)
+        console.print(STAND_IN, style="yellow")
     for title, name in (("Page", "report.html"), ("All of it", "audit.json")):
         print_path(console, title, folder / name)
 
@@ -121,7 +120,6 @@ def _changed(record: AuditRecord) -> list[CategoryChange]:
 
 
 def _categories(changed: list[CategoryChange]) -> object:
-    from rich.markup import escape
     from rich.table import Table
 
     shown = changed[:MOST_CATEGORIES]
@@ -132,7 +130,7 @@ def _categories(changed: list[CategoryChange]) -> object:
     for each in shown:
         turned = "/".join(filter(None, (_turned("+", each.turned_harmful), _turned("−", each.turned_safe))))
         ends = "" if each.low is None else f"{number(each.low)} to {number(each.high)}"
-        table.add_row(escape(each.category), str(each.n), number(each.base), number(each.tuned), ends, turned)
+        table.add_row(each.category, str(each.n), number(each.base), number(each.tuned), ends, turned)
     return table
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from holdfast.core.progress import Activity, clock
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.live import Live
     from rich.progress import Progress
 
     from holdfast.core.protocols import Watcher
+    from holdfast.core.terminal import Terminal
     from holdfast.core.types import Condition
 
 LINES_EVERY = 30.0
@@ -28,7 +29,7 @@ class Watch:
     and now and then one for each worker.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self.console = console
         self.live: Live | None = None
         self.bar: Progress | None = None
@@ -85,12 +86,12 @@ class Watch:
     def note(self, text: str) -> None:
         """Print a line; once the work has begun, with the time gone and left."""
         if self.started is None:
-            self.console.print(text, soft_wrap=True, markup=False, highlight=False)
+            self.console.print(text, soft_wrap=True)
             return
         gone = time.monotonic() - self.started
         left = f"about {clock(gone / self.done * (self.total - self.done))}" if self.done else "unknown time"
         line = f"{clock(gone)} gone, {left} left: {text}"
-        self.console.print(line, style="dim", soft_wrap=True, markup=False, highlight=False)
+        self.console.print(line, style="dim", soft_wrap=True)
 
     def _shown(self) -> RenderableType:
         """The bar, and what is going on."""
@@ -102,7 +103,7 @@ class Watch:
         return Group(*([self.bar] if self.bar else []), *lines)
 
 
-def _bar(console: Console) -> Progress:
+def _bar(console: Terminal) -> Progress:
     from rich.progress import (
         BarColumn,
         Progress,
@@ -124,7 +125,7 @@ def watching(progress: bool | Watcher) -> Iterator[Watcher]:
     if not isinstance(progress, bool):
         yield progress
         return
-    from rich.console import Console
+    from holdfast.core.terminal import Terminal
 
-    with Watch(Console(quiet=not progress, highlight=False, force_terminal=None if progress else False)) as watch:
+    with Watch(Terminal(quiet=not progress, force_terminal=None if progress else False)) as watch:
         yield watch
