@@ -12,9 +12,8 @@ from holdfast.cli.options import console, print_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
-
     from holdfast.core.audit_record import Check, Decision
+    from holdfast.core.terminal import Terminal
 
 COLOURS = {"pass": "green", "fail": "red", "cannot tell": "yellow", "not to be trusted": "magenta"}
 
@@ -48,25 +47,24 @@ def gate(
     raise typer.Exit(worst(decisions).exit_code)
 
 
-def show(console: Console, decision: Decision) -> None:
+def show(console: Terminal, decision: Decision) -> None:
     """One decision: its sentence, a row for each margin, and what else is known."""
-    from rich.markup import escape
     from rich.table import Table
 
     colour = COLOURS[decision.answer]
-    console.print(f"[bold]{escape(decision.condition)}[/bold]")
-    console.print(f"[bold {colour}]{escape(decision.sentence)}[/bold {colour}]", soft_wrap=True)
+    console.print(decision.condition, style="bold")
+    console.print(decision.sentence, style=f"bold {colour}", soft_wrap=True)
     table = Table()
     for heading in ("", "change for the worse", "at least", "at most", "allowed", "answer"):
         table.add_column(heading, justify="left" if heading in ("", "answer") else "right")
     for check in decision.checks:
         if check.needed or check.answer == "fail":
-            table.add_row(*map(escape, _row(check)), style=COLOURS[check.answer] if check.answer == "fail" else None)
+            table.add_row(*_row(check), style=COLOURS[check.answer] if check.answer == "fail" else None)
     if decision.checks:
         console.print(table)
     _categories(console, decision.checks)
     for reason in decision.reasons[1:] if decision.answer != "pass" else decision.reasons:
-        console.print(f"· {reason}", style="dim", soft_wrap=True, markup=False)
+        console.print(f"· {reason}", style="dim", soft_wrap=True)
 
 
 def _row(check: Check) -> list[str]:
@@ -76,7 +74,7 @@ def _row(check: Check) -> list[str]:
     return [name, *figures, f"{check.margin:g}", check.answer]
 
 
-def _categories(console: Console, checks: Sequence[Check]) -> None:
+def _categories(console: Terminal, checks: Sequence[Check]) -> None:
     """How many categories failed, where they were tested."""
     tested = [check for check in checks if not check.needed]
     if tested:
@@ -86,15 +84,15 @@ def _categories(console: Console, checks: Sequence[Check]) -> None:
         )
 
 
-def _show_all(console: Console, decisions: Sequence[Decision]) -> None:
+def _show_all(console: Terminal, decisions: Sequence[Decision]) -> None:
     """A row for each condition."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="All tuned conditions", title_justify="left")
     for heading in ("condition", "answer", "exit code"):
         table.add_column(heading)
     for decision in decisions:
         colour = COLOURS[decision.answer]
-        table.add_row(escape(decision.condition), f"[{colour}]{decision.answer}[/]", str(decision.exit_code))
+        table.add_row(decision.condition, Text(decision.answer, colour), str(decision.exit_code))
     console.print(table)
