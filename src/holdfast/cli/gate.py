@@ -27,6 +27,15 @@ def gate(
     seed: Annotated[
         int | None, typer.Option(help="Only the model of this seed; else all seeds of a condition together.")
     ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML for a CI system into this file.")] = None,
+    summary: Annotated[Path | None, typer.Option(help="Write Markdown for a pull request into this file.")] = None,
+    model_card: Annotated[
+        Path | None, typer.Option(help="Put a section about safety into this model card (README.md).")
+    ] = None,
+    eval_results: Annotated[
+        Path | None, typer.Option(help="Write .eval_results/*.yaml for the Hub into this folder of a model.")
+    ] = None,
+    source_url: Annotated[str, typer.Option(help="Where readers of --eval-results find the audit.")] = "",
 ) -> None:
     """Say whether a tuned model may ship.
 
@@ -36,6 +45,7 @@ def gate(
     from holdfast.analysis.decision import worst
     from holdfast.audit import gate as gates
     from holdfast.audit.policy import read_policy
+    from holdfast.cli import gate_files
 
     decisions = gates.gate(folder, read_policy(policy), condition, seed)
     terminal = console()
@@ -44,6 +54,9 @@ def gate(
     if len(decisions) > 1:
         _show_all(terminal, decisions)
     print_path(terminal, "Decision", gates.write(folder, decisions))
+    wanted = gate_files.Wanted(junit, summary, model_card, eval_results, source_url)
+    for name, path in gate_files.write(folder, decisions, wanted):
+        print_path(terminal, name, path)
     raise typer.Exit(worst(decisions).exit_code)
 
 
@@ -93,6 +106,6 @@ def _show_all(console: Terminal, decisions: Sequence[Decision]) -> None:
     for heading in ("condition", "answer", "exit code"):
         table.add_column(heading)
     for decision in decisions:
-        colour = COLOURS[decision.answer]
-        table.add_row(decision.condition, Text(decision.answer, colour), str(decision.exit_code))
+        answer = Text(decision.answer, COLOURS[decision.answer])
+        table.add_row(decision.condition, answer, str(decision.exit_code))
     console.print(table)
