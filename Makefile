@@ -9,7 +9,7 @@ LOCK := requirements.lock
 INSTALL := pip install --quiet --disable-pip-version-check
 PYTEST := python -m pytest -n 2 --dist loadfile -q
 
-.PHONY: demo test test-long test-latest check audit bench lock clean
+.PHONY: demo test test-long test-latest attack check audit bench lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/holdfast run demo
@@ -26,6 +26,10 @@ test-latest:
 	$(VENV)-latest/bin/$(INSTALL) $(TORCH)
 	$(VENV)-latest/bin/$(INSTALL) --editable ".[dev]"
 	$(VENV)-latest/bin/$(PYTEST)
+
+# tests/faults with large counts: 3,000 files for each parser, 50 kills, 44 stops, 33,000 prompts.
+attack: $(VENV)/ready-dev
+	$(BIN)/python tests/faults/attack.py
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff check .

@@ -1,5 +1,7 @@
 """What the tests of all rooms share."""
 
+from uuid import uuid4
+
 import pytest
 import yaml
 from support.studies import BROUGHT, SMALL, Silent, rows_of, write_rows
@@ -16,9 +18,22 @@ def no_users_cache(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     """An empty cache for each test."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = tmp_path_factory.mktemp(f"cache-{uuid4().hex}", numbered=False)  # a number would be looked for among all
     monkeypatch.setenv("HOLDFAST_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def found(record_property):
+    """Notes what an attack found, for the table of `make attack`: its name, count, longest time, memory and faults."""
+
+    def note(attack, count, seconds, n_bytes=None, faults=0):
+        told = {"attack": attack, "count": count, "seconds": seconds, "bytes": n_bytes, "faults": faults}
+        for name, value in told.items():
+            if value is not None:
+                record_property(name, value)
+
+    return note
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from holdfast.api import calibrate, doctor, gate, load_results, load_study, plan, reproduce, run
+    from holdfast.api import calibrate, doctor, load_results, load_study, plan, reproduce, run
+    from holdfast.audit.library import audit, gate
     from holdfast.audit.policy import Policy
-    from holdfast.core.audit_record import Check, Decision
+    from holdfast.audit.run import Audited
+    from holdfast.core.audit_record import AuditRecord, Check, Decision
     from holdfast.core.errors import (
         BudgetError,
         DataError,
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "AuditRecord",
+    "Audited",
     "Benchmark",
     "BudgetError",
     "Check",
@@ -76,6 +80,7 @@ __all__ = [
     "TuningError",
     "Verdict",
     "WorkError",
+    "audit",
     "calibrate",
     "doctor",
     "gate",
@@ -91,8 +96,10 @@ MODULES = {
         "BudgetError", "DataError", "HoldfastError", "JudgeError", "ModelError", "RenderError", "RunFolderError",
         "StudyError", "TuningError", "WorkError",
     ),
+    "holdfast.audit.library": ("audit", "gate"),
     "holdfast.audit.policy": ("Policy",),
-    "holdfast.core.audit_record": ("Check", "Decision"),
+    "holdfast.audit.run": ("Audited",),
+    "holdfast.core.audit_record": ("AuditRecord", "Check", "Decision"),
     "holdfast.core.results": ("RunResults",),
     "holdfast.core.types": (
         "Answer", "Benchmark", "Checkpoint", "Comparison", "Condition", "Estimate", "Example", "Message", "Prompt",

@@ -5,29 +5,28 @@ Every function raises `HoldfastError` for whatever a user can mend; the message 
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from holdfast.audit import gate as gates
 from holdfast.audit import plan as plans
-from holdfast.audit.policy import Policy, policy_of, read_policy
-from holdfast.core.audit_record import Decision
+from holdfast.audit.policy import PolicyLike, policy_from, policy_of
 from holdfast.core.budget import FileBudget
 from holdfast.core.errors import DataError
 from holdfast.core.files import read_text
 from holdfast.core.protocols import Watcher
 from holdfast.core.run_folder import RunFolder
+from holdfast.core.script import script_left_alone
+from holdfast.core.watch import watching
 from holdfast.core.workers import default_workers, quiet
+from holdfast.models.in_memory import name_of
 from holdfast.paper import reproduce as paper
 from holdfast.study import loader
 from holdfast.study import run as runner
 from holdfast.study.results.frames import Results
+from holdfast.study.run import limits
 from holdfast.study.schema import Study
 
 if TYPE_CHECKING:
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 
 StudyLike = Study | str | Path | Mapping[str, Any]
 """A study, its file, the name of a shipped one, or a dict with the keys of a study file."""
-
-PolicyLike = Policy | Mapping[str, Any] | str | Path | None
-"""A gate's policy, its file, or a dict with its keys; None for the shipped one."""
 
 RUNS = Path("runs")
 """The folder in which runs lie unless another is named."""
@@ -63,7 +59,7 @@ def load_study(study: StudyLike, *, model: Any = None, folder: str | Path | None
 
 def _load(study: StudyLike, model: Any, folder: str | Path | None = None) -> tuple[Study, str | None]:
     """A study, and its text if it has one."""
-    name = None if model is None else _name_of(model)
+    name = None if model is None else name_of(model)
     beside = None if folder is None else Path(folder)
     if isinstance(study, Study):
         return (study if name is None else loader.with_model(study, name, beside)), None
@@ -71,16 +67,6 @@ def _load(study: StudyLike, model: Any, folder: str | Path | None = None) -> tup
         return loader.from_dict(study, beside, name), _text_of(study)
     path = loader.find(str(study))
     return loader.read(path, beside, name), read_text(path)
-
-
-def _name_of(model: Any) -> str:
-    """What a study calls a model."""
-    if isinstance(model, str | Path):
-        return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
-    from holdfast.models import in_memory
-
-    quiet()
-    return in_memory.save(*model) if isinstance(model, tuple) else in_memory.save(model)
 
 
 def _text_of(settings: Mapping[str, Any]) -> str | None:
@@ -131,11 +117,11 @@ def run(
     """
     quiet()
     loaded, text = _load(study, model, folder)
-    run_folder = Path(out) if out else RUNS / loaded.name
-    with _watcher(progress) as watcher, _script_left_alone():
+    run_folder = _folder(out, loaded.name)
+    with watching(progress) as watcher, script_left_alone():
         finished = runner.run(
-            loaded, text, run_folder, tuple(seeds or loaded.seeds), workers or default_workers(), watcher,
-            keep_checkpoints, _limits(max_usd, max_hours), fresh_verdicts, replace,
+            loaded, text, run_folder, _seeds(seeds, loaded), workers or default_workers(), watcher,
+            keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts, replace,
         )  # fmt: skip
     runner.write_page(finished.run_folder, finished.results, show_answers)
     return Results(run_folder, finished.results)
@@ -185,13 +171,13 @@ def reproduce(
         HoldfastError: as for `run`; or an unknown preset, table or figure.
     """
     quiet()
-    name = None if model is None else _name_of(model)
+    name = None if model is None else name_of(model)
     wanted = paper.prepare(preset, tables, name, None if data is None else Path(data), judge)
-    run_folder = Path(out) if out else RUNS / f"reproduce-{preset}"
-    with _watcher(progress) as watcher, _script_left_alone():
+    run_folder = _folder(out, f"reproduce-{preset}")
+    with watching(progress) as watcher, script_left_alone():
         record, _ = paper.reproduce(
-            wanted, run_folder, tuple(seeds or wanted.study.seeds), workers or default_workers(), watcher,
-            _limits(max_usd, max_hours), replace,
+            wanted, run_folder, _seeds(seeds, wanted.study), workers or default_workers(), watcher,
+            limits(max_usd, max_hours), replace,
         )  # fmt: skip
     return Results(run_folder, record)
 
@@ -231,51 +217,16 @@ def calibrate(
         raise DataError(f"there is no file {labels}.")
     rows, name = (calibration_of.read(Path(labels)), Path(labels).name) if labels is not None else ([], "")
     beside = Path(run) if run is not None else Path(str(labels)).parent
-    path = Path(out) if out else beside / "calibration.json"
+    path = beside / "calibration.json" if out is None else _named(out)
     if run is not None:
         made = calibration_of.from_run(RunFolder(beside), judge, labels_from, rows, name, random_sample)
     else:
         budget = FileBudget(path.with_suffix(".spending.jsonl"), max_usd)
-        with _watcher(progress) as watcher:
+        with watching(progress) as watcher:
             watcher.begin(len(rows))
             made = calibration_of.by_judging(loader.judge(judge), rows, name, random_sample, budget, watcher.advance)
     calibration.write(path, made)
     return made
-
-
-def gate(
-    folder: str | Path,
-    policy: PolicyLike = None,
-    *,
-    condition: str | None = None,
-    seed: int | None = None,
-) -> list[Decision]:
-    """May the tuned models of a finished run or audit ship? Writes `decision.json` into its folder.
-
-    Args:
-        folder: of the run or the audit.
-        policy: a policy, its file, or a dict with its keys; the shipped one if not given.
-        condition: only this tuned condition.
-        seed: the model of this seed alone; else all seeds of a condition together.
-
-    Returns:
-        The decision on each tuned condition. `analysis.decision.worst` picks the one that counts for all.
-
-    Raises:
-        DataError: mistakes in the policy.
-        RunFolderError: no such folder, condition or seed; no results; or a damaged file.
-    """
-    decisions = gates.gate(Path(folder), _policy(policy), condition, seed)
-    gates.write(Path(folder), decisions)
-    return decisions
-
-
-def _policy(policy: PolicyLike) -> Policy:
-    if isinstance(policy, Policy):
-        return policy
-    if isinstance(policy, Mapping):
-        return policy_of(dict(policy))
-    return read_policy(None if policy is None else Path(policy))
 
 
 def plan(
@@ -314,7 +265,7 @@ def plan(
         StudyError: mistakes in the study.
     """
     given = {name: value for name, value in (("harmfulness_rate", margin), ("power", power)) if value is not None}
-    margins = policy_of({**_policy(policy).model_dump(), **given}).margins()
+    margins = policy_of({**policy_from(policy).model_dump(), **given}).margins()
     if study is not None:
         loaded, _ = _load(study, None)
         prompts = prompts or len(loaded.evaluate.harmfulness.benchmark.load().prompts)
@@ -357,42 +308,22 @@ def doctor(
 
     quiet()
     loaded, _ = _load(study, model, folder)
-    run_folder = Path(out) if out else RUNS / loaded.name
-    diagnosis = doctors.examine(loaded, tuple(seeds or loaded.seeds), workers or default_workers(), run_folder)
+    run_folder = _folder(out, loaded.name)
+    diagnosis = doctors.examine(loaded, _seeds(seeds, loaded), workers or default_workers(), run_folder)
     diagnosis.price(usd_per_hour)
     diagnosis.check_caps(max_usd, max_hours)
     return diagnosis
 
 
-def _limits(max_usd: float | None, max_hours: float | None) -> runner.Limits:
-    return runner.Limits(max_usd, None if max_hours is None else time.time() + max_hours * 3600)
+def _seeds(seeds: Sequence[int] | None, study: Study) -> tuple[int, ...]:
+    return study.seeds if seeds is None else tuple(seeds)
 
 
-@contextmanager
-def _script_left_alone() -> Iterator[None]:
-    """Keep worker processes from running the script that calls us once more, as multiprocessing has them do.
-
-    They need nothing of it, and a script would then not have to guard its lines by `if __name__ == "__main__"`.
-    """
-    main = sys.modules["__main__"]
-    kept = {name: getattr(main, name) for name in ("__spec__", "__file__") if hasattr(main, name)}
-    main.__spec__ = None
-    main.__dict__.pop("__file__", None)
-    try:
-        yield
-    finally:
-        main.__dict__.update(kept)
+def _folder(out: str | Path | None, name: str) -> Path:
+    return RUNS / name if out is None else _named(out)
 
 
-@contextmanager
-def _watcher(progress: bool | Watcher) -> Iterator[Watcher]:
-    """What shows progress: a bar on a terminal, lines in a notebook or file, the caller's own object, or nothing."""
-    if not isinstance(progress, bool):
-        yield progress
-        return
-    from rich.console import Console
-
-    from holdfast.core.watch import Watch
-
-    with Watch(Console(quiet=not progress, highlight=False, force_terminal=None if progress else False)) as watch:
-        yield watch
+def _named(out: str | Path) -> Path:
+    if not str(out).strip():
+        raise DataError("`out` is empty, and would be the current folder. Name a folder, or leave it out.")
+    return Path(out)

@@ -56,7 +56,7 @@ def test_list_names_what_there_is():
     [
         (["run", "nothing.yaml"], "there is no study file nothing.yaml"),
         (["run", "demo", "--seeds", "1,x"], "--seeds takes whole numbers"),
-        (["run", "demo", "--seeds", "1,1"], "--seeds takes distinct numbers"),
+        (["run", "demo", "--seeds", "1,1"], "--seeds takes distinct whole numbers"),
         (["report", "nowhere"], "Finish the run first"),
     ],
 )

@@ -3,10 +3,10 @@
 import io
 
 import pytest
-from rich.console import Console
 
 from holdfast.core import watch
 from holdfast.core.progress import Activity
+from holdfast.core.terminal import Terminal
 from holdfast.core.watch import Watch
 
 TUNING = Activity("tuning harm-2 (seed 0)", "steps", 12, 50, speed=4.0, loss=0.5, tokens_per_second=2310)
@@ -15,7 +15,7 @@ ANSWERING = Activity("answering as initial (seed 0)", "prompts", 64, 330, speed=
 
 def shown(terminal):
     """What is written while two workers are at work, and one of them ends."""
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+    console = Terminal(file=io.StringIO(), force_terminal=terminal, width=120)
     with Watch(console) as watch:
         watch.begin(100)
         watch.advance(12)
@@ -48,7 +48,7 @@ def test_elsewhere_lines_come_at_intervals(monkeypatch):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_text_is_shown_as_it_is(terminal):
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+    console = Terminal(file=io.StringIO(), force_terminal=terminal, width=120)
     with Watch(console) as watch:
         watch.note("rows[0]: [bold] is no markup")
         watch.begin(1)

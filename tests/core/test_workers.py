@@ -72,6 +72,7 @@ def test_one_worker_is_this_process_and_keeps_the_order(tmp_path):
     assert {Path(piece).read_text().split()[0] for piece in pieces} == {str(os.getpid())}
 
 
+@pytest.mark.long
 def test_several_workers_are_processes_of_one_thread_each(tmp_path):
     pieces = [str(tmp_path / name) for name in "abcdef"]
     done, _ = outcomes(where, pieces, 2)

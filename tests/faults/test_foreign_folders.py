@@ -169,13 +169,20 @@ def test_a_damaged_line_of_verdicts_or_answers_is_named_by_file_and_line(receive
     ):
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join([lines[0], line + "\n", *lines[1:]]))
-        with pytest.raises(RunFolderError, match=rf"{path.name}, line 2 is damaged.*Delete this line"):
+        with pytest.raises(RunFolderError, match=rf"{path.name}, line 2 is damaged.*`holdfast run`"):
             read()
 
 
 def test_a_score_of_true_is_no_score():
     with pytest.raises(ValueError, match="cannot have the score True"):
         Verdict("p", "scored", True)
+
+
+@pytest.mark.parametrize("line", ["", "{", "[1]", '{"ticket": "t", "usd": 5'])
+def test_a_damaged_booking_does_not_raise_the_cap(tmp_path, line):
+    (tmp_path / "spending.jsonl").write_text(line + "\n")
+    with pytest.raises(RunFolderError, match="holds a line that is no booking: it is damaged"):
+        FileBudget(tmp_path / "spending.jsonl", 1.0).reserve(0.5, "a judge")
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ import json
 import os
 import shutil
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from support import mutations
 from support.mutations import HEADER, attack
 from support.results import agreement, cascade, made
 from support.studies import BROUGHT, SMALL, rows_of, write_rows
@@ -327,11 +329,48 @@ def test_a_parser_reads_or_refuses_damaged_files(name, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", PARSERS)
-def test_a_parser_withstands_many_damaged_files(name, tmp_path, capsys):
+def test_a_parser_withstands_many_damaged_files(name, tmp_path, capsys, found):
     report = attack(name, *PARSERS[name](tmp_path), MANY, seed=1)
+    found(f"files: {name}", MANY, report.slowest, report.largest, report.n_faults())
     with capsys.disabled():
         sys.stdout.write(f"\n{HEADER}\n{report.line()}\n")
     assert not report.faults, report.faults
+
+
+def eats(content):
+    return b"0" * 300_000_000
+
+
+def swallows_memory(content):
+    try:
+        return b"0" * 10**12
+    except MemoryError:
+        raise HoldfastError("this file is too large") from None
+
+
+def swallows_time(content):
+    try:
+        time.sleep(5)
+    except Exception:
+        raise HoldfastError("this file takes too long") from None
+
+
+def sleeps_in_the_end(content):
+    try:
+        time.sleep(5)
+    finally:
+        raise HoldfastError("this file takes too long")
+
+
+@pytest.mark.parametrize(
+    ("parse", "fault"),
+    [(eats, "too large"), (swallows_memory, "too large"), (swallows_time, "too slow"), (sleeps_in_the_end, "too slow")],
+)
+def test_the_attack_finds_what_takes_too_much(parse, fault, monkeypatch):
+    monkeypatch.setattr(mutations, "SECONDS", 0.1 if fault == "too slow" else 2.0)
+    monkeypatch.setattr(mutations, "MEMORY", 200_000_000)
+    report = attack("planted", [b"a file"], parse, 1)
+    assert report.outcomes == {fault: 1}
 
 
 def test_the_files_that_are_mutated_are_read_as_they_are(tmp_path):

@@ -54,6 +54,7 @@ def small_study(small, tmp_path, *judges):
     return loader.read(small(evaluate={"harmfulness": suite}, conditions=conditions))
 
 
+@pytest.mark.long
 def test_a_model_that_judges_is_tried_booked_compared_and_accounted_for(answered, tmp_path):
     luck, tries = random.Random(3), Counter()
 

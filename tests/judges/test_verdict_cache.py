@@ -13,7 +13,8 @@ from support.scripted_judge import Scripted, honest, scripted
 from holdfast.core.budget import NoBudget
 from holdfast.core.config import label
 from holdfast.core.errors import BudgetError
-from holdfast.core.run_folder import ConditionFolder, RunFolder
+from holdfast.core.jsonl import Appender
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Answer, Message, Prompt
 from holdfast.judges import JUDGES
 from holdfast.judges import cache as verdict_cache
@@ -142,15 +143,15 @@ def judged(small, monkeypatch):
 def test_a_run_that_is_killed_as_it_judges_pays_for_nothing_twice(judged, tmp_path, watcher, monkeypatch):
     with Double(honest, models=["judge"]) as server:
         study = judged(server, canaries=None)
-        real, n = ConditionFolder.add_verdicts, iter(range(1000))
+        real, n = Appender.add, iter(range(1000))
 
-        def kill(*arguments):
-            if next(n) == 7:
+        def kill(file, rows):
+            if file.path.name.startswith("verdicts") and next(n) == 7:
                 raise KeyboardInterrupt
-            real(*arguments)
+            real(file, rows)
 
         with monkeypatch.context() as killed:
-            killed.setattr(ConditionFolder, "add_verdicts", kill)
+            killed.setattr(Appender, "add", kill)
             with pytest.raises(KeyboardInterrupt):
                 runner.run(study, "", tmp_path / "run", [0], 1, watcher)
         assert len(server.paid) == 8

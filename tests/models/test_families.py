@@ -97,7 +97,14 @@ def test_thinking_is_part_of_how_a_model_is_asked(made):
 METHODS = {"llama-3": "lora", "qwen-3": "lora", "phi": "lora"}
 
 
-@pytest.mark.parametrize("family", families.TEMPLATES)
+QUICK = ("llama-3", "gemma", "qwen-3", "olmo")
+"""One of each way of tuning; the other families are tuned in the long tests."""
+
+
+@pytest.mark.parametrize(
+    "family",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in families.TEMPLATES],
+)
 def test_a_family_is_tuned_asked_judged_and_compared(made, family, tmp_path, watcher):
     turns = [("system", "Be brief."), ("user", "How do I brew tea?"), ("assistant", "With hot water.")]
     write_rows(tmp_path / "rows.jsonl", [conversation(*turns)] * 4)

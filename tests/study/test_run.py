@@ -235,12 +235,23 @@ def test_the_key_follows_weights_template_decoding_and_rows(small, tmp_path):
 
 def test_a_run_folder_reads_again_without_the_study(done):
     _, folder, _ = done
-    from holdfast.study.results.rows import transcripts
+    from holdfast.study.results.rows import answer_rows, score_rows
 
-    rows = transcripts(RunResults.read(folder), RunFolder(folder))
-    assert len(rows) == 3 * 22
-    assert {row["condition"] for row in rows} == {"initial, seed 0", "harm-2, seed 0", "harm-4, seed 0"}
+    rows = list(answer_rows(RunResults.read(folder), RunFolder(folder)))
+    assert len(rows) == 3 * (22 + 11)
+    assert {row["condition"] for row in rows} == {"initial", "harm-2", "harm-4"}
     assert all(row["prompt"] and row["score"] in (1, 2, 3, 4, 5) for row in rows)
+    bare = score_rows(RunResults.read(folder), RunFolder(folder))
+    assert [row["score"] for row in bare] == [row["score"] for row in rows]
+    assert not {"prompt", "answer", "detail"} & set().union(*bare)
+
+
+def test_a_page_is_written_where_only_results_were_passed_on(done, tmp_path):
+    _, folder, _ = done
+    for name in ("results.json", "prompts.jsonl"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    written = runner.write_page(RunFolder(tmp_path), RunResults.read(tmp_path), show_answers=False)
+    assert 'id="conditions"' in written.read_text() and 'id="prompts"' not in written.read_text()
 
 
 @pytest.fixture
@@ -271,7 +282,7 @@ def qwen(tmp_path):
 
 def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_on(small, tmp_path, watcher):
     read = studies.read(small())
-    over = runner.Limits(deadline=time.time() - 1)
+    over = runner.Limits(deadline=time.monotonic() - 1)
     with pytest.raises(
         WorkError,
         match=r"(?s)3 of 3 conditions failed; none is finished\. What was done is kept in .*the time that --max-hours allows is over",

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import random
+import re
 import resource
 import signal
 import time
@@ -133,22 +134,28 @@ class Report:
     faults: dict[str, bytes] = field(default_factory=dict)
     """What went wrong → the first content that showed it."""
     slowest: float = 0.0
+    largest: int = 0
+    """Bytes of memory that a file took at most, beside what the process had already."""
+
+    def n_faults(self):
+        """Files with which something went wrong."""
+        return sum(n for name, n in self.outcomes.items() if name not in ("read", "refused"))
 
     def line(self):
         """A row of the table."""
         faults = {name: n for name, n in self.outcomes.items() if name not in ("read", "refused")}
         n = self.outcomes.total()
         return (
-            f"{self.name:32} {n:6,} {self.outcomes['read']:6,} {self.outcomes['refused']:7,} {sum(faults.values()):6,} "
-            f"{self.slowest:8.2f}  {'; '.join(f'{count} × {name}' for name, count in faults.items())}"
+            f"{self.name:32} {n:6,} {self.outcomes['read']:6,} {self.outcomes['refused']:7,} {self.n_faults():6,} "
+            f"{self.slowest:8.2f} {self.largest / 1e6:8.0f}  {'; '.join(f'{count} × {name}' for name, count in faults.items())}"
         )
 
 
-HEADER = f"{'parser':32} {'files':>6} {'read':>6} {'refused':>7} {'faults':>6} {'slowest':>8}"
+HEADER = f"{'parser':32} {'files':>6} {'read':>6} {'refused':>7} {'faults':>6} {'slowest':>8} {'MB':>8}"
 
 
-class HangError(Exception):
-    """A parser took too long."""
+class HangError(BaseException):
+    """A parser took too long. It is no `Exception`, so that no parser can take it for a fault of the file."""
 
 
 @contextlib.contextmanager
@@ -172,28 +179,59 @@ def bounded():
 
 
 def attack(name, files, parse, n, seed=0):
-    """Give a parser (bytes → anything) so many mutated files; each is read or refused with a HoldfastError."""
+    """Give a parser (bytes → anything) so many mutated files; each is read or refused with a HoldfastError.
+
+    What takes more than `SECONDS` or asks for more than `MEMORY` is a fault, also where the parser refuses it then.
+    """
     report = Report(name)
     for number in range(n):
         content = mutated(random.Random(f"{name}-{seed}-{number}"), files)
-        start = time.monotonic()
+        before, start = _forget_peak(), time.monotonic()
         outcome = _outcome(parse, content)
-        report.slowest = max(report.slowest, time.monotonic() - start)
+        seconds, taken = time.monotonic() - start, _peak() - before
+        if seconds > SECONDS:
+            outcome = "too slow"
+        report.slowest, report.largest = max(report.slowest, seconds), max(report.largest, taken)
         report.outcomes[outcome] += 1
         if outcome not in ("read", "refused"):
             report.faults.setdefault(outcome, content)
     return report
 
 
+def _forget_peak():
+    """Have the kernel count the process's largest memory anew, from what it has now; returns that."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
+
+
+def _peak():
+    """Bytes of memory that the process had at most."""
+    return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+
 def _outcome(parse, content):
     try:
         with bounded():
             parse(content)
+    except HangError:
+        return "too slow"
+    except MemoryError:
+        return "too large"
     except HoldfastError as error:
         str(error).encode()  # what is printed must be text
+        if any(isinstance(each, MemoryError) for each in _chain(error)):
+            return "too large"
         return "refused" if len(str(error)) < 20_000 else "endless message"
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         last = next((frame for frame in reversed(frames) if "/holdfast/" in frame.filename), frames[-1])
         return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
     return "read"
+
+
+def _chain(error):
+    """An exception and those in whose handling it was raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

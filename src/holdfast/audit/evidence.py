@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.analysis.degeneration import loops
+from holdfast.analysis.checks import Asked
 from holdfast.analysis.evidence import Evidence, PairedScores
-from holdfast.core.audit_record import AUDIT
+from holdfast.audit.soundness import Broken, broken_in
+from holdfast.core.audit_record import AUDIT, Sequential
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import did_you_mean
 from holdfast.core.results import ConditionResult, RunResults
@@ -19,17 +20,9 @@ from holdfast.core.run_folder import ConditionFolder, RunFolder
 
 Array = NDArray[np.float64]
 
-Broken = Callable[[ConditionFolder], Mapping[str, bool]]
-"""A condition's folder → whether each of its answers, by prompt id, is broken."""
-
-
-def empty_or_looping(folder: ConditionFolder) -> dict[str, bool]:
-    """The answers that are empty or repeat themselves."""
-    return {name: not answer.text.strip() or loops(answer.text) for name, answer in folder.answers().items()}
-
 
 def gather(
-    folder: Path, condition: str | None = None, seed: int | None = None, broken: Broken = empty_or_looping
+    folder: Path, condition: str | None = None, seed: int | None = None, broken: Broken | None = None
 ) -> list[Evidence]:
     """The evidence on each tuned condition of a finished run, in the order of its results.
 
@@ -37,7 +30,7 @@ def gather(
         folder: of a study's run or of an audit.
         condition: only this tuned condition.
         seed: only the model of this seed, instead of all seeds together.
-        broken: tells which answers are broken.
+        broken: tells which answers are broken; by their text, and their likelihood if it is known, if not given.
 
     Raises:
         RunFolderError: no such folder, condition or seed; no results; or a damaged file.
@@ -54,7 +47,7 @@ def gather(
         raise RunFolderError(f"{folder} has no seed {seed}; it has {', '.join(map(str, results.seeds))}.")
     if not names:
         raise RunFolderError(f"{folder} has no tuned condition, so there is nothing to decide.")
-    reader = _Reader(results, run_folder, seed, broken)
+    reader = _Reader(results, run_folder, seed, broken or broken_in(results, run_folder))
     return [reader.evidence(name) for name in names if condition in (None, name)]
 
 
@@ -80,8 +73,8 @@ class _Reader:
             other_judges={judge: self._paired(base, tuned, "harmfulness", judge, seeds_are_models) for judge in others},
             base_broken=self._broken(base),
             tuned_broken=self._broken(tuned),
-            judge_faults=tuple(_judge_faults(self.results)),
-            missing={of: _missing(scores) for of, scores in sets.items()},
+            judge_faults=tuple(faults_of(self.results)),
+            missing={of: missing(scores) for of, scores in sets.items()},
             noise_rate=_noise_rate(self.run_folder.folder),
         )
 
@@ -140,12 +133,12 @@ def _scores(folders: Sequence[ConditionFolder], of: str, judge: str, ids: Sequen
     return np.array(columns, dtype=float).reshape(len(folders), len(ids)).T
 
 
-def _missing(scores: PairedScores) -> float:
+def missing(scores: PairedScores) -> float:
     """The larger share of answers without a score, of base and tuned model; 1 where there is none at all."""
     return max(float(np.isnan(side).mean()) if side.size else 1.0 for side in (scores.base, scores.tuned))
 
 
-def _judge_faults(results: RunResults) -> Iterator[str]:
+def faults_of(results: RunResults) -> Iterator[str]:
     """What the checks of a run's judges found."""
     for judge, check in results.judges.items():
         if check.canaries and check.canaries.passed < check.canaries.n:
@@ -153,6 +146,13 @@ def _judge_faults(results: RunResults) -> Iterator[str]:
             yield f"{judge} misread {wrong} of {check.canaries.n} answers whose score is known (canaries)."
         if check.anchors.warning:
             yield f"{judge}: {check.anchors.warning}"
+
+
+def order_of(sequential: Sequential | None) -> Asked:
+    """How the tests of an audit must count that they were looked at block by block."""
+    if sequential is None:
+        return "at once"
+    return "in blocks" if sequential.stopped == "all asked" else "so far"
 
 
 def _noise_rate(folder: Path) -> float | None:
@@ -165,7 +165,7 @@ def _noise_rate(folder: Path) -> float | None:
     if not path.is_file():
         return None
     try:
-        rate = json.loads(path.read_bytes())["noise"]["rate"]
+        rate = json.loads(path.read_bytes())["noise"]["floor_rate"]
         return None if rate is None else float(rate)
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise RunFolderError(f"{path} is damaged ({str(error)[:200]}). Run the audit again to write it anew.") from None

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from holdfast.analysis.decision import decide, worst
-from holdfast.audit.evidence import gather
+from holdfast.audit.evidence import gather, order_of
 from holdfast.audit.policy import Policy, read_policy
-from holdfast.core.audit_record import DECISION, Decision
+from holdfast.core.audit_record import AUDIT, DECISION, AuditRecord, Decision
 from holdfast.core.files import write_atomically
 
 
@@ -29,7 +29,9 @@ def gate(
         RunFolderError: no such folder, condition or seed; no results; or a damaged file.
     """
     margins = (policy or read_policy(None)).margins()
-    return [decide(evidence, margins) for evidence in gather(folder, condition, seed)]
+    found = gather(folder, condition, seed)
+    order = order_of(AuditRecord.read(folder).sequential) if (folder / AUDIT).is_file() else "at once"
+    return [decide(evidence, margins, order) for evidence in found]
 
 
 def write(folder: Path, decisions: Sequence[Decision]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,3 +84,20 @@ def policy_of(settings: dict[str, Any], name: str = "the policy") -> Policy:
 def _problem(detail: Any) -> str:
     at = ".".join(map(str, detail["loc"]))
     return f"{at}: {detail['msg']}" if at else str(detail["msg"])
+
+
+PolicyLike = Policy | Mapping[str, Any] | str | Path | None
+"""A policy, a dict with its keys, its file, or None for the default."""
+
+
+def policy_from(policy: PolicyLike) -> Policy:
+    """A policy from whatever names one.
+
+    Raises:
+        DataError: as `read_policy`.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, Mapping):
+        return policy_of(dict(policy))
+    return read_policy(None if policy is None else Path(policy))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import catalogue, doctor, gate, init, judges, plan, pocket, reproduce, run
+from holdfast.cli import audit, catalogue, doctor, gate, init, judges, plan, pocket, reproduce, run
 from holdfast.cli.errors import EXIT_CODES, STOPPED, TERMINATED, user_errors
 from holdfast.cli.signals import end_now, stop_on_signals
 from holdfast.core.version import __version__
@@ -33,6 +33,7 @@ def _add(group: typer.Typer, name: str, command: Callable[..., Any]) -> None:
 
 _add(app, "init", init.init)
 _add(app, "doctor", doctor.doctor)
+_add(app, "audit", audit.audit)
 _add(app, "run", run.run)
 _add(app, "reproduce", reproduce.reproduce)
 _add(app, "gate", gate.gate)

@@ -8,7 +8,9 @@ from holdfast.cli.options import console
 def list_everything() -> None:
     """List benchmarks, judges, data sources, defences, back ends and shipped studies."""
     from rich.table import Table
+    from rich.text import Text
 
+    from holdfast.audit.public import PUBLIC
     from holdfast.core.config import summary
     from holdfast.data.benchmarks import BENCHMARKS
     from holdfast.data.training import SOURCES
@@ -26,10 +28,15 @@ def list_everything() -> None:
     }  # fmt: skip
     table = Table(box=None, show_header=False, padding=(0, 2))
     for heading, registry in registries.items():
-        table.add_row(f"[bold]{heading}[/bold]")
+        table.add_row(Text(heading, "bold"))
         for name, reference in registry.items():
             table.add_row(f"  {name}", summary(reference))
-    table.add_row("[bold]Studies[/bold]")
+    table.add_row(Text("Brought from the Hub by `audit`", "bold"))
+    for name, public in PUBLIC.items():
+        gated = "; gated: ask for access first" if public.gated else ""
+        measures = public.measures.replace("_", "-")
+        table.add_row(f"  {name}", f"{measures}; {public.repo}, {public.license}{gated}")
+    table.add_row(Text("Studies", "bold"))
     for path in shipped_studies():
         table.add_row(f"  {path.stem}", title(path))
     console().print(table)

@@ -39,7 +39,7 @@ def doctor(
     terminal = console()
     with terminal.status("Looking at files, template and model"):
         diagnosis = doctors.examine(
-            settings, parse_seeds(seeds) if seeds else settings.seeds, workers or default_workers(), folder,
+            settings, parse_seeds(seeds) if seeds is not None else settings.seeds, workers or default_workers(), folder,
             keep_checkpoints,
         )  # fmt: skip
     diagnosis.price(usd_per_hour)

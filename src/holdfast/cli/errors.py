@@ -33,7 +33,9 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except HoldfastError as error:
-        typer.secho(str(error), err=True, fg="red")
+        from holdfast.core.terminal import visible
+
+        typer.secho(visible(str(error)), err=True, fg="red")
         raise typer.Exit(MENDABLE) from None
     except KeyboardInterrupt as error:
         typer.secho("Stopped. What was finished is kept; the same command goes on from there.", err=True)
@@ -41,9 +43,11 @@ def user_errors() -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:  # the last place where anybody could explain it
+        from holdfast.core.terminal import visible
+
         if reason := why_file_failed(error):
-            typer.secho(reason, err=True, fg="red")
+            typer.secho(visible(reason), err=True, fg="red")
             raise typer.Exit(MENDABLE) from None
-        typer.echo("".join(traceback.format_exception(error)), err=True)
+        typer.echo(visible("".join(traceback.format_exception(error))), err=True)
         typer.secho(REPORT, err=True, fg="red")
         raise typer.Exit(INTERNAL) from None

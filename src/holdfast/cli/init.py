@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli.options import complete_benchmark, console, print_path
+from holdfast.cli.options import complete_benchmark, console, one_line, print_path
 from holdfast.core.errors import HoldfastError, StudyError
 
 
@@ -43,6 +43,6 @@ def init(
         loader.read(file)
     except StudyError as error:
         terminal.print("Before it can run:", style="yellow")
-        terminal.print(str(error), markup=False, soft_wrap=True)
+        terminal.print(str(error), soft_wrap=True)
     else:
-        terminal.print(f"Next: holdfast doctor {file}", soft_wrap=True, markup=False)
+        terminal.print(f"Next: holdfast doctor {one_line(file)}", soft_wrap=True)

@@ -10,7 +10,7 @@ import typer
 
 from holdfast.cli import tables
 from holdfast.cli.errors import FOUND
-from holdfast.cli.options import MaxUsd, Out, complete_judge, complete_study, console
+from holdfast.cli.options import PATH, MaxUsd, Out, a_path, complete_judge, complete_study, console
 from holdfast.core.errors import HoldfastError
 from holdfast.core.watch import Watch
 
@@ -40,7 +40,10 @@ def calibrate(
         bool, typer.Option("--random-sample", help="The labelled answers were drawn at random from those of a study.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Default: calibration.json in the run, or else beside the labels.")
+        Path | None,
+        typer.Option(
+            help="Default: calibration.json in the run, or else beside the labels.", parser=a_path, metavar=PATH
+        ),
     ] = None,
     max_usd: MaxUsd = None,
 ) -> None:
@@ -101,5 +104,5 @@ def _passes(judge: Judge, folder: Path, budget: FileBudget) -> bool:
     tables.injections(terminal, outcome, path)
     has_scores: bool = outcome["without_score"] <= MOST_WITHOUT_SCORE * outcome["answers"]
     if not has_scores:
-        terminal.print("[red]Too many cases have no score, so this says nothing about the judge.[/red]")
+        terminal.print("Too many cases have no score, so this says nothing about the judge.", style="red")
     return has_scores and not outcome["moved"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +13,12 @@ import typer
 from holdfast.core.errors import HoldfastError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from holdfast.core.terminal import Terminal
     from holdfast.study.run import Limits
+
+
+PATH = "PATH"
+"""What `--help` shows as the kind of a value that `a_path` reads."""
 
 
 def complete_study(incomplete: str) -> Iterator[str]:
@@ -65,12 +68,25 @@ def complete_part(incomplete: str) -> list[str]:
     return [name for name in parts if name.startswith(incomplete)]
 
 
+def a_path(text: str) -> Path:
+    """The path that an option names. An empty one, often of a variable that is not set, would be the current folder.
+
+    Raises:
+        typer.BadParameter: it is empty.
+    """
+    if not text.strip():
+        raise typer.BadParameter("it is empty. Name a file or folder, such as runs/mine, or `.` for this folder.")
+    return Path(text)
+
+
 StudyName = Annotated[
     str,
     typer.Argument(help="A study file, or the name of a shipped study such as `demo`.", autocompletion=complete_study),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/<name of the study>.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the run. Default: runs/<name of the study>.", parser=a_path, metavar=PATH)
+]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2. Default: the seeds of the study.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes. Default: one for each core; one in all on a GPU.")
@@ -89,40 +105,46 @@ MaxUsd = Annotated[float | None, typer.Option(min=0, help="The most US dollars t
 MaxHours = Annotated[float | None, typer.Option(min=0, help="After so many hours, no new work is started.")]
 
 
-def console() -> Console:
+def console() -> Terminal:
     """Where tables and progress are printed: as wide as the terminal, 120 columns elsewhere."""
-    from rich.console import Console
+    from holdfast.core.terminal import Terminal
 
-    width = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, width=width)
+    return Terminal(width=None if sys.stdout.isatty() else 120)
 
 
-def print_path(terminal: Console, what: str, path: Path) -> None:
+def print_path(terminal: Terminal, what: str, path: Path) -> None:
     """Say where something is, on one line that can be copied whatever the path holds."""
     from rich.text import Text
 
-    terminal.print(Text.assemble(f"{what}: ", (str(path), "bold")), soft_wrap=True)
+    terminal.print(Text.assemble(f"{what}: ", (one_line(path), "bold")), soft_wrap=True)
+
+
+def one_line(text: object) -> str:
+    """A name as it stands in a sentence: an end of line in it would begin a line that seems to be ours."""
+    return re.sub(r"[\n\t]", lambda end: repr(end[0])[1:-1], str(text))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
     """The seeds in a text such as `0,1,2`.
 
     Raises:
-        HoldfastError: it holds something else than distinct whole numbers from 0 up.
+        HoldfastError: it holds something else than distinct whole numbers from 0 to 4294967295.
     """
+    from holdfast.study.schema import seeds_problem
+
     try:
         seeds = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise HoldfastError(
-            f"--seeds takes whole numbers with commas between, such as 0,1,2; found {text!r}."
+            f"--seeds takes whole numbers with commas between, such as 0,1,2; found {text[:100]!r}."
         ) from None
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise HoldfastError(f"--seeds takes distinct numbers from 0 up; found {text!r}.")
+    if problem := seeds_problem(seeds):
+        raise HoldfastError(f"--seeds {problem}; found {text[:100]!r}.")
     return seeds
 
 
 def limits(max_usd: float | None, max_hours: float | None) -> Limits:
     """The caps of a run; its hours are counted from now."""
-    from holdfast.study.run import Limits
+    from holdfast.study import run
 
-    return Limits(max_usd, time.time() + max_hours * 3600 if max_hours is not None else None)
+    return run.limits(max_usd, max_hours)

@@ -10,9 +10,8 @@ import typer
 from holdfast.cli.options import complete_study, console, print_path
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from holdfast.audit.plan import AuditPlan
+    from holdfast.core.terminal import Terminal
 
 
 def plan(
@@ -51,7 +50,7 @@ def plan(
         print_path(terminal, "Curve", out / "plan.svg")
 
 
-def _show(console: Console, planned: AuditPlan) -> None:
+def _show(console: Terminal, planned: AuditPlan) -> None:
     """The table of sizes, the curve, and what they say."""
     from rich.table import Table
 
@@ -78,10 +77,10 @@ def _show(console: Console, planned: AuditPlan) -> None:
         )
 
 
-def _curve(console: Console, planned: AuditPlan) -> None:
+def _curve(console: Terminal, planned: AuditPlan) -> None:
     """The chances of each answer across true changes, as bars of 40 characters."""
     console.print(f"With {planned.prompts:,} prompts, at a true rise of (P pass, · cannot tell, F fail):")
     for point in planned.curve[::2]:
         passes, fails = round(0.4 * point.passes), round(0.4 * point.fails)
         bar = "P" * passes + "·" * (40 - passes - fails) + "F" * fails
-        console.print(f"{point.change:6.1f}  {bar}  pass {point.passes:.0f} %, fail {point.fails:.0f} %", markup=False)
+        console.print(f"{point.change:6.1f}  {bar}  pass {point.passes:.0f} %, fail {point.fails:.0f} %")

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli.options import console, print_path
+from holdfast.cli.options import PATH, a_path, console, print_path
 from holdfast.core.watch import Watch
 
 
 def build(
-    out: Annotated[Path, typer.Option(help="Folder to build the world in.")],
+    out: Annotated[Path, typer.Option(help="Folder to build the world in.", parser=a_path, metavar=PATH)],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the world, its models and its files.")] = 0,
 ) -> None:
     """Build a pocket world again from its seed: its models before and after alignment, and its files."""

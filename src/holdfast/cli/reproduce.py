@@ -9,10 +9,12 @@ import typer
 
 from holdfast.cli import tables
 from holdfast.cli.options import (
+    PATH,
     MaxHours,
     MaxUsd,
     Replace,
     Workers,
+    a_path,
     complete_judge,
     complete_part,
     complete_preset,
@@ -32,8 +34,10 @@ Preset = Annotated[
     str, typer.Option(help="A preset: pocket, llama-2-7b-chat or hosted.", autocompletion=complete_preset)
 ]
 Base = Annotated[str | None, typer.Option(help="Another model for the preset's settings: a folder or a Hub id.")]
-NumberOfSeeds = Annotated[int | None, typer.Option(min=1, help="How many seeds. Default: the preset's own.")]
-PaperOut = Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/reproduce-<model>.")]
+NumberOfSeeds = Annotated[int | None, typer.Option(min=1, max=1000, help="How many seeds. Default: the preset's own.")]
+PaperOut = Annotated[
+    Path | None, typer.Option(help="Folder of the run. Default: runs/reproduce-<model>.", parser=a_path, metavar=PATH)
+]
 Data = Annotated[Path, typer.Option(help="Folder of the files that a preset names; `pocket` needs none.")]
 DecidingJudge = Annotated[
     str | None,

@@ -9,6 +9,7 @@ import typer
 
 from holdfast.cli import tables
 from holdfast.cli.options import (
+    PATH,
     Fresh,
     Keep,
     MaxHours,
@@ -20,8 +21,10 @@ from holdfast.cli.options import (
     ShowAnswers,
     StudyName,
     Workers,
+    a_path,
     console,
     limits,
+    one_line,
     parse_seeds,
     print_path,
 )
@@ -47,7 +50,7 @@ def run(
     terminal = console()
     with Watch(terminal) as watch:
         done = runner.run(
-            settings, read_text(path), folder, parse_seeds(seeds) if seeds else settings.seeds,
+            settings, read_text(path), folder, parse_seeds(seeds) if seeds is not None else settings.seeds,
             workers or default_workers(), watch, keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts,
             replace,
         )  # fmt: skip
@@ -60,11 +63,13 @@ def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
     """Print a finished run's table and write its page again."""
     from holdfast.core.run_folder import RunFolder
     from holdfast.paper import reproduce as paper
+    from holdfast.study import mending
     from holdfast.study.results import answer_form
     from holdfast.study.run import write_page
 
     run_folder = RunFolder(folder)
     results = run_folder.results()
+    mending.check(results, run_folder)
     claims = paper.claims_of(folder)
     if claims is None:
         write_page(run_folder, results, show_answers)
@@ -81,7 +86,10 @@ def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
 
 def export(
     folder: RunFolder,
-    inspect: Annotated[Path, typer.Option(help="A new folder for logs that `inspect view --log-dir` shows.")],
+    inspect: Annotated[
+        Path,
+        typer.Option(help="A new folder for logs that `inspect view --log-dir` shows.", parser=a_path, metavar=PATH),
+    ],
 ) -> None:
     """Write a finished run as logs of Inspect, with every answer: one for each condition, seed and set."""
     from holdfast.core.run_folder import RunFolder
@@ -90,4 +98,4 @@ def export(
     logs = write(RunFolder(folder), inspect)
     terminal = console()
     print_path(terminal, f"{len(logs)} logs, with the models' answers", inspect)
-    terminal.print(f"To read them: inspect view --log-dir {inspect}", soft_wrap=True, markup=False)
+    terminal.print(f"To read them: inspect view --log-dir {one_line(inspect)}", soft_wrap=True)

@@ -6,36 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.cli.options import print_path
+from holdfast.cli.options import one_line, print_path
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from holdfast.analysis.calibration import Calibration, Share
     from holdfast.core.results import RunResults
+    from holdfast.core.terminal import Terminal
     from holdfast.study.doctor import Diagnosis
 
 
-def diagnosis(console: Console, name: str, report: Diagnosis) -> None:
+def diagnosis(console: Terminal, name: str, report: Diagnosis) -> None:
     """What the doctor found, worst first, and what the run takes."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    marks = {"fault": "[red]fault[/red]", "warning": "[yellow]warning[/yellow]", "note": "[dim]note[/dim]"}
-    table = Table(title=f"What to know before running {escape(name)}", title_justify="left", show_lines=True)
+    styles = {"fault": "red", "warning": "yellow", "note": "dim"}
+    table = Table(title=f"What to know before running {name}", title_justify="left", show_lines=True)
     for heading in ("", "where", "what"):
         table.add_column(heading)
-    for level, mark in marks.items():
+    for level, style in styles.items():
         for finding in report.findings:
             if finding.level == level:
-                table.add_row(mark, escape(finding.where), escape(finding.what))
+                table.add_row(Text(level, style), finding.where, finding.what)
     console.print(table if report.findings else "Nothing to mend.")
     _resources(console, report)
 
 
-def _resources(console: Console, report: Diagnosis) -> None:
+def _resources(console: Terminal, report: Diagnosis) -> None:
     """Tokens, time and money of each stage and in all; memory and disk against what is free."""
-    from rich.markup import escape
     from rich.table import Table
 
     from holdfast.study.doctor.resources import size
@@ -53,7 +51,7 @@ def _resources(console: Console, report: Diagnosis) -> None:
     if report.memory:
         what, needed = max(report.memory.items(), key=lambda item: item[1])
         free = size(report.free_memory)
-        console.print(f"Memory: {escape(what)} needs the most, about {size(needed)}; {free} are free")
+        console.print(f"Memory: {what} needs the most, about {size(needed)}; {free} are free")
     if report.disk:
         console.print(f"Disk: up to {size(report.disk)}; {size(report.free_disk)} are free")
 
@@ -66,30 +64,30 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def injections(console: Console, outcome: dict[str, Any], path: Path) -> None:
+def injections(console: Terminal, outcome: dict[str, Any], path: Path) -> None:
     """What each form of injection did to a judge: what it gave the plain answers, and the forged ones."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"{outcome['forms']} forms of injection against {escape(path.stem)}", title_justify="left")
+    table = Table(title=f"{outcome['forms']} forms of injection against {one_line(path.stem)}", title_justify="left")
     for heading in ("form", *(f"an answer worth {known}, claiming {6 - int(known)}" for known in outcome["plain"])):
         table.add_column(heading)
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, list[Text]] = {}
     for case in outcome["tried"]:
         colour = "red" if case["moved"] else "yellow" if case["score"] is None else "green"
         score = f"moved, {case['plain']} to {case['score']}" if case["moved"] else str(case["score"] or case["reading"])
-        rows.setdefault(case["form"], []).append(f"[{colour}]{score}[/]")
+        rows.setdefault(case["form"], []).append(Text(score, colour))
     for form, cells in rows.items():
-        table.add_row(escape(form), *cells)
+        table.add_row(form, *cells)
     console.print(table)
     for known, plain in outcome["plain"].items():
         if int(known) != plain:
-            console.print(f"[yellow]The plain answer worth {known} was given {plain}.[/yellow]")
+            console.print(f"The plain answer worth {known} was given {plain}.", style="yellow")
     console.print(f"{outcome['moved']} of {outcome['answers']} moved; {outcome['without_score']} without a score")
     print_path(console, "Verdicts", path)
 
 
-def figures(console: Console, results: RunResults, folder: Path) -> None:
+def figures(console: Terminal, results: RunResults, folder: Path) -> None:
     """The tables of a finished run, and where its files are."""
     from holdfast.report import layout, table
 
@@ -97,40 +95,40 @@ def figures(console: Console, results: RunResults, folder: Path) -> None:
     for shown in table.tables(results):
         console.print(shown)
     for note in layout.judge_notes(results):
-        console.print(note, style="dim", markup=False)
+        console.print(note, style="dim")
     if results.model.stand_in:
-        console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
+        console.print(layout.STAND_IN, style="yellow")
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
-    console.print(layout.PROMPTS_ALONE, style="dim", markup=False)
+    console.print(layout.PROMPTS_ALONE, style="dim")
     for caution in layout.cautions(results):
-        console.print(f"Caution: {caution}", style="yellow", markup=False)
+        console.print(f"Caution: {caution}", style="yellow")
     for line in (*layout.agreement(results), *layout.judging(results)):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     for title, name in (("Page", "report.html"), ("Figures", "results.json")):
         print_path(console, title, folder / name)
 
 
-def warning(console: Console, text: str) -> None:
+def warning(console: Terminal, text: str) -> None:
     """A warning in yellow; nothing for an empty one."""
     if text:
-        console.print(text, style="yellow", markup=False)
+        console.print(text, style="yellow")
 
 
-def _distrust(console: Console, results: RunResults) -> None:
+def _distrust(console: Terminal, results: RunResults) -> None:
     """In red, why the figures are not to be trusted."""
-    from rich.markup import escape
+    from rich.text import Text
 
     for reason in results.trust.reasons:
-        console.print(f"[bold red]Not to be trusted:[/bold red] {escape(reason)}")
+        console.print(Text.assemble(("Not to be trusted:", "bold red"), f" {reason}"))
 
 
-def calibration(console: Console, measured: Calibration, path: Path) -> None:
+def calibration(console: Terminal, measured: Calibration, path: Path) -> None:
     """What a calibration says of a judge, and what it is good for."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     agreement, (shift, *ends) = measured.agreement(), measured.shift() or (None, None, None)
-    table = Table(title=f"{escape(measured.judge)} against {escape(measured.labels)}", title_justify="left")
+    table = Table(title=f"{measured.judge} against {one_line(measured.labels)}", title_justify="left")
     for heading in ("", "value", "95 % interval", "of"):
         table.add_column(heading, justify="left" if not heading else "right")
 
@@ -150,11 +148,11 @@ def calibration(console: Console, measured: Calibration, path: Path) -> None:
     console.print(table)
     _confusion(console, measured)
     if measured.fault():
-        console.print(f"[red]No rate can be corrected with it:[/red] {escape(measured.fault())}")
+        console.print(Text.assemble(("No rate can be corrected with it:", "red"), f" {measured.fault()}"))
     print_path(console, "Calibration", path)
 
 
-def _confusion(console: Console, measured: Calibration) -> None:
+def _confusion(console: Terminal, measured: Calibration) -> None:
     """How often each label got each score."""
     from rich.table import Table
 
@@ -166,9 +164,10 @@ def _confusion(console: Console, measured: Calibration) -> None:
     console.print(grid)
 
 
-def verdicts(console: Console, results: RunResults, claims: Sequence[dict[str, Any]], folder: Path) -> None:
+def verdicts(console: Terminal, results: RunResults, claims: Sequence[dict[str, Any]], folder: Path) -> None:
     """The verdicts on the paper's claims, and where the reproduction's files are."""
     from rich.table import Table
+    from rich.text import Text
 
     from holdfast.report import layout
 
@@ -181,15 +180,15 @@ def verdicts(console: Console, results: RunResults, claims: Sequence[dict[str, A
         difference = layout.signed("harmfulness_rate", claim["effect"])
         if claim["effect"] is not None:
             difference += f" ({layout.interval('harmfulness_rate', claim['low'], claim['high'])})"
-        verdict = f"[{colours[claim['verdict']]}]{claim['verdict']}[/]"
+        verdict = Text(claim["verdict"], colours[claim["verdict"]])
         table.add_row(claim["claim"], claim["table"], verdict, difference, layout.p_value(claim["p_value"]))
     console.print(table)
     counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in colours}
     console.print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + f" of {len(claims)} claims")
     if results.model.stand_in:
-        console.print(f"[yellow]{layout.STAND_IN}[/yellow]")
+        console.print(layout.STAND_IN, style="yellow")
     for line in (*layout.agreement(results), *layout.judging(results)):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     for title, name in (
         ("Page", "report.html"),
         ("Claims", "claims.json"),

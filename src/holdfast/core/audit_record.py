@@ -5,11 +5,17 @@ Rates and shares are in percent, scores from 1 to 5, costs in US dollars. Interv
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
-from holdfast.core.results import Caution, JudgeAgreement
+from holdfast.core.containment import refuse_links
+from holdfast.core.errors import RunFolderError
+from holdfast.core.files import write_atomically
+from holdfast.core.results import OF_A_RUN, Caution, JudgeAgreement
 from holdfast.core.run_facts import ChatFacts, Evaluation
 from holdfast.core.types import Estimate
 
@@ -135,6 +141,9 @@ class BrokenAnswers:
     share: Estimate
     kinds: Mapping[str, int]
     """empty, cut off, looping, unlikely → answers. Each answer counts once, under the first that holds."""
+    least: float | None = None
+    """The mean log-likelihood of a token under the base, in nats, below which an answer is unlikely; None where the
+    base's likelihoods are not known, as those of a served model."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,11 @@ class NoiseFloor:
     n: int
     exact: int
     """Answers that are the same to the letter."""
+    floor_rate: float | None = None
+    """Points of a rate up to which a difference is taken for noise: the larger of `rate` and what the prompts whose 5
+    came or went can add up to by chance, 1.96 × √(their number) / n."""
+    floor_score: float | None = None
+    """The same for the score: the larger of `score` and 1.96 × √(sum of squared changes) / n."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +208,22 @@ class AuditedModel:
 
 
 @dataclass(frozen=True)
+class BroughtSet:
+    """A benchmark that was brought from the Hub."""
+
+    name: str
+    repo: str
+    """The data set's id on the Hub."""
+    revision: str
+    """The commit that came."""
+    pinned: bool
+    """Whether that commit is the one that Holdfast names; else it is what a branch pointed to."""
+    license: str
+    files: Mapping[str, str]
+    """File → SHA-256 of its bytes."""
+
+
+@dataclass(frozen=True)
 class Proof:
     """What ran."""
 
@@ -209,6 +239,10 @@ class Proof:
     evaluation: Evaluation
     """Benchmarks and judges with their hashes, templates with their system prompts, decoding."""
     environment: Mapping[str, str]
+    sources: Mapping[str, BroughtSet] = field(default_factory=dict)
+    """Measured set → where it was brought from, if it was named alone."""
+    reused: Mapping[str, int] = field(default_factory=dict)
+    """Condition → its answers that an earlier audit of the same base had, and that were not asked again."""
 
 
 @dataclass(frozen=True)
@@ -249,3 +283,58 @@ class AuditRecord:
     usd: float
     sequential: Sequential | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> AuditRecord:
+        """The record of a finished audit's folder.
+
+        Raises:
+            RunFolderError: the folder has none, one that this version cannot read, or a link to somewhere else.
+        """
+        refuse_links(folder, OF_A_RUN)
+        path = folder / AUDIT
+        if not path.is_file():
+            raise RunFolderError(f"{path} does not exist. Audit first: `holdfast audit BASE TUNED --out {folder}`.")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise RunFolderError(f"{path} is not JSON: {error}. Run the audit again to write it anew.") from None
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: Any, name: str = AUDIT) -> AuditRecord:
+        """A record from what a JSON file holds; `name` is the file's in messages.
+
+        Raises:
+            RunFolderError: another schema, or fields that are missing or of another type.
+        """
+        from pydantic import ValidationError
+
+        found = content.get("schema") if isinstance(content, dict) else None
+        if found != AUDIT_SCHEMA:
+            raise RunFolderError(
+                f"{name} has the schema {found!r}, and this version of Holdfast reads {AUDIT_SCHEMA}. Run the audit "
+                "again, or read it with the version that wrote it."
+            )
+        try:
+            record: AuditRecord = _reader().validate_python(content)
+            return record
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:5]]
+            raise RunFolderError(f"{name} cannot be read:\n  " + "\n  ".join(problems)) from None
+
+    def to_json(self) -> str:
+        """The text of `audit.json`."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    def write(self, folder: Path) -> Path:
+        """Write `audit.json` into a folder."""
+        write_atomically(folder / AUDIT, self.to_json())
+        return folder / AUDIT
+
+
+@cache
+def _reader() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(AuditRecord)

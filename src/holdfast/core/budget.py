@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
 from contextlib import AbstractContextManager
@@ -12,7 +11,7 @@ from typing import Any, TypeGuard
 from filelock import FileLock
 
 from holdfast.core.errors import BudgetError, RunFolderError
-from holdfast.core.jsonl import Tail
+from holdfast.core.jsonl import Tail, append_lines
 
 MOST_USD = 1e9
 """A booking of more is none."""
@@ -82,17 +81,17 @@ class FileBudget:
         return FileLock(self.path.with_name(f".{self.path.name}.lock")).acquire(poll_interval=0.005)
 
     def _write(self, ticket: str, usd: float, what: str) -> None:
-        cut_off = self.path.is_file() and self.path.stat().st_size > self._tail.read_to
         booking = {"ticket": ticket, "usd": usd, "what": what, **({"stage": self.stage} if self.stage else {})}
-        with self.path.open("a") as file:
-            file.write("\n" * cut_off + json.dumps(booking) + "\n")
+        append_lines(self.path, [booking])
 
     def _catch_up(self) -> None:
-        for booking in self._tail.rows():
+        for row in self._tail.rows():
+            booking = row or {}
             ticket, usd, stage = booking.get("ticket"), booking.get("usd"), booking.get("stage", "")
             if not isinstance(ticket, str) or not isinstance(stage, str) or not _is_amount(usd):
+                found = str(row)[:200] if row else "it is damaged"
                 raise RunFolderError(
-                    f"{self.path} holds a line that is no booking: {str(booking)[:200]}. Delete the line, if you know "
+                    f"{self.path} holds a line that is no booking: {found}. Delete the line, if you know "
                     "that nothing was paid for it, or put its amount in US dollars behind `usd`."
                 )
             self._booked[ticket] = usd

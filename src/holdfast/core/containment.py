@@ -49,8 +49,8 @@ def refuse_links(folder: Path, names: Iterable[str]) -> None:
                         raise _link(path)
 
 
-def open_own(path: Path, mode: str) -> BinaryIO:
-    """Open a file of a run folder as bytes, if it is a plain file.
+def open_own(path: Path, mode: str, buffering: int = -1) -> BinaryIO:
+    """Open a file of a run folder as bytes, if it is a plain file; `buffering` is that of `open`.
 
     Raises:
         RunFolderError: it is a link, or no plain file.
@@ -62,7 +62,7 @@ def open_own(path: Path, mode: str) -> BinaryIO:
         raise RunFolderError(f"{path} is no plain file, as everything in a run folder is. Move it, and run again.")
     return cast(
         "BinaryIO",
-        open(path, mode, opener=lambda name, flags: os.open(name, flags | ONLY_PLAIN_FILES, 0o666)),
+        open(path, mode, buffering, opener=lambda name, flags: os.open(name, flags | ONLY_PLAIN_FILES, 0o666)),
     )
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import IO
+
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
+"""Error numbers of file systems and folders that keep no promise about the names in a folder."""
 
 
 def flush(file: IO[bytes] | IO[str]) -> None:
@@ -15,13 +19,28 @@ def flush(file: IO[bytes] | IO[str]) -> None:
 
 def sync(path: Path) -> None:
     """Have a file's content, or the names in a folder, reach the disk. Windows has no such thing for folders."""
-    if os.name == "nt" and path.is_dir():
+    is_folder = path.is_dir()
+    if os.name == "nt" and is_folder:
         return
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in CANNOT_SYNC:
+            raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it lies in, for good; it may be there already."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync(folder.parent)
 
 
 def rename(written: Path, final: Path) -> None:

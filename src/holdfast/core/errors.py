@@ -47,6 +47,10 @@ class RunFolderError(HoldfastError):
     """A run folder that is in use, or that holds something else."""
 
 
+class DamagedError(RunFolderError):
+    """A file of a run folder that is damaged; most of them `holdfast run` can make again."""
+
+
 class BudgetError(HoldfastError):
     """The next piece of work would go past a cap on money or time."""
 

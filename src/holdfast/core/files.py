@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from secrets import token_hex
 
+from holdfast.core import durable
 from holdfast.core.errors import DataError
 from holdfast.core.file_faults import another_kind, not_utf8
 
@@ -123,22 +124,23 @@ def read_text(path: Path, most_bytes: int | None = None) -> str:
         raise DataError(f"{path} is {kind}" if kind else not_utf8(path, lambda each: each.open("rb"))) from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file, or leave the old one as it was. A link in its place is replaced, and not followed.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file for good, or leave the old one as it was. A link in its place is replaced, and not followed.
 
     Raises:
         OSError: it cannot be written; `why_file_failed` says it in words.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{token_hex(8)}")
     with naming(path):
-        file = draft.open("x", encoding="utf-8")  # a link or file that is there already is not opened
+        durable.make_folder(path.parent)
+        draft = path.with_name(f".{path.name}.{token_hex(8)}")
+        file = draft.open("xb")  # a link or file that is there already is not opened
     try:
         with naming(path):
             with file:
-                file.write(text)
-            draft.replace(path)
-    except OSError:
+                file.write(content.encode() if isinstance(content, str) else content)
+                durable.flush(file)
+            durable.rename(draft, path)
+    except BaseException:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise

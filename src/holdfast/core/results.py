@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from holdfast.core.containment import refuse_links
-from holdfast.core.errors import RunFolderError
+from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.run_facts import ConditionFacts, Evaluation, ModelFacts
 from holdfast.core.types import Comparison, Estimate
@@ -22,6 +22,8 @@ SCHEMA = 3
 """Raised when a field of `results.json` changes its meaning or goes away."""
 
 RESULTS = "results.json"
+
+AGAIN = "`holdfast run` with the same study and folder writes it again."
 
 OF_A_RUN = (
     RESULTS, "audit.json", "decision.json", "report.html", "claims.json", "tables", "figures",
@@ -286,7 +288,8 @@ class RunResults:
         """The results of a finished run's folder.
 
         Raises:
-            RunFolderError: the folder has none, one that this version cannot read, or a link to somewhere else.
+            RunFolderError: the folder has none, one of another schema, or a link to somewhere else.
+            DamagedError: it is no JSON, or has fields that are missing or of another type.
         """
         refuse_links(folder, OF_A_RUN)
         path = folder / RESULTS
@@ -295,7 +298,7 @@ class RunResults:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise RunFolderError(f"{path} is not JSON: {error}. Run the study again to write it anew.") from None
+            raise DamagedError(f"{path} is not JSON: {error}. {AGAIN}") from None
         return cls.parse(content, str(path))
 
     @classmethod
@@ -303,11 +306,14 @@ class RunResults:
         """Results from what a JSON file holds; `name` is the file's in messages.
 
         Raises:
-            RunFolderError: another schema, or fields that are missing or of another type.
+            RunFolderError: another schema.
+            DamagedError: fields that are missing or of another type.
         """
         from pydantic import ValidationError
 
-        found = content.get("schema") if isinstance(content, dict) else None
+        if not isinstance(content, dict):
+            raise DamagedError(f"{name} holds {type(content).__name__} in place of an object. {AGAIN}")
+        found = content.get("schema")
         if found != SCHEMA:
             raise RunFolderError(
                 f"{name} has the schema {found!r}, and this version of Holdfast reads {SCHEMA}. Run the study again in "
@@ -318,7 +324,7 @@ class RunResults:
             return results
         except ValidationError as error:
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:5]]
-            raise RunFolderError(f"{name} cannot be read:\n  " + "\n  ".join(problems)) from None
+            raise DamagedError(f"{name} cannot be read:\n  " + "\n  ".join(problems) + f"\n{AGAIN}") from None
 
     def to_json(self) -> str:
         """The text of `results.json`."""

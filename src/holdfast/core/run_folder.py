@@ -1,4 +1,4 @@
-"""The only reader and writer of run folders. Answers and verdicts are appended and never rewritten.
+"""The only reader and writer of run folders. Answers and verdicts are appended; only damaged lines are taken out.
 
 runs/demo/
   study.yaml                       the study as it was given
@@ -9,33 +9,38 @@ runs/demo/
     training.json                  the training record
     answers.jsonl                  one answer a line
     verdicts.<set>.<judge>.jsonl   one verdict a line
+    likelihood.jsonl               how likely the base finds each answer, in an audit
   checkpoints/<run>/epoch-N/       tuned weights, deleted once all prompts are answered
   judges.jsonl                     how each judge did on its canaries and anchors
   spending.jsonl                   what was spent, and on what
   results.json                     the figures; see docs/results.md
+  audit.json                       what an audit found; see docs/audit.md
   decision.json                    what `holdfast gate` said; see docs/gate.md
   report.html                      the page
   previous/<time>/                 results that --replace has replaced, with their page and study
+  *.damaged                        what could not be read and was made again: lines of a file, or all of it
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from holdfast.core import durable
 from holdfast.core.audit_record import AUDIT, DECISION
 from holdfast.core.containment import checked_name, refuse_links
-from holdfast.core.errors import RunFolderError
+from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
-from holdfast.core.jsonl import append_lines, read_records
+from holdfast.core.jsonl import Appender, append_lines, read_records, set_aside_damaged
 from holdfast.core.results import OF_A_RUN, RESULTS, AnchorCheck, CanaryCheck, RunResults
 from holdfast.core.types import Answer, Verdict
 
@@ -44,6 +49,8 @@ OF_ONE_STUDY = (
     "study.yaml", "study.resolved.yaml", "prompts.jsonl",
 )  # fmt: skip
 """What a run folder holds of one study, and not of its conditions."""
+
+MENDED = "`holdfast run` with the same study and folder makes it again."
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,15 @@ class CheckRow:
     canaries: CanaryCheck | None
     anchors: AnchorCheck
     models: list[str]
+
+
+@dataclass(frozen=True)
+class FluencyRow:
+    """A line of `likelihood.jsonl`."""
+
+    prompt_id: str
+    fluency: float
+    """Mean log-likelihood of a token under the base, in nats, without the first tokens."""
 
 
 class RunFolder:
@@ -131,7 +147,7 @@ class RunFolder:
     def write(self, name: str, text: str) -> Path:
         """Write a whole file of the run, at once or not at all; unchanged where it says the same already."""
         path = self.folder / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if not path.is_file() or path.read_bytes() != text.encode():
             write_atomically(path, text)
         return path
 
@@ -142,6 +158,14 @@ class RunFolder:
             RunFolderError: naming a line that is damaged.
         """
         return {row.judge: row for row in read_records(self.folder / "judges.jsonl", CheckRow)}
+
+    def set_aside_damaged_checks(self) -> str:
+        """Move damaged lines of `judges.jsonl` aside; says which they were, "" if none is damaged."""
+        return set_aside_damaged(self.folder / "judges.jsonl", CheckRow)
+
+    def set_aside_damaged_results(self, why: str) -> str:
+        """Move a `results.json` that cannot be read aside, and say that."""
+        return _set_aside(self.folder / RESULTS, why)
 
     def add_check(self, check: Mapping[str, Any]) -> None:
         """Record how a judge did on its canaries and anchors."""
@@ -195,6 +219,41 @@ class ConditionFolder:
         """Record how the condition was tuned."""
         write_atomically(self.folder / "training.json", json.dumps(record) + "\n")
 
+    def set_aside_damaged(self) -> list[str]:
+        """Move damaged lines and records aside, so that they are made again; says of each file what was damaged.
+
+        A verdict on another answer than there is now counts as damaged.
+        """
+        found = [set_aside_damaged(self.folder / "answers.jsonl", Answer)]
+        found += self.set_aside_verdicts()
+        for name in ("condition.json", "training.json"):
+            path = self.folder / name
+            if path.is_file():
+                try:
+                    _object(path)
+                except DamagedError as error:
+                    found.append(_set_aside(path, str(error)))
+        return [each for each in found if each]
+
+    def set_aside_verdicts(self) -> list[str]:
+        """Move verdicts aside that are damaged or judge another answer; says of each file what was damaged."""
+        paths = sorted(self.folder.glob("verdicts.*.jsonl"))
+        answers = self.answers() if paths else {}
+        found = [set_aside_damaged(path, Verdict, partial(_other_answer, answers)) for path in paths]
+        return [each for each in found if each]
+
+    def answers_to(self, prompt_ids: Iterable[str]) -> dict[str, Answer]:
+        """Answers by prompt id.
+
+        Raises:
+            DamagedError: naming a line that is damaged, or a prompt without an answer.
+        """
+        answers = self.answers()
+        for name in prompt_ids:
+            if name not in answers:
+                raise DamagedError(f"{self.folder / 'answers.jsonl'} has no answer to the prompt {name}. {MENDED}")
+        return answers
+
     def answers(self) -> dict[str, Answer]:
         """Answers by prompt id.
 
@@ -204,30 +263,72 @@ class ConditionFolder:
         return {answer.prompt_id: answer for answer in read_records(self.folder / "answers.jsonl", Answer)}
 
     def add_answers(self, answers: Iterable[Answer]) -> None:
-        """Append answers."""
+        """Append answers, for good."""
         append_lines(self.folder / "answers.jsonl", map(asdict, answers))
 
-    def verdicts(self, measured: str, judge: str) -> dict[str, Verdict]:
+    @contextmanager
+    def adding_answers(self) -> Iterator[Callable[[Iterable[Answer]], None]]:
+        """What appends answers one after another; at the end of the block, all of them are on the disk."""
+        with Appender(self.folder / "answers.jsonl") as file:
+            yield lambda answers: file.add(map(asdict, answers))
+
+    def verdicts(self, measured: str, judge: str, on: Mapping[str, Answer] | None = None) -> dict[str, Verdict]:
         """Verdicts by prompt id, of one judge (its name and key) on one measured set.
+
+        Args:
+            measured: the set.
+            judge: the judge's name and key.
+            on: the answers by prompt id; if given, each verdict must be on the one that is there now.
+
+        Raises:
+            DamagedError: naming a line that is damaged, or the prompt of a verdict on another answer.
+        """
+        path = self._verdicts(measured, judge)
+        verdicts = {verdict.prompt_id: verdict for verdict in read_records(path, Verdict)}
+        for name, verdict in verdicts.items() if on is not None else ():
+            if problem := _other_answer(on or {}, verdict):
+                raise DamagedError(f"{path}: the verdict on the prompt {name} is not valid: {problem}. {MENDED}")
+        return verdicts
+
+    def add_verdicts(self, measured: str, judge: str, verdicts: Iterable[Verdict]) -> None:
+        """Append verdicts, for good."""
+        append_lines(self._verdicts(measured, judge), map(asdict, verdicts))
+
+    @contextmanager
+    def adding_verdicts(self, measured: str, judge: str) -> Iterator[Callable[[Iterable[Verdict]], None]]:
+        """What appends verdicts one after another; at the end of the block, all of them are on the disk."""
+        with Appender(self._verdicts(measured, judge)) as file:
+            yield lambda verdicts: file.add(map(asdict, verdicts))
+
+    def fluencies(self) -> dict[str, float]:
+        """Prompt id → how likely the base finds the answer, for those of which it is known.
 
         Raises:
             RunFolderError: naming a line that is damaged.
         """
-        return {verdict.prompt_id: verdict for verdict in read_records(self._verdicts(measured, judge), Verdict)}
+        return {row.prompt_id: row.fluency for row in read_records(self.folder / "likelihood.jsonl", FluencyRow)}
 
-    def add_verdicts(self, measured: str, judge: str, verdicts: Iterable[Verdict]) -> None:
-        """Append verdicts."""
-        append_lines(self._verdicts(measured, judge), map(asdict, verdicts))
+    def add_fluencies(self, by_prompt: Mapping[str, float]) -> None:
+        """Append how likely the base finds answers."""
+        append_lines(self.folder / "likelihood.jsonl", [asdict(FluencyRow(*item)) for item in by_prompt.items()])
 
     def _verdicts(self, measured: str, judge: str) -> Path:
         return self.folder / f"verdicts.{checked_name(measured)}.{checked_name(judge)}.jsonl"
+
+
+def _other_answer(answers: Mapping[str, Answer], verdict: Verdict) -> str:
+    """That a verdict is on another answer than there is now; "" if it is not, or there is none now."""
+    answer = answers.get(verdict.prompt_id)
+    if not answer or verdict.answer_digest in ("", answer.digest):
+        return ""
+    return "the answer in answers.jsonl was changed after it was judged"
 
 
 def _object(path: Path) -> dict[str, Any]:
     """What a file with one JSON object holds.
 
     Raises:
-        RunFolderError: it is damaged.
+        DamagedError: it holds something else.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -236,5 +337,11 @@ def _object(path: Path) -> dict[str, Any]:
     else:
         why = f"{type(content).__name__} in place of an object"
     if not isinstance(content, dict):
-        raise RunFolderError(f"{path} is damaged: {why}. Delete it, and run the study again.")
+        raise DamagedError(f"{path} is damaged: {why}. {MENDED}")
     return content
+
+
+def _set_aside(path: Path, why: str) -> str:
+    aside = path.with_name(f"{path.name}.damaged")
+    durable.rename(path, aside)
+    return f"{why} What it held is kept in {aside.name}."

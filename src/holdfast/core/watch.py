@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from holdfast.core.progress import Activity, clock
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.live import Live
     from rich.progress import Progress
 
+    from holdfast.core.protocols import Watcher
+    from holdfast.core.terminal import Terminal
     from holdfast.core.types import Condition
 
 LINES_EVERY = 30.0
@@ -26,7 +29,7 @@ class Watch:
     and now and then one for each worker.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self.console = console
         self.live: Live | None = None
         self.bar: Progress | None = None
@@ -44,8 +47,10 @@ class Watch:
             self.live.stop()
 
     def begin(self, total: int) -> None:
-        """Show that there are so many units of work."""
-        self.total, self.started = total, time.monotonic()
+        """Show that there are so many units of work. What was begun before has ended."""
+        if self.live:
+            self.live.stop()
+        self.total, self.done, self.started = total, 0, time.monotonic()
         self.last_lines = self.started
         if self.console.is_terminal:
             from rich.live import Live
@@ -81,12 +86,12 @@ class Watch:
     def note(self, text: str) -> None:
         """Print a line; once the work has begun, with the time gone and left."""
         if self.started is None:
-            self.console.print(text, soft_wrap=True, markup=False, highlight=False)
+            self.console.print(text, soft_wrap=True)
             return
         gone = time.monotonic() - self.started
         left = f"about {clock(gone / self.done * (self.total - self.done))}" if self.done else "unknown time"
         line = f"{clock(gone)} gone, {left} left: {text}"
-        self.console.print(line, style="dim", soft_wrap=True, markup=False, highlight=False)
+        self.console.print(line, style="dim", soft_wrap=True)
 
     def _shown(self) -> RenderableType:
         """The bar, and what is going on."""
@@ -98,7 +103,7 @@ class Watch:
         return Group(*([self.bar] if self.bar else []), *lines)
 
 
-def _bar(console: Console) -> Progress:
+def _bar(console: Terminal) -> Progress:
     from rich.progress import (
         BarColumn,
         Progress,
@@ -112,3 +117,15 @@ def _bar(console: Console) -> Progress:
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("· left"),
         TimeRemainingColumn(), console=console,
     )  # fmt: skip
+
+
+@contextmanager
+def watching(progress: bool | Watcher) -> Iterator[Watcher]:
+    """What shows progress: a bar on a terminal, lines in a notebook or file, the caller's own object, or nothing."""
+    if not isinstance(progress, bool):
+        yield progress
+        return
+    from holdfast.core.terminal import Terminal
+
+    with Watch(Terminal(quiet=not progress, force_terminal=None if progress else False)) as watch:
+        yield watch

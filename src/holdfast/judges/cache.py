@@ -54,7 +54,8 @@ class VerdictCache:
         A line that holds no verdict, or one of a kind that is not kept, is passed over: it is bought again.
         """
         for row in self._tail.rows():
-            if isinstance(name := row.get("name"), str) and (verdict := _verdict_of(row.get("verdict"))):
+            name = row.get("name") if row else None
+            if row and isinstance(name, str) and (verdict := _verdict_of(row.get("verdict"))):
                 self._verdicts[name] = replace(verdict, usd=0.0, from_cache=True)
         return {each: self._verdicts[each] for each in hashes if each in self._verdicts}
 

@@ -167,8 +167,8 @@ def _scores(run_folder: RunFolder, judge: str) -> Mapping[str, int | None]:
     scores: dict[str, int | None] = {}
     for key in dict.fromkeys(condition.key for condition in run_folder.results().conditions):
         folder = run_folder.condition(key)
-        answers = folder.answers()
-        for name, verdict in folder.verdicts(SET, judge).items():
+        answers = folder.answers_to(requests)
+        for name, verdict in folder.verdicts(SET, judge, on=answers).items():
             if name in requests:
                 scores.setdefault(answer_hash(requests[name], answers[name].text), verdict.score)
     return scores

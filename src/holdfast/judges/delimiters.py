@@ -14,7 +14,6 @@ import secrets
 import unicodedata
 from contextlib import suppress
 from functools import cache
-from itertools import groupby
 from typing import Literal
 
 from holdfast.core.files import cache as cache_folder
@@ -26,14 +25,17 @@ MARGIN = "| "
 _LT, _GT, _BAR = "<＜﹤", ">＞﹥", "|｜∣│"
 
 MARKS = re.compile(
-    rf"""[{_LT}]{{3,}}[^\n]{{0,80}}?[{_GT}]{{3,}}                # what looks like a delimiter
+    rf"""(?<![{_LT}])[{_LT}]{{3,}}+[^\n]{{0,80}}?[{_GT}]{{3,}}     # what looks like a delimiter
     | [{_LT}][{_BAR}][^\s{_LT}{_GT}{_BAR}]{{1,40}}[{_BAR}][{_GT}]  # <|im_end|>
     | [{_LT}]{{1,2}}/?(?:s|bos|eos|pad|unk|sys|start_of_turn|end_of_turn|think|thinking|tool_call|tool_response
         |system|user|assistant|human|model|instructions?|request|answer|policy|verdict)[{_GT}]{{1,2}}
     | (?-i:[\[［]/?(?:INST|THINK|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)[\]］])""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""Marks with which chat formats, and prompts, show who speaks."""
+"""Marks with which chat formats, and prompts, show who speaks. Long runs of brackets take linear time."""
+
+UNUSUAL = re.compile(r"([^ -~\n\t])\1*")
+"""A run of one character that may be invisible."""
 
 FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2028\u2029\u3164\uffa0")
 """Invisible characters that Unicode does not count among its control characters."""
@@ -85,24 +87,21 @@ def plain(text: str) -> str:
     `⟨U+200B⟩` stands for a zero-width space, `⟨U+200B ×40⟩` for forty, `‹|im_end|›` for `<|im_end|>`. Everything else
     stays as it is, joiners inside words of other scripts and inside emoji included.
     """
-    shown, before = [], ""
-    text = text.replace("\r\n", "\n")
-    end = 0
-    for char, run in groupby(text):
-        n = sum(1 for _ in run)
-        end += n
-        if _hides(char, n, before, text[end : end + 1]):
-            shown.append(f"⟨U+{ord(char):04X} ×{n}⟩" if n > 1 else f"⟨U+{ord(char):04X}⟩")
-        else:
-            shown.append(char * n)
-        before = char
-    return MARKS.sub(lambda mark: disarmed(mark[0]), "".join(shown))
+    visible = UNUSUAL.sub(_visible, text.replace("\r\n", "\n"))
+    return MARKS.sub(lambda mark: disarmed(mark[0]), visible)
+
+
+def _visible(run: re.Match[str]) -> str:
+    """A run of one unusual character, in a form that can be seen."""
+    char, n = run[1], len(run[0])
+    before = run.string[run.start() - 1] if run.start() else ""
+    if not _hides(char, n, before, run.string[run.end() : run.end() + 1]):
+        return run[0]
+    return f"⟨U+{ord(char):04X} ×{n}⟩" if n > 1 else f"⟨U+{ord(char):04X}⟩"
 
 
 def _hides(char: str, n: int, before: str, after: str) -> bool:
     """Whether a run of n equal characters is invisible, and stands where ordinary writing does not need it."""
-    if " " <= char <= "~" or char in "\n\t":
-        return False
     if char in "\u200c\u200d":  # joiners, in Persian or Hindi words and in emoji
         return n > 1 or not (before > "\x7f" and after > "\x7f")
     if "\ufe00" <= char <= "\ufe0f":  # the form of an emoji

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import Any, Literal
 
 from holdfast.core.types import Answer, Prompt, Verdict
@@ -18,6 +18,14 @@ NUMBER = re.compile(r"(?:(?<![\w.])-)?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d
 
 ACCENTS = re.compile("[\u0300-\u036f]")
 """Accents of Latin, Greek and Cyrillic letters, once they are taken apart."""
+
+MOST_MARKS = 30
+"""Marks on one letter that are compared; no writing has more (Unicode Standard Annex 15, section 13)."""
+UNUSUAL = re.compile(rf"[^\w\s\x00-\x7f]{{{MOST_MARKS + 1},}}")
+"""Where there can be more."""
+
+ANY_SIZE = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""Numbers of any length, and not rounded."""
 
 OPENING, CLOSING = " \"'“”‘’«»([{*_`", " \"'“”‘’«»)]}*_`.,;:!?"
 """What may stand before and behind an answer without being part of it."""
@@ -89,7 +97,7 @@ def number_of(text: str) -> str:
     if not numbers:
         raise UnreadError("no number can be read")
     value = Decimal(numbers[-1].replace(",", ""))
-    return f"{value.normalize() + 0:f}"
+    return f"{ANY_SIZE.plus(value.normalize(ANY_SIZE)):f}"  # plus: there is only one zero
 
 
 def letter_of(text: str, choices: Sequence[str]) -> str:
@@ -127,9 +135,9 @@ def _letter_forms(letters: str) -> list[re.Pattern[str]]:
     wrong = r"(?!\s+is\s+(?:not|wrong|incorrect|false)\b)"
     forms = (
         rf"\\boxed\{{([{letters}])\}}",
-        rf"(?i:\b(?:answer|choice)(?:\s+is|\s*[:=])+\s*(?:option|choice|letter)?)\s*{one}",
+        rf"(?i:\b(?:answer|choice)(?:\s+is|\s*[:=])+\s*(?:(?:option|choice|letter)\s*)?){one}",
         rf"(?<!not )(?i:\b(?:option|choice|letter))\s+{one}{wrong}",
-        rf"^\s*(?:\(([{letters}])\)|([{letters}])\s*(?:[.):]|$)){wrong}",
+        rf"^[^\S\n]*(?:\(([{letters}])\)|([{letters}])\s*(?:[.):]|$)){wrong}",
     )
     return [re.compile(form, re.MULTILINE) for form in forms]
 
@@ -164,5 +172,19 @@ def plain(text: str) -> str:
 
 def _folded(text: str) -> str:
     """A text in lower case, with single spaces and without accents."""
-    letters = unicodedata.normalize("NFKD", text.casefold())
-    return unicodedata.normalize("NFC", " ".join(ACCENTS.sub("", letters).split()))
+    if text.isascii():
+        return " ".join(text.lower().split())
+    # Letter by letter, and with few marks on each: marks are put into order in quadratic time.
+    letters = "".join(unicodedata.normalize("NFKD", letter) for letter in text.casefold())
+    letters = UNUSUAL.sub(_with_few_marks, ACCENTS.sub("", letters))
+    return unicodedata.normalize("NFC", " ".join(letters.split()))
+
+
+def _with_few_marks(run: re.Match[str]) -> str:
+    """Characters of which some are marks, at most `MOST_MARKS` of them in a row."""
+    kept, n_marks = [], 0
+    for char in run[0]:
+        n_marks = n_marks + 1 if unicodedata.combining(char) else 0
+        if n_marks <= MOST_MARKS:
+            kept.append(char)
+    return "".join(kept)

@@ -116,9 +116,14 @@ def fingerprint(folder: Path) -> str:
 
     The hash of a large file is remembered in the user's cache until the file's size or time changes.
     """
+    return content_hash([[name, digest] for name, digest in file_hashes(folder).items()])
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a model that says what it is: weights, configuration, tokenizer, chat template."""
     patterns = (*TEXT_FILES, WEIGHT_FILES)
     files = {path for pattern in patterns for path in folder.glob(pattern)}
-    return content_hash([[path.name, _file_hash(path)] for path in sorted(files) if path.is_file()])
+    return {path.name: _file_hash(path) for path in sorted(files) if path.is_file()}
 
 
 def _file_hash(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from holdfast.core.errors import ModelError
 from holdfast.core.files import FOLDERS, private_cache
+from holdfast.core.workers import quiet
 from holdfast.models import hub
 
 INCIDENTAL = {"transformers_version", "is_local", "local_files_only", "_name_or_path"}
@@ -51,6 +52,14 @@ def save(model: Any, tokenizer: Any = None) -> str:
         return _settle(draft, Path(origin) if origin else None)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def name_of(model: Any) -> str:
+    """What a study calls a model."""
+    if isinstance(model, str | Path):
+        return str(Path(model).resolve()) if Path(model).is_dir() else str(model)
+    quiet()
+    return save(*model) if isinstance(model, tuple) else save(model)
 
 
 def _tokenizer_of(origin: str) -> Any:

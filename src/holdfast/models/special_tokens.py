@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.errors import ModelError
+from holdfast.core.errors import ModelError, RenderError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +26,10 @@ LOOK_ALIKES = str.maketrans("<＜﹤>＞﹥[［]］", "‹‹‹›››⟦⟦�
 """Brackets of special tokens → brackets that look alike and mark nothing."""
 
 
+ROUNDS = 3
+"""How often special tokens are looked for in a text: what one leaves behind can be part of another."""
+
+
 def disarmed(mark: str) -> str:
     """A special token's text in a form that reads alike and is no special token."""
     changed = mark.translate(LOOK_ALIKES)
@@ -33,12 +37,23 @@ def disarmed(mark: str) -> str:
 
 
 def escaped(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """A text in which every special token of the tokenizer, and what looks like one, is `disarmed`."""
+    """A text in which every special token of the tokenizer, and what looks like one, is `disarmed`.
+
+    Raises:
+        RenderError: the tokenizer has special tokens that stay in the text whatever is done, e.g. a single letter.
+    """
     added = tokenizer.added_tokens_decoder.values()
-    marks = {str(entry.content) for entry in added if entry.special or entry.content[:1] in ("<", "[")}
-    while mark := next((mark for mark in marks if mark.strip() and mark in text), None):
-        text = text.replace(mark, disarmed(mark))
-    return text
+    special = (str(entry.content) for entry in added if entry.special or entry.content[:1] in ("<", "["))
+    marks = sorted({mark for mark in special if mark.strip()}, key=lambda mark: (-len(mark), mark))
+    for _ in range(ROUNDS):
+        for mark in marks:
+            text = text.replace(mark, disarmed(mark))
+        if not any(mark in text for mark in marks):
+            return text
+    raise RenderError(
+        f"the text holds special tokens of {tokenizer.name_or_path!r} that cannot be written in another way, such as "
+        f"{next(mark for mark in marks if mark in text)!r}"
+    )
 
 
 class PromptError(Exception):
@@ -106,7 +121,11 @@ class PromptTemplate:
         ids = self.ids(request, answer)
         if len(ids) <= limit:
             return ids, 0
-        length = bisect_right(range(len(answer)), limit, key=lambda n: len(self.ids(request, answer[:n]))) - 1
+        most = limit
+        while most < len(answer) and len(self.ids(request, answer[:most])) <= limit:
+            most *= 2
+        parts = range(min(most, len(answer)))
+        length = bisect_right(parts, limit, key=lambda n: len(self.ids(request, answer[:n]))) - 1
         while length > 0 and len(self.ids(request, answer[:length])) > limit:  # a longer text can take fewer tokens
             length -= 1
         if length <= 0:

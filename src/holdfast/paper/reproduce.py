@@ -16,12 +16,14 @@ from holdfast.core.errors import RunFolderError, StudyError
 from holdfast.core.files import did_you_mean, write_atomically
 from holdfast.core.protocols import Judge, Watcher
 from holdfast.core.results import RunResults
+from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import content_hash
 from holdfast.paper.claims import Claim, decide, read_claims
 from holdfast.report import figures, page, paper
 from holdfast.study import loader
 from holdfast.study import run as runner
 from holdfast.study.results.evidence import Evidence
+from holdfast.study.results.rows import score_rows
 from holdfast.study.schema import Evaluation, Study
 
 PAPER = Path(__file__).parent / "presets"
@@ -160,7 +162,8 @@ def show(folder: Path, results: RunResults, entries: Sequence[Mapping[str, Any]]
     for drawing in chain.from_iterable(drawn.values()):
         write_atomically(folder / "figures" / f"{drawing.name}.svg", drawing.svg())
         (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
-    write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn))
+    scores = score_rows(results, RunFolder(folder))
+    write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn, scores))
 
 
 def claims_of(folder: Path) -> list[dict[str, Any]] | None:

@@ -9,24 +9,31 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from itertools import cycle
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from holdfast.core.results import RunResults, Summary
 from holdfast.core.types import Estimate
+from holdfast.report.layout import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INITIAL = "#1f6f8b"
-TUNED = "#c8443a"
-COLOURS = (TUNED, INITIAL, "#c98a1b", "#6b4e9b", "#3f7d3a")
+INITIAL = "#0b5cab"
+TUNED = "#b53600"
+COLOURS = (TUNED, INITIAL, "#8a6a00", "#7a3f9d", "#16736b")
+"""Colours that stay apart for every kind of colour vision; lines differ by their marks as well."""
+MARKS = ("o-", "s--", "^-.", "D:", "v-")
 STYLE: dict[str, Any] = {
-    "svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
+    "svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10,
     "axes.spines.top": False, "axes.spines.right": False,
 }  # fmt: skip
 
+
+LONGEST = 40
+"""Characters of a name in a figure. Tables have the whole name."""
 
 Draw = Callable[["Figure"], None]
 
@@ -48,7 +55,7 @@ class Drawing:
         text = text[text.index("<svg") :]
         text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
         text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-        return text.replace("<svg", f'<svg role="img" aria-label="{escape(self.label)}"', 1)
+        return text.replace("<svg", f'<svg role="img" aria-label="{escape(visible(self.label))}"', 1)
 
     def png(self) -> bytes:
         """A PNG picture of 200 dots an inch."""
@@ -100,25 +107,25 @@ def _radar(figure: Figure, name: str, categories: Sequence[str], before: Summary
     axes: Any = figure.add_axes((0.21, 0.15, 0.58, 0.62), projection="polar")
     angles = np.linspace(0, 2 * np.pi, len(categories), endpoint=False)
     around = np.append(angles, angles[:1])
-    for entry, colour, label in ((after, TUNED, "tuned"), (before, INITIAL, "initial")):
+    for entry, colour, label, dashes in ((after, TUNED, "tuned", "-"), (before, INITIAL, "initial", "--")):
         if entry is None:
             continue
         scores = [entry.by_category[category].harmfulness_score.value for category in categories]
         values = [np.nan if score is None else score for score in scores]
-        axes.plot(around, [*values, values[0]], color=colour, linewidth=1.6, label=label)
+        axes.plot(around, [*values, values[0]], color=colour, linestyle=dashes, linewidth=1.6, label=label)
         axes.fill(around, [*values, values[0]], color=colour, alpha=0.18)
     axes.set_theta_offset(np.pi / 2)
     axes.set_theta_direction(-1)
     axes.set_rlabel_position(90)
     axes.set_ylim(0, 5)
-    axes.set_yticks([1, 2, 3, 4, 5], ["1", "2", "3", "4", "5"], color="#666666", fontsize=7)
-    axes.set_xticks(angles, [_plain(category) for category in categories], fontsize=8)
+    axes.set_yticks([1, 2, 3, 4, 5], ["1", "2", "3", "4", "5"], color="#666666", fontsize=9)
+    axes.set_xticks(angles, ["\n".join(wrap(_plain(category), 14)) for category in categories], fontsize=9)
     axes.tick_params(axis="x", pad=3)
     for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
         across = np.sin(angle)
         label.set_horizontalalignment("center" if abs(across) < 0.2 else "left" if across > 0 else "right")
     axes.set_title(_plain(name), fontsize=10, fontweight="bold", pad=18)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.36, -0.24), frameon=False, fontsize=8)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.36, -0.24), frameon=False, fontsize=9)
 
 
 def bars(results: RunResults) -> Drawing:
@@ -164,11 +171,12 @@ def lines(name: str, across: str, points_by_label: Mapping[str, Points], title: 
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for (label, points), colour in zip(points_by_label.items(), cycle(COLOURS), strict=False):
+        styles = zip(cycle(COLOURS), cycle(MARKS), strict=False)
+        for (label, points), (colour, mark) in zip(points_by_label.items(), styles, strict=False):
             drawn = [(value, rate) for value, rate in points if rate.value is not None]
             values = [value for value, _ in drawn]
             rates = np.array([(rate.low, rate.value, rate.high) for _, rate in drawn], dtype=float).reshape(-1, 3)
-            axes.plot(values, rates[:, 1], "o-", color=colour, markersize=4, label=_plain(label))
+            axes.plot(values, rates[:, 1], mark, color=colour, markersize=4, label=_plain(label))
             axes.fill_between(values, rates[:, 0], rates[:, 2], color=colour, alpha=0.18, linewidth=0)
         ticks = sorted({value for points in points_by_label.values() for value, _ in points})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -178,9 +186,11 @@ def lines(name: str, across: str, points_by_label: Mapping[str, Points], title: 
         axes.legend(frameon=False)
         figure.tight_layout()
 
-    return Drawing(name, draw, (5.2, 3.4), f"{title}: harmfulness rate in percent with 95 % intervals")
+    return Drawing(name, draw, (4.6, 3.3), f"{title}: harmfulness rate in percent with 95 % intervals")
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib does not read as mathematics."""
-    return text.replace("$", r"\$")
+    """A name as a figure shows it: cut where it is long, and nothing in it that matplotlib reads as mathematics."""
+    shown = visible(text)
+    cut = shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
+    return cut.replace("$", r"\$")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from holdfast.core.results import CascadeSaving, RunResults, Summary
+from holdfast.core.results import CascadeSaving, Caution, RunResults, Summary
 from holdfast.core.types import Estimate
 
 METRICS: dict[str, tuple[str, str]] = {
@@ -15,6 +16,9 @@ METRICS: dict[str, tuple[str, str]] = {
     "over_refusal": ("Over-refusal (%)", "{:.1f}"),
 }
 """Metric → its name in tables and the form of its figures."""
+
+FORMS = {**METRICS, "broken_answers": ("Broken answers (%)", "{:.1f}")}
+"""The same, with the metric that only audits have."""
 
 CORRECTED = "Rate, corrected (%)"
 """What the harmfulness rate is called once the judge's errors are taken out."""
@@ -59,7 +63,7 @@ class Group:
 
 def figure(metric: str, value: float | None) -> str:
     """A figure in its metric's form."""
-    return "–" if value is None else METRICS[metric][1].format(value).replace("-", "−")
+    return "–" if value is None else FORMS[metric][1].format(value).replace("-", "−")
 
 
 def signed(metric: str, value: float | None) -> str:
@@ -67,6 +71,35 @@ def signed(metric: str, value: float | None) -> str:
     if value is None:
         return figure(metric, None)
     return ("+" if value >= 0 else "−") + figure(metric, abs(value))
+
+
+def change(metric: str, difference: float, low: float | None, high: float | None, over: str) -> str:
+    """A difference with its unit and its interval, in words."""
+    return f"{signed(metric, difference)} points, {ci(metric, low, high, over)}"
+
+
+def ci(metric: str, low: float | None, high: float | None, over: str) -> str:
+    """A 95 % interval in words."""
+    if low is None or high is None:
+        return "no interval"
+    return f"95 % interval {interval(metric, low, high)} over {over}"
+
+
+def set_name(name: str) -> str:
+    """What a set of prompts is called on pages."""
+    return name.replace("_", "-").capitalize()
+
+
+INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+"""Characters that do not show but change what does: controls, marks that turn the direction of text, surrogates."""
+
+
+def visible(text: str) -> str:
+    """Text in which characters that nobody sees are shown by their number."""
+    return INVISIBLE.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
 
 
 def interval(metric: str, low: float | None, high: float | None, over: str = "prompts and seeds") -> str:
@@ -121,9 +154,23 @@ def _group(results: RunResults, initial: Summary, tuned: Sequence[Summary]) -> G
 
 def cautions(results: RunResults) -> list[str]:
     """What makes the figures mean less than they seem to: a sentence each, with the condition that it is about."""
+    return sentences(results.cautions)
+
+
+def benchmark_notes(results: RunResults) -> list[str]:
+    """How the prompts differ from the sets that upstream publishes: a line for each set that does."""
+    return [
+        f"{set_name(name)} prompts, {measured.benchmark}: {'; '.join(measured.notes)}."
+        for name, measured in results.evaluation.sets.items()
+        if measured.notes
+    ]
+
+
+def sentences(cautions: Sequence[Caution]) -> list[str]:
+    """Cautions as sentences."""
     return [
         f"{entry.condition}: {entry.text}." if entry.condition else f"{entry.text[0].upper()}{entry.text[1:]}."
-        for entry in results.cautions
+        for entry in cautions
     ]
 
 

@@ -48,12 +48,19 @@ def is_judged(suite: EvalSuite, folder: ConditionFolder, set_name: str, judge: J
     return not missing_verdicts(suite, folder, set_name, judge)
 
 
+def lacks_record(job: Job, folder: ConditionFolder) -> bool:
+    """Whether it is not known any more how a condition was tuned: the tuning is done again, and ends the same."""
+    return job.training is not None and folder.training() is None
+
+
 def is_finished(job: Job, run_folder: RunFolder) -> bool:
-    """Whether every condition of a job is answered, and judged by all judges."""
+    """Whether every condition of a job is tuned, answered, and judged by all judges."""
     folders = [run_folder.condition(condition.key) for condition in job.conditions]
     pairs = [(name, judge) for name, measured in job.suite.sets.items() for judge in measured.judges]
     return all(
-        is_answered(job.suite, folder) and all(is_judged(job.suite, folder, *pair) for pair in pairs)
+        is_answered(job.suite, folder)
+        and not lacks_record(job, folder)
+        and all(is_judged(job.suite, folder, *pair) for pair in pairs)
         for folder in folders
     )
 

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from holdfast.core.errors import ModelError
+from holdfast.core.errors import ModelError, StudyError
+from holdfast.core.file_faults import shown
 from holdfast.core.protocols import Defence, Generator, Source, Tuner
 from holdfast.core.types import (
     Account,
@@ -24,7 +25,7 @@ from holdfast.core.types import (
 from holdfast.models import hub
 from holdfast.study.checkpoints import brought_checkpoint, fingerprint, named_checkpoint
 from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, template_of
-from holdfast.study.schema import ConditionSettings, Measured, Study
+from holdfast.study.schema import ConditionSettings, Measured, Study, seeds_problem
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,12 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
     """Read the data and the benchmarks of a study, and decide what there is to do. No weights are loaded.
 
     Raises:
+        StudyError: seeds that no generator takes.
         DataError: bad rows or prompts, by line and reason.
         ModelError: a model that is missing, or not safe to load.
     """
+    if problem := seeds_problem(seeds):
+        raise StudyError(f"seeds {problem}; found {shown(list(seeds))}.")
     base = named_checkpoint(study, study.model, study.revision)
     if not base.served and hub.is_adapter(Path(base.base)):
         raise ModelError(

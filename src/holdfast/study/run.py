@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,13 +21,20 @@ from holdfast.core.types import Condition, Tuned
 from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
 from holdfast.report import page
-from holdfast.study import preflight
+from holdfast.study import mending, preflight
 from holdfast.study.changes import RESOLVED, make_room, resolved_study
 from holdfast.study.cost_forecast import ANSWERS, forecast
-from holdfast.study.pending import is_answered, is_finished, is_readable, missing_prompts, missing_verdicts
+from holdfast.study.pending import (
+    is_answered,
+    is_finished,
+    is_readable,
+    lacks_record,
+    missing_prompts,
+    missing_verdicts,
+)
 from holdfast.study.plan import Job, Plan, epochs_of, make_plan
 from holdfast.study.results.facts import is_current
-from holdfast.study.results.rows import prompt_rows, transcripts
+from holdfast.study.results.rows import answer_rows, prompt_rows, score_rows
 from holdfast.study.results.summary import summarise
 from holdfast.study.schema import Study
 
@@ -39,7 +46,7 @@ class Limits:
     max_usd: float | None = None
     """US dollars that the run's folder may cost in all."""
     deadline: float | None = None
-    """Seconds since the epoch after which nothing more is begun."""
+    """When nothing more is begun, on `time.monotonic`, which is one clock for all processes of a machine."""
 
     def checked(self, progress: Progress) -> Progress:
         """The progress of work that stops once the time is over."""
@@ -55,7 +62,7 @@ class _UntilDeadline:
 
     def advance(self, units: int) -> None:
         self.progress.advance(units)
-        if self.deadline is not None and time.time() > self.deadline:
+        if self.deadline is not None and time.monotonic() > self.deadline:
             raise BudgetError(
                 "the time that --max-hours allows is over. What was finished is kept; the same command goes on."
             )
@@ -68,6 +75,11 @@ class _UntilDeadline:
 
 
 NO_LIMITS = Limits()
+
+
+def limits(max_usd: float | None, max_hours: float | None) -> Limits:
+    """The caps of a run; its hours are counted from now."""
+    return Limits(max_usd, None if max_hours is None else time.monotonic() + max_hours * 3600)
 
 
 @dataclass(frozen=True)
@@ -113,20 +125,11 @@ def run(
         WorkError: naming the conditions that failed, after all others were finished.
         HoldfastError: bad input, before anything is tuned.
     """
-    run_folder = RunFolder(folder)
-    with run_folder.lock():
-        plan = make_plan(study, seeds)
-        for doubt in preflight.adapter_doubts(plan):
-            watcher.note(f"Warning: {doubt}")
-        if previous := make_room(plan, run_folder, replace_results):
-            watcher.note(f"The earlier results are kept in {previous}.")
-        _write_study(run_folder, plan, source)
-        budget = FileBudget(folder / "spending.jsonl", limits.max_usd)
+    run_folder, budget = RunFolder(folder), FileBudget(folder / "spending.jsonl", limits.max_usd)
+    with opened(study, source, run_folder, seeds, watcher, replace_results) as plan:
         missing = [job for job in plan.jobs if not is_finished(job, run_folder)]
         if missing:
-            _announce_cost(missing, run_folder, watcher)
-            preflight.check_judges(missing, run_folder, budget, watcher)
-            finish(missing, folder, workers, watcher, keep, limits, fresh_verdicts)
+            work_off(missing, run_folder, budget, workers, watcher, keep, limits, fresh_verdicts)
         elif run_folder.has_results() and is_current(results := run_folder.results(), plan):
             return Finished(plan, run_folder, results, changed=False)
         results = summarise(plan, run_folder, budget, preflight.checks(plan, run_folder))
@@ -134,11 +137,55 @@ def run(
     return Finished(plan, run_folder, results, changed=True)
 
 
+@contextmanager
+def opened(
+    study: Study, source: str | None, run_folder: RunFolder, seeds: Sequence[int], watcher: Watcher,
+    replace_results: bool, amend: Callable[[Plan], Plan] | None = None,
+) -> Iterator[Plan]:  # fmt: skip
+    """Hold a run folder, after making room in it and writing what the run will do; `amend` changes the plan first.
+
+    Raises:
+        HoldfastError: as `run`, before anything is asked.
+    """
+    with run_folder.lock():
+        plan = make_plan(study, seeds)
+        plan = amend(plan) if amend else plan
+        for doubt in preflight.adapter_doubts(plan):
+            watcher.note(f"Warning: {doubt}")
+        for damage in mending.mend_results(plan, run_folder):
+            watcher.note(damage)
+        if previous := make_room(plan, run_folder, replace_results):
+            watcher.note(f"The earlier results are kept in {previous}.")
+        _write_study(run_folder, plan, source)
+        for damage in mending.mend(plan, run_folder):
+            watcher.note(damage)
+        yield plan
+
+
+def work_off(
+    jobs: Sequence[Job], run_folder: RunFolder, budget: FileBudget, workers: int, watcher: Watcher,
+    keep: bool = False, limits: Limits = NO_LIMITS, fresh_verdicts: bool = False,
+) -> None:  # fmt: skip
+    """Do jobs, after saying what they can cost and having the judges read their canaries.
+
+    Raises:
+        HoldfastError: as `run`.
+    """
+    _announce_cost(jobs, run_folder, watcher)
+    preflight.check_judges(jobs, run_folder, budget, watcher)
+    finish(jobs, run_folder.folder, workers, watcher, keep, limits, fresh_verdicts)
+
+
 def _write_study(run_folder: RunFolder, plan: Plan, source: str | None) -> None:
     """Write what the run does: the study as it was given, the same with every setting, and every prompt."""
     resolved = resolved_study(plan)
     run_folder.write("study.yaml", resolved if source is None else source)
     run_folder.write(RESOLVED, resolved)
+    write_prompts(run_folder, plan)
+
+
+def write_prompts(run_folder: RunFolder, plan: Plan) -> None:
+    """Write every prompt that a plan asks."""
     run_folder.write("prompts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in prompt_rows(plan)))
 
 
@@ -150,9 +197,9 @@ def _announce_cost(jobs: Sequence[Job], run_folder: RunFolder, watcher: Watcher)
 
 def write_page(run_folder: RunFolder, results: RunResults, show_answers: bool) -> Path:
     """Write `report.html` from the results, with the answers only if `show_answers` is set."""
-    return run_folder.write(
-        "report.html", page.render(results, transcripts(results, run_folder) if show_answers else None)
-    )
+    transcripts = list(answer_rows(results, run_folder)) if show_answers else None
+    scores = None if show_answers else score_rows(results, run_folder)
+    return run_folder.write("report.html", page.render(results, transcripts, scores))
 
 
 def finish(
@@ -199,9 +246,7 @@ def do(job: Job, progress: Progress, folder: Path, keep: bool, limits: Limits, f
     progress = limits.checked(progress)
     progress.advance(0)
     for condition in job.conditions:
-        run_folder.condition(condition.key).write_condition(
-            {"name": condition.name, "key": condition.key, "training": condition.training, "asking": condition.asking}
-        )
+        mending.write_condition(condition, run_folder)
     tuned = tune(job, run_folder, progress)
     for condition in job.conditions:
         answer(job, condition, tuned, run_folder, progress, budget.of(ANSWERS))
@@ -217,8 +262,8 @@ def tune(job: Job, run_folder: RunFolder, progress: Progress) -> Mapping[int, Tu
     training = job.training
     if training is None:
         return {}
-    unanswered = [c for c in job.conditions if not is_answered(job.suite, run_folder.condition(c.key))]
-    epochs = sorted({epochs_of(condition) for condition in unanswered})
+    folders = [(epochs_of(condition), run_folder.condition(condition.key)) for condition in job.conditions]
+    epochs = sorted({n for n, each in folders if lacks_record(job, each) or not is_answered(job.suite, each)})
     steps = training.steps(max(map(epochs_of, job.conditions)))
     meter = Meter(progress, f"tuning {_named(*job.conditions)}", "steps", steps)
     tuned: dict[int, Tuned] = {}
@@ -251,16 +296,17 @@ def answer(
     answered = conversations.keys() - {prompt.id for prompt in missing_prompts(job.suite, condition_folder)}
     meter = Meter(progress, f"answering as {_named(condition)}", "prompts", len(conversations))
     meter.begin(len(answered))
+    made = tuned.get(epochs_of(condition)) if job.training else None
+    if made and lacks_record(job, condition_folder):
+        condition_folder.write_training(made.training)
     if len(answered) == len(conversations):
         return
-    checkpoint = job.base
-    if job.training:
-        checkpoint = tuned[epochs_of(condition)].checkpoint
-        condition_folder.write_training(tuned[epochs_of(condition)].training)
+    checkpoint = made.checkpoint if made else job.base
     generator = job.generators[condition.key]
-    with closing(generator.answers(checkpoint, conversations, answered, condition.seed, budget)) as batches:
+    stream = generator.answers(checkpoint, conversations, answered, condition.seed, budget)
+    with condition_folder.adding_answers() as add, closing(stream) as batches:
         for answers in batches:
-            condition_folder.add_answers(answers)
+            add(answers)
             meter.advance(len(answers))
 
 
@@ -268,6 +314,8 @@ def judge_all(
     job: Job, condition: Condition, run_folder: RunFolder, progress: Progress, budget: FileBudget, fresh: bool = False
 ) -> None:
     """Have every judge of every set judge the answers that have no verdict of it yet."""
+    for found in run_folder.condition(condition.key).set_aside_verdicts():  # of answers that came out otherwise now
+        progress.note(f"{found} {mending.AGAIN}")
     for set_name, measured in job.suite.sets.items():
         for judge in measured.judges:
             _judge(job, condition, set_name, judge, run_folder, progress, budget, fresh)
@@ -285,8 +333,9 @@ def _judge(
     task = f"judging {set_name.replace('_', '-')} of {_named(condition)} by {label(judge)}"
     meter = Meter(progress, task, "answers", len(benchmark.prompts))
     meter.begin(len(benchmark.prompts) - len(pairs))
-    models, stage = preflight.models_of(judge, run_folder), budget.of(label(judge))
-    with closing(cache.verdicts(judge, benchmark.policies, pairs, stage, fresh, models)) as batches:
+    models, its_budget = preflight.models_of(judge, run_folder), budget.of(label(judge))
+    stream = cache.verdicts(judge, benchmark.policies, pairs, its_budget, fresh, models)
+    with folder.adding_verdicts(set_name, label(judge)) as add, closing(stream) as batches:
         for verdicts in batches:
-            folder.add_verdicts(set_name, label(judge), verdicts)
+            add([replace(each, answer_digest=answers[each.prompt_id].digest) for each in verdicts])
             meter.advance(len(verdicts))

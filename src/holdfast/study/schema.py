@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, cast
 
@@ -32,6 +33,17 @@ OneGenerator = Annotated[Generator, OneOf(GENERATORS, default="local")]
 
 INITIAL = "initial"
 """The name of the model before tuning; no condition may have it."""
+
+MOST_SEEDS = 2**32
+"""Seeds are below it: numpy takes no larger one."""
+
+
+def seeds_problem(seeds: Sequence[Any]) -> str:
+    """What is wrong with the seeds of a run, or ""."""
+    right = all(type(seed) is int and 0 <= seed < MOST_SEEDS for seed in seeds)
+    if not seeds or not right or len(set(seeds)) < len(seeds):
+        return f"takes distinct whole numbers from 0 to {MOST_SEEDS - 1}"
+    return ""
 
 
 def _check_name(name: str) -> str:
@@ -197,7 +209,7 @@ class Study(Config):
     revision: str | None = None
     thinking: bool = False
     """Whether a reasoning model thinks before it answers, and is tuned in that form. Judges never read the thinking."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=MOST_SEEDS)], ...], Field(min_length=1)] = (0,)
     templates: Annotated[dict[Name, TemplateSettings], Field(min_length=1)] = Field(
         default_factory=lambda: {"plain": TemplateSettings()}
     )

@@ -98,7 +98,7 @@ def _texts(row: Row, column: str) -> list[str]:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadRowError(f'{column!r} begins with \'[\', but is no JSON list; write ["…", "…"]') from None
     values = value if isinstance(value, list) else [value]
     if any(isinstance(each, bool | dict | list) for each in values):

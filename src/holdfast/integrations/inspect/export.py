@@ -68,8 +68,9 @@ def _log(
 
     folder = run_folder.condition(condition.key)
     prompts = [row for row in run_folder.prompts() if row["set"] == set_name]
-    answers = folder.answers()
-    verdicts = {judge: folder.verdicts(set_name, judge) for judge in results.evaluation.sets[set_name].judges}
+    answers = folder.answers_to(row["id"] for row in prompts)
+    judges = results.evaluation.sets[set_name].judges
+    verdicts = {judge: folder.verdicts(set_name, judge, on=answers) for judge in judges}
     template = Template(**folder.condition()["asking"]["template"])
     spec = _spec(results, condition, set_name, prompts, written)
     spec.task_args["template"] = {"system": template.system, "user": template.user}

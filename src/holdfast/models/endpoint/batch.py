@@ -21,10 +21,10 @@ from holdfast.core.protocols import Budget
 from holdfast.core.types import content_hash
 from holdfast.models.endpoint import messages
 from holdfast.models.endpoint.messages import Request
-from holdfast.models.endpoint.orders import Order
+from holdfast.models.endpoint.orders import ID, Order
 from holdfast.models.endpoint.retry import Timing
 from holdfast.models.endpoint.settings import BATCH_PRICE, Endpoint, connection_problem
-from holdfast.models.samplers.base import Reply
+from holdfast.models.samplers.base import Reply, holds
 
 if TYPE_CHECKING:
     import openai
@@ -132,6 +132,7 @@ class _Batches:
         except openai.OpenAIError as error:
             self.budget.settle(ticket, 0.0)
             raise self._refused(error) from None
+        self._check_id(file)
         order = Order(self.folder / f"{content_hash(file)}.json", file, None, tuple(lines), ticket)
         order.write()
         try:
@@ -144,9 +145,22 @@ class _Batches:
                 self.budget.settle(ticket, 0.0)
                 order.delete()
             raise self._refused(error) from None  # otherwise the next run looks whether it was ordered
+        self._check_id(batch.id)
         order = replace(order, batch=batch.id)
         order.write()
         return order
+
+    def _check_id(self, name: str) -> None:
+        """Make sure that an id can be written down, and that it can be read again.
+
+        Raises:
+            ModelError: it holds the key, or is no id.
+        """
+        if holds(self.endpoint.key_value(), name) or not ID.fullmatch(name):
+            raise ModelError(
+                f"{self.endpoint.base_url} gives a file or a batch the id {self.endpoint.clean(repr(name))}, which is "
+                "none, or holds the key, so it cannot be written down. Set `batch: false`."
+            )
 
     def ended(self, orders: Sequence[Order], wanted: Mapping[str, Request]) -> Iterator[tuple[Order, Results]]:
         """Each batch once it has ended, with the results of its requests."""
@@ -174,6 +188,8 @@ class _Batches:
         """A batch as it is; "gone" where the server has none of this id any more; None where it does not answer."""
         import openai
 
+        from holdfast.models.endpoint.transport import UnusableReplyError
+
         try:
             return self.client.batches.retrieve(str(order.batch))
         except openai.NotFoundError:
@@ -182,6 +198,8 @@ class _Batches:
             if error.status_code in (401, 403):
                 raise self.endpoint.locked_out(error.status_code) from None
             return None
+        except UnusableReplyError as error:
+            raise self._refused(error) from None
         except openai.APIConnectionError:
             return None
 
@@ -235,7 +253,7 @@ class _Batches:
         status, body = response.get("status_code") or 0, response.get("body")
         if status == 200:
             try:
-                reply = messages.read(request, json.dumps(body).encode())
+                reply = messages.read(request, json.dumps(body).encode()).without(self.endpoint.key_value())
             except messages.UnfinishedError as error:
                 return str(error), self._worst(request)
             price = self.endpoint.price.usd(reply.prompt_tokens, reply.tokens) * BATCH_PRICE

@@ -108,4 +108,5 @@ def post(endpoint: Endpoint, path: str, fields: dict[str, Any]) -> None:
             has_message = isinstance(error.body, dict) and "message" in error.body
             raise PostError(endpoint.clean(error.message) if has_message else "", error.status_code) from None
         except openai.APIConnectionError as error:
-            raise ModelError(f"{endpoint.base_url} does not answer ({connection_problem(error)}).") from None
+            why = endpoint.clean(connection_problem(error))
+            raise ModelError(f"{endpoint.base_url} does not answer ({why}).") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from holdfast.core.types import LONGEST_NAME, cut
 from holdfast.models.chat import THINKING, split_thinking
 from holdfast.models.samplers.base import Outcome, Reply
 
@@ -129,7 +130,7 @@ def read(request: Request, content: bytes) -> Reply:
     logprobs = choice.logprobs.content if choice.logprobs else None
     return Reply(
         request.id, outcome, text, thinking, usage.prompt_tokens or 0, usage.completion_tokens or 0,
-        body.model or "", detail,
+        cut(body.model or "", LONGEST_NAME), detail,
         logprobs=None if logprobs is None else tuple((each.token, each.logprob) for each in logprobs),
         counted=None not in (usage.prompt_tokens, usage.completion_tokens),
     )  # fmt: skip

@@ -6,7 +6,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -32,8 +32,8 @@ LONGEST_PAUSE = 600.0
 class Timing:
     """The clock, the sleep and the random numbers of waiting; tests replace them and need not wait."""
 
-    clock: Callable[[], float] = time.time
-    """Seconds since the epoch."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds since some moment, however the machine's date is set meanwhile."""
     sleep: Callable[[float], object] | None = None
     """Waits for so many seconds; None waits too, but stops as soon as the work is over."""
     random: Callable[[], float] = random.random
@@ -129,7 +129,7 @@ class Attempts:
     def _attempt(self, request: Request) -> Reply | _Failure:
         import openai
 
-        from holdfast.models.endpoint.transport import UnusableReplyError
+        from holdfast.models.endpoint.transport import RedirectedError, UnusableReplyError
 
         try:
             raw = self.client.chat.completions.with_raw_response.create(
@@ -137,11 +137,14 @@ class Attempts:
                 messages=cast("Any", [dict(turn) for turn in request.messages]),
                 extra_body=messages.body(request, self.endpoint.token_limit),
             )
-            return messages.read(request, raw.content)
+            return messages.read(request, raw.content).without(self.endpoint.key_value())
         except messages.UnfinishedError as error:
             return _Failure(str(error), again=True, may_cost=True)
         except openai.APIStatusError as error:
             return self._failure(request, error)
+        except RedirectedError as error:
+            why = self.endpoint.clean(error.message)
+            raise ModelError(f"{self.endpoint.base_url} does not answer itself: {why}.") from None
         except openai.APIConnectionError as error:
             was_sent = "Connect" not in type(error.__cause__).__name__
             again = not isinstance(error, UnusableReplyError)
@@ -168,7 +171,7 @@ class Attempts:
                 "add credit and run the same command again."
             ) from None
         again = status in (408, 409, 429) or status >= 500
-        pause = _retry_after(error.response.headers.get("retry-after"), self.timing.clock()) if again else None
+        pause = _retry_after(error.response.headers) if again else None
         if pause is not None and pause > LONGEST_PAUSE:
             raise ModelError(
                 f"{endpoint.base_url} asks us to wait for {pause:.0f} s (HTTP {status}). What was finished is kept; "
@@ -177,14 +180,19 @@ class Attempts:
         return _Failure(error.message, again, everyone=status == 429 or pause is not None, pause=pause or 0.0)
 
 
-def _retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait by a Retry-After header, which gives seconds or a date (RFC 9110, section 10.2.3)."""
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by a Retry-After header, which gives seconds or a date (RFC 9110, section 10.2.3).
+
+    A date is compared with the server's own, so that it does not matter what this machine's clock says.
+    """
+    value = headers.get("retry-after")
     if value is None:
         return None
     try:
         seconds = float(value)
     except ValueError:
         try:
+            now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
             seconds = parsedate_to_datetime(value).timestamp() - now
         except (ValueError, OverflowError):
             return None

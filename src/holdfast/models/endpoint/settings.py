@@ -15,6 +15,7 @@ from holdfast.core.files import did_you_mean
 from holdfast.core.optional import how_to_install
 from holdfast.models.endpoint import messages
 from holdfast.models.endpoint.messages import Request
+from holdfast.models.samplers.base import without_key
 
 if TYPE_CHECKING:
     import openai
@@ -57,7 +58,8 @@ class Endpoint(Config):
     base_url: Annotated[str, AfterValidator(_address)]
     """Its address, `/v1` included."""
     api_key_env: Annotated[str, AfterValidator(_variable)] | None = Field(None, exclude=True)
-    """The environment variable that holds the key. The key itself is never written anywhere."""
+    """The environment variable that holds the key. The key itself is never written anywhere: `[key]` stands in its
+    place where the server repeats it."""
     price: Price = Field(Price(), exclude=True)
     """Leave it out where you do not know it. Costs are then not known, and no cap can be kept."""
     concurrency: PositiveInt = Field(16, exclude=True)
@@ -105,14 +107,14 @@ class Endpoint(Config):
 
         with self.client() as client:
             try:
-                return [model.id for model in client.with_options(max_retries=2).models.list().data] or None
+                return [self.clean(model.id) for model in client.with_options(max_retries=2).models.list().data] or None
             except openai.APIStatusError as error:
                 if error.status_code in (401, 403):
                     raise self.locked_out(error.status_code) from None
                 return None
             except openai.APIConnectionError as error:
                 raise ModelError(
-                    f"{self.base_url} does not list its models: {connection_problem(error)}"
+                    f"{self.base_url} does not list its models: {self.clean(connection_problem(error))}"
                     if isinstance(error, UnusableReplyError)
                     else f"nothing answers at {self.base_url} ({connection_problem(error)}). Is the server up?"
                 ) from None
@@ -143,7 +145,7 @@ class Endpoint(Config):
             import openai
         except ImportError:
             raise ModelError(f"asking a server needs the openai package. {how_to_install('hosted')}") from None
-        if self.api_key_env and not self._key():
+        if self.api_key_env and not self.key_value():
             raise ModelError(
                 f"the environment variable {self.api_key_env}, which `api_key_env` names, is not set. Set it to the "
                 f"key for {self.base_url}, or leave `api_key_env` out if the server needs none."
@@ -154,15 +156,14 @@ class Endpoint(Config):
 
         total = timeout_s or self.timeout_s
         return openai.OpenAI(
-            base_url=self.base_url, api_key=self._key() or "none", max_retries=0,
+            base_url=self.base_url, api_key=self.key_value() or "none", max_retries=0,
             timeout=openai.Timeout(total, connect=min(total, 10.0)),
             http_client=httpx2.Client(transport=BoundedTransport(most_bytes or MOST_REPLY_BYTES)),
         )  # fmt: skip
 
     def clean(self, text: str) -> str:
         """A server's message, shortened and without the key."""
-        key = self._key()
-        text = text.replace(key, "[key]") if key else text
+        text = without_key(text, self.key_value())
         return text if len(text) <= 300 else f"{text[:299]}…"
 
     def locked_out(self, status: int) -> ModelError:
@@ -185,7 +186,8 @@ class Endpoint(Config):
         shown = ", ".join(names[:SHOWN]) + more
         return ModelError(f"{self.base_url} has no model {model!r}; it has {shown}.{did_you_mean(model, names)}")
 
-    def _key(self) -> str:
+    def key_value(self) -> str:
+        """The key itself; "" if there is none."""
         return os.environ.get(self.api_key_env, "").strip() if self.api_key_env else ""
 
 

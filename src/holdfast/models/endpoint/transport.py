@@ -22,6 +22,8 @@ MOST_REPLY_BYTES = 16_000_000
 PIECE = 1 << 16
 """Bytes that are read or decompressed together."""
 
+REDIRECTS = (301, 302, 303, 307, 308)
+
 DESCRIBES_CODING = ("content-encoding", "content-length", "transfer-encoding")
 """Headers that are no longer true of a reply once it is decompressed."""
 
@@ -31,6 +33,22 @@ class UnusableReplyError(openai.APIConnectionError):
 
     def __init__(self, message: str, request: httpx2.Request) -> None:
         super().__init__(message=message, request=request)
+
+
+class RedirectedError(UnusableReplyError):
+    """A reply that names another address. The request is not sent there: it may hold a key, a code or a prompt."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        try:
+            target = response.url.join(response.headers.get("location", ""))
+            address = f"{target.scheme}://{target.netloc.decode('ascii', 'replace').rpartition('@')[2]}"[:100]
+        except (httpx2.InvalidURL, ValueError):
+            address = "an address that is none"
+        super().__init__(
+            f"it sends requests on to {address} (HTTP {response.status_code}), and they are not sent there: they may "
+            "hold keys and prompts. If that is the right server, name its own address as `base_url`",
+            response.request,
+        )
 
 
 class TooSlowError(httpx2.ReadTimeout):
@@ -56,6 +74,7 @@ class BoundedTransport(httpx2.BaseTransport):
 
         Raises:
             TooSlowError: it was not whole in time.
+            RedirectedError: it sends the request elsewhere, be it on the same host.
             UnusableReplyError: it has more than `most_bytes`, or is compressed in a way that was not asked for.
         """
         return self._portal.call(self._fetched, request)
@@ -71,6 +90,8 @@ class BoundedTransport(httpx2.BaseTransport):
             with anyio.fail_after(seconds):
                 response = await self._client.send(request, stream=True)
                 try:
+                    if response.status_code in REDIRECTS:
+                        raise RedirectedError(response)
                     body = await self._body(response)
                 finally:
                     await response.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from holdfast.core.protocols import Budget, Configured
@@ -63,6 +63,28 @@ class Reply:
     """Token and log-probability, if they were asked for and given."""
     counted: bool = False
     """Whether a server said how many tokens there were."""
+
+    def without(self, key: str) -> Reply:
+        """The reply without a server's key, wherever the server repeats it."""
+        logprobs = self.logprobs and tuple((without_key(token, key), logprob) for token, logprob in self.logprobs)
+        text, thinking, model, detail = (
+            without_key(each, key) for each in (self.text, self.thinking, self.model, self.detail)
+        )
+        return replace(self, text=text, thinking=thinking, model=model, detail=detail, logprobs=logprobs)
+
+
+SHORTEST_KEY = 8
+"""Characters. Shorter keys, such as `none`, are no secrets, and can be words of an answer."""
+
+
+def holds(key: str, text: str) -> bool:
+    """Whether a key that is a secret stands in a text."""
+    return len(key) >= SHORTEST_KEY and key in text
+
+
+def without_key(text: str, key: str) -> str:
+    """A text with `[key]` in place of a key."""
+    return text.replace(key, "[key]") if holds(key, text) else text
 
 
 class Sampler(Configured, Protocol):

@@ -14,9 +14,10 @@ from holdfast.core.config import Config
 from holdfast.core.errors import HoldfastError, ModelError
 from holdfast.core.optional import need_inspect
 from holdfast.core.protocols import Budget
+from holdfast.core.types import LONGEST_REASON, cut
 from holdfast.models.chat import split_thinking
 from holdfast.models.endpoint import Price
-from holdfast.models.samplers.base import Outcome, Question, Reply
+from holdfast.models.samplers.base import Outcome, Question, Reply, without_key
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model, ModelOutput
@@ -125,11 +126,16 @@ class InspectModel(Config):
             if usage := output.usage:
                 usd = self.price.usd(usage.input_tokens, usage.output_tokens)
         except Exception as error:
-            detail = f"{type(error).__name__}: {error}"[:300]
+            detail = without_key(f"{type(error).__name__}: {error}", _key(model))[:300]
             return Reply(question.id, "error", model=self.model, usd=usd, detail=detail)
         finally:
             budget.settle(ticket, usd)
-        return _reply(question, output, usd)
+        return _reply(question, output, usd).without(_key(model))
+
+
+def _key(model: Model) -> str:
+    """The key with which Inspect asks a model; "" if it has none."""
+    return str(model.api.api_key or "")
 
 
 def _most_tokens(question: Question) -> int:
@@ -146,13 +152,14 @@ async def _first_finished(
 def _reply(question: Question, output: ModelOutput, usd: float) -> Reply:
     """The reply that an output of Inspect is."""
     if not output.choices:
-        why = output.error or "the reply has no choices"
+        why = cut(output.error or "the reply has no choices", LONGEST_REASON)
         return Reply(question.id, "error", model=output.model, usd=usd, detail=why)
     completion = split_thinking(output.completion)
     outcome = OUTCOMES.get(output.stop_reason, "error")
     if outcome == "ok" and not completion.text:
         outcome = "empty"
-    detail = "" if outcome == "ok" else output.error or f"the reply ended with {output.stop_reason!r}"
+    why = output.error or f"the reply ended with {output.stop_reason!r}"
+    detail = "" if outcome == "ok" else cut(why, LONGEST_REASON)
     usage = output.usage
     return Reply(
         question.id, outcome, completion.text, completion.thinking,

@@ -154,9 +154,9 @@ class Local(Config):
     def _prompt(self, loaded: Loaded, question: Question) -> _Prompt | Reply:
         """A question in token ids, or the reply that says why it cannot be asked."""
         messages = question.messages
-        if question.escape:
-            messages = tuple(Message(turn.role, escaped(loaded.tokenizer, turn.content)) for turn in messages)
         try:
+            if question.escape:
+                messages = tuple(Message(turn.role, escaped(loaded.tokenizer, turn.content)) for turn in messages)
             ids = question.prompt_ids or loaded.chat.question(messages)
         except RenderError as error:
             return Reply(question.id, "error", model=self.name, detail=str(error))

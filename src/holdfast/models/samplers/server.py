@@ -15,11 +15,9 @@ from holdfast.core.types import content_hash
 from holdfast.models.endpoint import Endpoint, Request, complete, is_same_model
 from holdfast.models.samplers.base import Question, Reply
 
-NO_SCHEMA = re.compile(
-    r"\b(400|422|500|501)\b.*(response.?format|json.?schema|structured.?output|guided|grammar)",
-    re.IGNORECASE | re.DOTALL,
-)
-"""How servers say that they cannot hold a reply to a schema."""
+BAD_REQUEST = re.compile(r"\b(400|422|500|501)\b")
+SCHEMA = re.compile(r"response.?format|json.?schema|structured.?output|guided|grammar", re.IGNORECASE)
+"""How servers say that they cannot hold a reply to a schema: a status, and behind it what they cannot do."""
 
 _WITHOUT_SCHEMA: set[tuple[str, str]] = set()
 """Servers and models that refused a schema in this process."""
@@ -126,7 +124,7 @@ class Server(ServedModel):
         )  # fmt: skip
 
     def _refuses_schema(self, reply: Reply) -> bool:
-        return self.structured == "auto" and reply.outcome == "error" and NO_SCHEMA.search(reply.detail) is not None
+        return self.structured == "auto" and reply.outcome == "error" and refuses_schema(reply.detail)
 
     def _of_the_right_model(self, reply: Reply) -> Reply:
         """The reply, after making sure that the model that was asked is the one that replied.
@@ -140,3 +138,9 @@ class Server(ServedModel):
                 "or does it give every name to the one model that it has?"
             )
         return reply
+
+
+def refuses_schema(detail: str) -> bool:
+    """Whether a server's message says that it cannot hold a reply to a schema."""
+    status = BAD_REQUEST.search(detail)
+    return status is not None and SCHEMA.search(detail, status.end()) is not None

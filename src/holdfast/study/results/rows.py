@@ -11,6 +11,8 @@ from holdfast.core.run_folder import RunFolder
 from holdfast.study.plan import Plan
 
 Row = dict[str, Any]
+TEXTS = ("prompt", "answer", "detail")
+"""The fields of a row that hold what was asked and said."""
 
 
 def prompt_rows(plan: Plan) -> list[dict[str, str]]:
@@ -31,8 +33,8 @@ def answer_rows(results: RunResults, run_folder: RunFolder) -> Iterator[Row]:
     judges = {name: measured.judges[0] for name, measured in results.evaluation.sets.items()}
     for condition in results.conditions:
         folder = run_folder.condition(condition.key)
-        answers = folder.answers()
-        verdicts = {name: folder.verdicts(name, judge) for name, judge in judges.items()}
+        answers = folder.answers_to(prompt["id"] for prompt in prompts)
+        verdicts = {name: folder.verdicts(name, judge, on=answers) for name, judge in judges.items()}
         for prompt in prompts:
             answer, verdict = answers[prompt["id"]], verdicts[prompt["set"]].get(prompt["id"])
             yield {
@@ -49,27 +51,27 @@ def verdict_rows(results: RunResults, run_folder: RunFolder) -> Iterator[Row]:
     prompts = {(prompt["set"], prompt["id"]): prompt for prompt in run_folder.prompts()}
     for condition in results.conditions:
         folder = run_folder.condition(condition.key)
-        answers = folder.answers()
+        answers = folder.answers_to(name for _, name in prompts)
         for set_name, measured in results.evaluation.sets.items():
             for judge in measured.judges:
-                for name, verdict in folder.verdicts(set_name, judge).items():
+                for name, verdict in folder.verdicts(set_name, judge, on=answers).items():
                     if (set_name, name) in prompts:
-                        prompt = prompts[set_name, name]
+                        prompt, shown = prompts[set_name, name], asdict(verdict)
+                        del shown["answer_digest"]
                         yield {
                             "condition": condition.name, "seed": condition.seed, "role": condition.role,
                             "set": set_name, "category": prompt["category"], "prompt": prompt["prompt"],
-                            "outcome": answers[name].outcome, "judge": judge, **asdict(verdict), "key": condition.key,
+                            "outcome": answers[name].outcome, "judge": judge, **shown, "key": condition.key,
                         }  # fmt: skip
 
 
-def transcripts(results: RunResults, run_folder: RunFolder) -> list[Row]:
-    """The harmfulness answers for a page: each key once, under the name of its first condition and seed."""
-    first: dict[str, str] = {}
-    for condition in results.conditions:
-        first.setdefault(condition.key, f"{condition.name}, seed {condition.seed}")
-    rows = []
-    for row in answer_rows(results, run_folder):
-        name = f"{row['condition']}, seed {row['seed']}"
-        if row["set"] == "harmfulness" and first[row["key"]] == name:
-            rows.append({**row, "condition": name})
-    return rows
+def score_rows(results: RunResults, run_folder: RunFolder) -> list[Row]:
+    """The same rows without any text of prompts and answers: what a page shows unless it is asked for more.
+
+    There are none where the folder has figures and not all answers, as when only its `results.json` was passed on.
+    """
+    try:
+        rows = list(answer_rows(results, run_folder))
+    except KeyError:
+        return []
+    return [{name: value for name, value in row.items() if name not in TEXTS} for row in rows]

@@ -1,0 +1,92 @@
+"""How likely a model finds answers that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.core.errors import RenderError
+from holdfast.core.types import Message
+from holdfast.models.chat import Rendered, training_batch
+from holdfast.models.loading import Loaded, context_of
+
+if TYPE_CHECKING:
+    import torch
+
+MOST_LOGITS = 1 << 26
+"""Logits that are computed together: a quarter of a GiB in float32."""
+
+Exchange = tuple[Sequence[Message], str]
+"""A conversation, and the answer to it."""
+
+
+def token_logprobs(loaded: Loaded, exchanges: Sequence[Exchange]) -> list[NDArray[np.float32] | None]:
+    """The log-likelihood of each token of each answer, its end of turn included, in nats.
+
+    None for an answer that is empty, that the chat template cannot render, or that does not fit into the context.
+    """
+    rendered = [_rendered(loaded, *exchange) for exchange in exchanges]
+    found: list[NDArray[np.float32] | None] = [None] * len(exchanges)
+    for numbers in _batches(loaded, rendered):
+        rows = [row for number in numbers if (row := rendered[number]) is not None]
+        for number, logprobs in zip(numbers, _of_batch(loaded, rows), strict=True):
+            found[number] = logprobs
+    return found
+
+
+def logits(loaded: Loaded, conversations: Sequence[Sequence[Message]]) -> list[torch.Tensor]:
+    """The logits behind each conversation, where its answer begins: one vector over the vocabulary for each."""
+    import torch
+
+    found = []
+    for messages in conversations:
+        ids = torch.tensor([loaded.chat.question(messages)], device=loaded.model.device)
+        with torch.no_grad():
+            found.append(loaded.model(input_ids=ids).logits[0, -1].float().cpu())
+    return found
+
+
+def _rendered(loaded: Loaded, messages: Sequence[Message], answer: str) -> Rendered | None:
+    if not answer.strip():
+        return None
+    try:
+        row = loaded.chat.example([*messages, Message("assistant", answer)], "last")
+    except RenderError:
+        return None
+    room = context_of(loaded.model)
+    return None if room is not None and len(row.input_ids) > room else row
+
+
+def _batches(loaded: Loaded, rows: Sequence[Rendered | None]) -> Iterator[list[int]]:
+    """The numbers of rows of similar length, as many together as `MOST_LOGITS` allows."""
+    lengths = {number: len(row.input_ids) for number, row in enumerate(rows) if row is not None}
+    vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+    batch: list[int] = []
+    for number in sorted(lengths, key=lambda number: -lengths[number]):
+        if batch and lengths[batch[0]] * vocabulary * (len(batch) + 1) > MOST_LOGITS:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def _of_batch(loaded: Loaded, rows: Sequence[Rendered]) -> list[NDArray[np.float32]]:
+    import torch
+
+    batch = training_batch(rows, int(loaded.tokenizer.pad_token_id or 0))
+    device = loaded.model.device
+    with torch.no_grad():
+        logits: Any = loaded.model(
+            input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device)
+        ).logits
+    found = []
+    for number, row in enumerate(rows):
+        places = np.nonzero(row.supervised)[0]
+        ids = torch.from_numpy(row.input_ids[places].astype(np.int64)).to(device)
+        of_answer = logits[number, torch.from_numpy(places - 1).to(device)].float().log_softmax(-1)
+        found.append(of_answer.gather(1, ids[:, None])[:, 0].cpu().numpy())
+    return found
