@@ -127,8 +127,8 @@ def test_the_last_checkpoint_that_passes_is_kept(tmp_path):
 
 
 def test_a_pass_before_the_harm_stays_and_a_fail_is_not_kept(tmp_path):
-    callback = safety(keep_last_pass=True, every=1, prompts=330)
-    trainer = sft(tmp_path, rows("attack.jsonl"), callback, max_steps=8, learning_rate=1e-5)
+    callback = safety(keep_last_pass=True, every=2)
+    trainer = sft(tmp_path, rows("attack.jsonl"), callback, max_steps=6, learning_rate=1e-5)
     trainer.train()
     answers = [look["answer"] for look in record(tmp_path)["looks"]]
     assert "pass" in answers

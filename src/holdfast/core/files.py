@@ -84,6 +84,17 @@ def private_cache(name: str) -> Path:
     return folder
 
 
+def named_folder(out: str | Path) -> Path:
+    """The folder that a caller names. An empty name would be the current folder.
+
+    Raises:
+        DataError: it is empty.
+    """
+    if not str(out).strip():
+        raise DataError("`out` is empty, and would be the current folder. Name a folder, or leave it out.")
+    return Path(out)
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest allowed name, or nothing."""
     close = difflib.get_close_matches(name[:100], list(allowed), n=1, cutoff=0.6)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from holdfast.core.config import Config, File, explained
-from holdfast.core.errors import TuningError
+from holdfast.core.errors import DataError, TuningError
 from holdfast.core.progress import OnStep
 from holdfast.core.protocols import Defence
 from holdfast.core.types import Checkpoint, Example, Tuned
@@ -72,7 +72,10 @@ class LocalTuner(Config):
 
     @model_validator(mode="after")
     def _divides(self) -> LocalTuner:
-        processes = processes_of(self.launch) if self.launch else 1
+        try:
+            processes = processes_of(self.launch) if self.launch else 1
+        except DataError as error:
+            raise explained(str(error)) from None
         if self.batch_size % processes:
             raise explained(
                 f"batch_size {self.batch_size} cannot be divided among the {processes} processes of `launch`"
