@@ -70,7 +70,7 @@ def test_a_verdict_that_is_missing_is_missing(judged_run, tmp_path):
 
 def test_the_noise_floor_of_an_audit_counts(judged_run, tmp_path):
     folder = shutil.copytree(judged_run, tmp_path / "run")
-    (folder / "audit.json").write_text(json.dumps({"noise": {"rate": 1.5}}))
+    (folder / "audit.json").write_text(json.dumps({"noise": {"floor_rate": 1.5}}))
     assert gather(folder)[0].noise_rate == 1.5
     (folder / "audit.json").write_text("{")
     with pytest.raises(RunFolderError, match=r"audit\.json is damaged"):
