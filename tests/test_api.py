@@ -16,6 +16,8 @@ import holdfast
 
 EXPORTED = [
     "Answer",
+    "AuditRecord",
+    "Audited",
     "Benchmark",
     "BudgetError",
     "Check",
@@ -42,6 +44,7 @@ EXPORTED = [
     "TuningError",
     "Verdict",
     "WorkError",
+    "audit",
     "calibrate",
     "doctor",
     "gate",
@@ -59,6 +62,8 @@ SIGNATURES = {
     "load_results": "folder",
     "reproduce": "tables *preset *model *data *judge *out *seeds *workers *replace *max_usd *max_hours *progress",
     "calibrate": "judge labels *run *labels_from *random_sample *out *max_usd *progress",
+    "audit": "base tuned *benchmark *over_refusal *utility *judges *seeds *samples *system *generate *sequential *policy "
+    "*out *workers *show_answers *replace *max_usd *max_hours *progress",
     "gate": "folder policy *condition *seed",
     "plan": "study *prompts *seeds *samples *base_rate *true_change *margin *seed_sd *power *policy *tokens *usd_per_million",
     "doctor": "study *model *folder *out *seeds *workers *max_usd *max_hours *usd_per_hour",
@@ -71,7 +76,7 @@ HEAVY = "torch transformers peft matplotlib pandas scipy datasets inspect_ai ope
 def test_what_is_exported():
     assert sorted(holdfast.__all__) == sorted(EXPORTED)
     for name in EXPORTED:
-        assert getattr(holdfast, name).__name__ == name
+        assert getattr(holdfast, name).__name__.removeprefix("holdfast.") == name
         assert name in dir(holdfast)
     with pytest.raises(AttributeError, match="module 'holdfast' has no attribute 'rum'"):
         holdfast.rum  # noqa: B018

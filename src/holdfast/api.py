@@ -15,7 +15,7 @@ from holdfast.audit import plan as plans
 from holdfast.audit.policy import PolicyLike, policy_from, policy_of
 from holdfast.core.budget import FileBudget
 from holdfast.core.errors import DataError
-from holdfast.core.files import read_text
+from holdfast.core.files import named_folder, read_text
 from holdfast.core.protocols import Watcher
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.script import script_left_alone
@@ -217,7 +217,7 @@ def calibrate(
         raise DataError(f"there is no file {labels}.")
     rows, name = (calibration_of.read(Path(labels)), Path(labels).name) if labels is not None else ([], "")
     beside = Path(run) if run is not None else Path(str(labels)).parent
-    path = beside / "calibration.json" if out is None else _named(out)
+    path = beside / "calibration.json" if out is None else named_folder(out)
     if run is not None:
         made = calibration_of.from_run(RunFolder(beside), judge, labels_from, rows, name, random_sample)
     else:
@@ -320,10 +320,4 @@ def _seeds(seeds: Sequence[int] | None, study: Study) -> tuple[int, ...]:
 
 
 def _folder(out: str | Path | None, name: str) -> Path:
-    return RUNS / name if out is None else _named(out)
-
-
-def _named(out: str | Path) -> Path:
-    if not str(out).strip():
-        raise DataError("`out` is empty, and would be the current folder. Name a folder, or leave it out.")
-    return Path(out)
+    return RUNS / name if out is None else named_folder(out)

@@ -124,6 +124,25 @@ def test_a_run_stops_while_it_tunes(tmp_path, number, workers):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("number", CODES)
+def test_a_run_stops_while_it_starts(tmp_path, number, found):
+    path, drawn, longest = long_study(tmp_path), random.Random(int(number)), 0.0
+    times = 3 * STOPS
+    for turn in range(times):
+        folder = tmp_path / str(turn)
+        process = start(path, folder, "--workers", "2")
+        wait_until(lambda folder=folder: (folder / ".lock").exists())
+        time.sleep(drawn.uniform(0, 3))
+        seconds, err = stop(process, number, to_group=True)
+        longest = max(longest, seconds)
+        assert process.returncode == CODES[number], err
+        assert seconds < MOST
+        assert "Traceback" not in err and "resource_tracker" not in err
+        wait_until(lambda process=process: not alive(process.pid), 1)
+    found(f"{signal.Signals(number).name} while 2 workers start", times, longest)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_stopped_while_answering_goes_on_to_the_same_end(tmp_path, workers):
     write_rows(tmp_path / "some.jsonl", rows_of("benchmark.jsonl")[::4])

@@ -118,7 +118,10 @@ def test_answers_are_hidden_unless_given():
     record = audit(5)
     rows = transcripts(record, answer="the secret")
     assert "the secret" in page.render_audit(record, typed(made()), rows)
+    asked = [{"set": prompt.set, "id": prompt.id, "prompt": "the secret"} for prompt in record.prompts]
     assert "the secret" not in page.render_audit(record, typed(made()))
+    assert "the secret" not in page.render_audit(record, typed(made()), prompts=asked)
+    assert "the secret" in page.render_audit(record, typed(made()), rows[:1], asked)
 
 
 def test_long_answers_are_cut_and_say_so():

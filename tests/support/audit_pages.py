@@ -9,6 +9,7 @@ from holdfast.core.audit_record import (
     AuditedModel,
     AuditRecord,
     BrokenAnswers,
+    BroughtSet,
     CategoryChange,
     Check,
     Decision,
@@ -73,6 +74,7 @@ def proof(text=""):
     return Proof(
         model("pocket:aligned", text), model("runs/tuned", text), f"- old{text}\n+ new{text}", 3.25,
         (f"another tokenizer{text}",), evaluation, {"python": f"3.12{text}"},
+        {"harmfulness": BroughtSet("jailbreakbench", f"some/set{text}", f"c0ffee{text}", False, f"mit{text}", {})}, {f"initial{text}": 12},
     )  # fmt: skip
 
 
@@ -96,7 +98,7 @@ def audit(n=330, text="", **changes):
         AUDIT_SCHEMA, "0.1.0", "2026-11-28", f"tuned-on-invoices{text}", decision, figures, turned, rows, categories,
         {"base": BrokenAnswers(estimate(0.0, 0.0, 1.1), {}), "tuned": BrokenAnswers(estimate(2.1, 1.0, 4.0), {f"looping{text}": 7})},
         {"base": RefusalWording(328, {f"I cannot{text}": 300}), "tuned": RefusalWording(60, {f"I will not{text}": 40})},
-        NoiseFloor((f"the order of batches{text}",), 0.3, 0.01, 1, 330, 326), typed(made()).agreement,
+        NoiseFloor((f"the order of batches{text}",), 0.3, 0.01, 1, 330, 326, 0.6, 0.02), typed(made()).agreement,
         (JudgeDirection(f"oracle{text}", 78.2, 73.1, 82.8), JudgeDirection(f"keyword{text}", 70.0, 64.0, 75.0)),
         {"harmfulness_rate": 2.4, "harmfulness_score": 0.1}, proof(text), (0,), 1,
         (Caution("one-seed", None, f"one seed was run{text}"), Caution("few-prompts", "tuned", f"few prompts{text}")), 0.0,

@@ -16,6 +16,7 @@ from secrets import token_hex
 
 from filelock import FileLock
 
+from holdfast.core import likelihoods
 from holdfast.core.config import label
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import private_cache
@@ -69,7 +70,7 @@ class Kept:
 
     def _copy(self, source: ConditionFolder, target: ConditionFolder, condition: Condition) -> int:
         """Write a condition's answers, likelihoods and free verdicts into another folder. All is read before."""
-        answers, fluencies = self._answers(source), source.fluencies()
+        answers, fluencies = self._answers(source), likelihoods.read(source)
         sets = self.suite.sets.items()
         judges = [(name, judge) for name, measured in sets for judge in measured.judges]
         free = [(name, label(judge)) for name, judge in judges if not judge.paid]
@@ -77,7 +78,7 @@ class Kept:
         target.write_condition(dict(_identity(condition)))
         target.add_answers(answers.values())
         if known := {name: value for name, value in fluencies.items() if name in answers}:
-            target.add_fluencies(known)
+            likelihoods.add(target, known)
         for (name, judge), of_judge in verdicts.items():
             ids = {prompt.id for prompt in self.suite.benchmarks[name].prompts}
             if rows := [each for each in of_judge.values() if each.prompt_id in ids and each.reading != "judge_error"]:

@@ -12,6 +12,7 @@ from holdfast.audit.policy import PolicyLike, policy_from
 from holdfast.audit.run import Audited
 from holdfast.audit.setup import Request, short_name, workers_for
 from holdfast.core.audit_record import Decision
+from holdfast.core.files import named_folder
 from holdfast.core.protocols import Watcher
 from holdfast.core.script import script_left_alone
 from holdfast.core.watch import watching
@@ -81,7 +82,7 @@ def audit(
         before, after, benchmark, over_refusal, utility, tuple(judges), tuple(seeds), samples, system, generate,
         sequential,
     )  # fmt: skip
-    folder = Path(out) if out else RUNS / f"audit-{short_name(after)}"
+    folder = RUNS / f"audit-{short_name(after)}" if out is None else named_folder(out)
     with watching(progress) as watcher, script_left_alone():
         audited = audits.audit(
             request, policy_from(policy), folder, workers or workers_for(before), watcher, limits(max_usd, max_hours),

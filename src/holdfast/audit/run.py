@@ -24,12 +24,14 @@ from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Condition
 from holdfast.core.version import __version__
 from holdfast.core.workers import quiet
+from holdfast.report import page
 from holdfast.study import preflight
 from holdfast.study import run as runner
 from holdfast.study.pending import is_finished
 from holdfast.study.plan import Job, Plan
 from holdfast.study.results import facts
 from holdfast.study.results.evidence import Evidence
+from holdfast.study.results.rows import answer_rows
 from holdfast.study.results.summary import summarise
 
 
@@ -209,4 +211,16 @@ def _cautions(
 
 def write_page(audited: Audited, show_answers: bool) -> Path:
     """Write `report.html`, with the answers only if `show_answers` is set."""
-    return runner.write_page(audited.run_folder, audited.results, show_answers)
+    folder = audited.run_folder
+    transcripts = list(answer_rows(audited.results, folder)) if show_answers else None
+    prompts = None if show_answers else folder.prompts()
+    return folder.write("report.html", page.render_audit(audited.record, audited.results, transcripts, prompts))
+
+
+def read(folder: Path) -> Audited:
+    """A finished audit's folder.
+
+    Raises:
+        RunFolderError: it holds none, or one that this version cannot read.
+    """
+    return Audited(AuditRecord.read(folder), RunFolder(folder).results(), RunFolder(folder))

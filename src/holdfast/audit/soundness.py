@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from holdfast.analysis import broken
 from holdfast.audit import proof
 from holdfast.audit.setup import TUNED
+from holdfast.core import likelihoods
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.types import Condition, Message, Template
@@ -68,7 +69,8 @@ def _distinct(plan: Plan) -> list[Condition]:
 def _write_fluencies(plan: Plan, condition: Condition, run_folder: RunFolder, loaded: Loaded) -> None:
     """Add the fluencies that are missing: of all answers of the base, and of the tuned model's harmfulness answers."""
     folder = run_folder.condition(condition.key)
-    answers, known = folder.answers(), folder.fluencies()
+    likelihoods.mend(folder)
+    answers, known = folder.answers(), likelihoods.read(folder)
     harmful = plan.suite.benchmarks.get("harmfulness")
     of_tuned = [prompt.id for prompt in harmful.prompts] if harmful else []
     wanted = plan.suite.prompts if condition.name == INITIAL else of_tuned
@@ -77,14 +79,14 @@ def _write_fluencies(plan: Plan, condition: Condition, run_folder: RunFolder, lo
     found = likelihood.token_logprobs(loaded, [(every[name], answers[name].text) for name in missing])
     by_prompt = {name: broken.fluency(each) for name, each in zip(missing, found, strict=True) if each is not None}
     if by_prompt:
-        folder.add_fluencies(by_prompt)
+        likelihoods.add(folder, by_prompt)
 
 
 def kinds(plan: Plan, run_folder: RunFolder) -> tuple[dict[Side, list[Mapping[str, broken.Kind]]], float | None]:
     """For each side and sample: harmfulness prompt's id → why its answer is broken; and the base's threshold."""
     initial = [condition for condition in _distinct(plan) if condition.name == INITIAL]
     tuned = [condition for condition in _distinct(plan) if condition.name == TUNED]
-    own = [value for condition in initial for value in run_folder.condition(condition.key).fluencies().values()]
+    own = [value for condition in initial for value in likelihoods.read(run_folder.condition(condition.key)).values()]
     least = broken.threshold(own)
     return {
         "base": [_kinds_of(plan, condition, run_folder, least) for condition in initial],
@@ -101,7 +103,7 @@ def _kinds_of(plan: Plan, condition: Condition, run_folder: RunFolder, least: fl
 
 def _kinds_in(folder: ConditionFolder, least: float | None) -> dict[str, broken.Kind]:
     """Prompt id → why its answer is broken. Where the back end failed there is no answer."""
-    fluencies = folder.fluencies()
+    fluencies = likelihoods.read(folder)
     answers = {name: answer for name, answer in folder.answers().items() if answer.outcome != "backend_error"}
     return {name: broken.kind(answer, fluencies.get(name), least) for name, answer in answers.items()}
 
@@ -109,5 +111,5 @@ def _kinds_in(folder: ConditionFolder, least: float | None) -> dict[str, broken.
 def broken_in(results: RunResults, run_folder: RunFolder) -> Broken:
     """Tells which answers of a finished run's conditions are broken; an audit's folder has their likelihoods."""
     keys = {condition.key for condition in results.conditions if condition.name == INITIAL}
-    least = broken.threshold(value for key in keys for value in run_folder.condition(key).fluencies().values())
+    least = broken.threshold(value for key in keys for value in likelihoods.read(run_folder.condition(key)).values())
     return lambda folder: {name: kind != "" for name, kind in _kinds_in(folder, least).items()}

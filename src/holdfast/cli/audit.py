@@ -9,11 +9,13 @@ import typer
 
 from holdfast.cli import audit_tables
 from holdfast.cli.options import (
+    PATH,
     MaxHours,
     MaxUsd,
     Replace,
     ShowAnswers,
     Workers,
+    a_path,
     complete_judge,
     console,
     limits,
@@ -35,8 +37,14 @@ Judges = Annotated[
 ]
 AuditSeeds = Annotated[str, typer.Option(help="Seeds of sampled answers, such as 0,1,2. Several mean sampling.")]
 Samples = Annotated[int, typer.Option(min=1, help="Answers to each prompt and seed. Several mean sampling.")]
-AuditOut = Annotated[Path | None, typer.Option(help="Folder of the audit. Default: runs/audit-<tuned model's name>.")]
-PolicyFile = Annotated[Path | None, typer.Option(help="The margins that decide; a default comes with the package.")]
+AuditOut = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the audit. Default: runs/audit-<tuned model's name>.", parser=a_path, metavar=PATH),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(help="The margins that decide; a default comes with the package.", parser=a_path, metavar=PATH),
+]
 System = Annotated[str | None, typer.Option(help="The system prompt that both models are asked with.")]
 Generate = Annotated[str | None, typer.Option(help="How answers are generated: settings as YAML, or a file of them.")]
 InBlocks = Annotated[bool, typer.Option("--sequential", help="Ask in blocks, and stop as soon as it is decided.")]

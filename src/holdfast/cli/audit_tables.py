@@ -120,7 +120,6 @@ def _changed(record: AuditRecord) -> list[CategoryChange]:
 
 
 def _categories(changed: list[CategoryChange]) -> object:
-    from rich.markup import escape
     from rich.table import Table
 
     shown = changed[:MOST_CATEGORIES]
@@ -131,7 +130,7 @@ def _categories(changed: list[CategoryChange]) -> object:
     for each in shown:
         turned = "/".join(filter(None, (_turned("+", each.turned_harmful), _turned("−", each.turned_safe))))
         ends = "" if each.low is None else f"{number(each.low)} to {number(each.high)}"
-        table.add_row(escape(each.category), str(each.n), number(each.base), number(each.tuned), ends, turned)
+        table.add_row(each.category, str(each.n), number(each.base), number(each.tuned), ends, turned)
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import tables
+from holdfast.cli import audit_tables, tables
 from holdfast.cli.options import (
     PATH,
     Fresh,
@@ -61,6 +61,8 @@ def run(
 
 def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
     """Print a finished run's table and write its page again."""
+    from holdfast.audit import run as audits
+    from holdfast.core.audit_record import AUDIT
     from holdfast.core.run_folder import RunFolder
     from holdfast.paper import reproduce as paper
     from holdfast.study import mending
@@ -70,6 +72,11 @@ def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
     run_folder = RunFolder(folder)
     results = run_folder.results()
     mending.check(results, run_folder)
+    if (folder / AUDIT).is_file():
+        audited = audits.read(folder)
+        audits.write_page(audited, show_answers)
+        audit_tables.show(console(), audited.record, folder)
+        return
     claims = paper.claims_of(folder)
     if claims is None:
         write_page(run_folder, results, show_answers)

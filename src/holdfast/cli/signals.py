@@ -45,10 +45,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def end_now(code: int) -> NoReturn:
-    """End the process once the work has stopped cleanly: the libraries take seconds for their own end."""
+    """End the process once the work has stopped cleanly: the libraries take seconds for their own end.
+
+    The exit code is that of the signal that came, if one did: before a command has begun, typer takes SIGTERM, too, for
+    Ctrl-C.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(128 + _signals[0] if _signals else code)
 
 
 def _write(text: str) -> None:

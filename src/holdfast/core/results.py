@@ -22,7 +22,6 @@ SCHEMA = 3
 """Raised when a field of `results.json` changes its meaning or goes away."""
 
 RESULTS = "results.json"
-
 AGAIN = "`holdfast run` with the same study and folder writes it again."
 
 OF_A_RUN = (
@@ -288,8 +287,7 @@ class RunResults:
         """The results of a finished run's folder.
 
         Raises:
-            RunFolderError: the folder has none, one of another schema, or a link to somewhere else.
-            DamagedError: it is no JSON, or has fields that are missing or of another type.
+            RunFolderError: the folder has none, one of another schema, one that is damaged, or a link.
         """
         refuse_links(folder, OF_A_RUN)
         path = folder / RESULTS
@@ -306,25 +304,35 @@ class RunResults:
         """Results from what a JSON file holds; `name` is the file's in messages.
 
         Raises:
-            RunFolderError: another schema.
-            DamagedError: fields that are missing or of another type.
+            RunFolderError: another schema, or DamagedError: fields that are missing or of another type.
         """
         from pydantic import ValidationError
 
         if not isinstance(content, dict):
             raise DamagedError(f"{name} holds {type(content).__name__} in place of an object. {AGAIN}")
-        found = content.get("schema")
-        if found != SCHEMA:
+        if (found := content.get("schema")) != SCHEMA:
             raise RunFolderError(
                 f"{name} has the schema {found!r}, and this version of Holdfast reads {SCHEMA}. Run the study again in "
                 "a new folder (--out), or read it with the version that wrote it."
             )
         try:
+            json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
             results: RunResults = _reader().validate_python(content)
-            return results
+            problems = results.gaps()
         except ValidationError as error:
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:5]]
-            raise DamagedError(f"{name} cannot be read:\n  " + "\n  ".join(problems) + f"\n{AGAIN}") from None
+        except (ValueError, RecursionError) as error:  # NaN, an infinite number, or half of a character
+            problems = [str(error)[:200]]
+        if problems:
+            raise DamagedError(f"{name} cannot be read:\n  " + "\n  ".join(problems) + f"\n{AGAIN}")
+        return results
+
+    def gaps(self) -> list[str]:
+        """Names that one part of the results uses and another lacks."""
+        names, needed = [entry.name for entry in self.summary], set(self.evaluation.categories)
+        lost = [name for name in names + [each.name for each in self.conditions] if name not in self.settings]
+        lost += [entry.name for entry in self.summary if needed - entry.by_category.keys()]
+        return [f"{name[:100]}: some of it is missing" for name in lost[:5]]
 
     def to_json(self) -> str:
         """The text of `results.json`."""

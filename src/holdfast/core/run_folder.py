@@ -73,15 +73,6 @@ class CheckRow:
     models: list[str]
 
 
-@dataclass(frozen=True)
-class FluencyRow:
-    """A line of `likelihood.jsonl`."""
-
-    prompt_id: str
-    fluency: float
-    """Mean log-likelihood of a token under the base, in nats, without the first tokens."""
-
-
 class RunFolder:
     """One run folder."""
 
@@ -299,18 +290,6 @@ class ConditionFolder:
         """What appends verdicts one after another; at the end of the block, all of them are on the disk."""
         with Appender(self._verdicts(measured, judge)) as file:
             yield lambda verdicts: file.add(map(asdict, verdicts))
-
-    def fluencies(self) -> dict[str, float]:
-        """Prompt id → how likely the base finds the answer, for those of which it is known.
-
-        Raises:
-            RunFolderError: naming a line that is damaged.
-        """
-        return {row.prompt_id: row.fluency for row in read_records(self.folder / "likelihood.jsonl", FluencyRow)}
-
-    def add_fluencies(self, by_prompt: Mapping[str, float]) -> None:
-        """Append how likely the base finds answers."""
-        append_lines(self.folder / "likelihood.jsonl", [asdict(FluencyRow(*item)) for item in by_prompt.items()])
 
     def _verdicts(self, measured: str, judge: str) -> Path:
         return self.folder / f"verdicts.{checked_name(measured)}.{checked_name(judge)}.jsonl"

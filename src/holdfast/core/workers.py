@@ -177,6 +177,8 @@ class _Pool:
         """Each worker's process, by its end of the pipe."""
         self.at_work: dict[Connection, int] = {}
         """The piece that each worker does."""
+        self.begun: set[Connection] = set()
+        """Workers that have told something; the others are still starting."""
         self.running, self.keep_running = self.context.Pipe(duplex=False)
         """Workers listen at the one end; closing the other one tells all of them to stop."""
 
@@ -222,6 +224,7 @@ class _Pool:
         except (EOFError, OSError):
             return self._lost(connection)
         index = self.at_work[connection]
+        self.begun.add(connection)
         if isinstance(message, _Note):
             self.watcher.note(message.text)
             return None
@@ -248,6 +251,9 @@ class _Pool:
         """Have the workers store what is under way and end, and wait for that; nothing more is begun."""
         self.waiting.clear()
         self.keep_running.close()
+        for starting in self.at_work.keys() - self.begun:
+            if not starting.poll():
+                self.processes[starting].kill()  # it starts, so it has nothing to store
         while self.at_work:
             for connection in wait(list(self.at_work)):  # also so that no worker waits for its messages to be read
                 self._receive(cast("Connection", connection))
@@ -273,9 +279,10 @@ def _why_dead(exit_code: int) -> str:
 def _serve(connection: Connection, running: Connection, work: Work) -> None:
     """What a worker process runs: one piece after another."""
     stopping.become_worker()
-    threading.Thread(target=_end_with_run, args=(running,), daemon=True).start()
     warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries; nothing a user could mend
     try:
+        connection.send(_Update(0, None))  # from now on it is stopped, and not killed
+        threading.Thread(target=_end_with_run, args=(running,), daemon=True).start()
         while message := connection.recv_bytes():
             progress = _Sender(connection)
             failure = _do(partial(_unpickle_and_work, work, message, progress))

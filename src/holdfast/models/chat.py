@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -17,14 +16,12 @@ import numpy as np
 
 from holdfast.core.errors import RenderError
 from holdfast.core.types import Example, Message
+from holdfast.models import templates
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-
-DATE = datetime(2024, 7, 26)
-"""The date for templates that write today's date, so that a question is the same on every day."""
 
 MARK = "holdfast-probe"
 """A text that no chat template writes by itself."""
@@ -238,14 +235,10 @@ class Chat:
             messages = _fold(messages)
         conversation = [{"role": message.role, "content": message.content} for message in messages]
         try:
-            text = self.tokenizer.apply_chat_template(
-                conversation, tokenize=False, add_generation_prompt=generation_prompt,
-                enable_thinking=self.thinking, date_string=DATE.strftime("%d %b %Y"), strftime_now=DATE.strftime,
-            )  # fmt: skip
-        except Exception as error:  # a template is a program and may raise anything
+            return templates.render(self.tokenizer, conversation, generation_prompt, enable_thinking=self.thinking)
+        except templates.RefusedError as error:
             roles = ", ".join(message.role for message in messages)
             raise RenderError(f"the chat template refuses a conversation of [{roles}]: {error}") from error
-        return str(text)
 
     def _check_bos(self, ids: Sequence[int]) -> None:
         bos = self.tokenizer.bos_token_id

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any
 
 import yaml
 
-from holdfast.core.errors import RunFolderError, StudyError
+from holdfast.core.claim_entries import CLAIMS, SCHEMA
+from holdfast.core.claim_entries import read_claims as read_entries
+from holdfast.core.errors import DamagedError, StudyError
 from holdfast.core.files import did_you_mean, write_atomically
 from holdfast.core.protocols import Judge, Watcher
 from holdfast.core.results import RunResults
@@ -30,9 +31,6 @@ PAPER = Path(__file__).parent / "presets"
 """The folder of the presets, the layout of the tables, and the claims."""
 
 PRESETS = ("pocket", "llama-2-7b-chat", "hosted")
-CLAIMS = "claims.json"
-SCHEMA = 1
-"""Raised when a field of `claims.json` changes its meaning or goes away."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +132,13 @@ def reproduce(
     path = folder / CLAIMS
     evidence = content_hash([done.results.evidence, [claim.model_dump(mode="json") for claim in wanted.claims]])
     if not done.changed and path.is_file():
-        written = _read_claims(path)
-        if written["evidence"] == evidence:
-            return done.results, written["claims"]
+        try:
+            written = read_entries(path)
+        except DamagedError as error:
+            watcher.note(str(error))
+        else:
+            if written["evidence"] == evidence:
+                return done.results, written["claims"]
     entries = decide(wanted.claims, Evidence(done.plan, done.run_folder))
     show(folder, done.results, entries)
     content = {
@@ -171,26 +173,8 @@ def claims_of(folder: Path) -> list[dict[str, Any]] | None:
     path = folder / CLAIMS
     if not path.is_file():
         return None
-    entries: list[dict[str, Any]] = _read_claims(path)["claims"]
+    entries: list[dict[str, Any]] = read_entries(path)["claims"]
     return entries
-
-
-def _read_claims(path: Path) -> dict[str, Any]:
-    """What `claims.json` holds.
-
-    Raises:
-        RunFolderError: it is damaged, or of another schema.
-    """
-    claims, right = None, False
-    with suppress(ValueError, KeyError, TypeError, RecursionError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        claims, right = content["claims"], content["schema"] == SCHEMA and isinstance(content["evidence"], str)
-    if not right or not isinstance(claims, list) or not all(isinstance(claim, dict) for claim in claims):
-        raise RunFolderError(
-            f"{path} cannot be read: it is damaged, or of another schema than {SCHEMA}. Delete it, and run the same "
-            "`holdfast reproduce` again: it is written anew."
-        )
-    return dict(content)
 
 
 def draw(results: RunResults, layout: Mapping[str, Any]) -> dict[str, list[figures.Drawing]]:

@@ -59,7 +59,7 @@ def render_audit(
         record: what it found.
         results: the figures of its run.
         transcripts: the answers, a row each; texts are on the page only if they are given.
-        prompts: rows with the texts of prompts that no transcript has.
+        prompts: rows with the texts of prompts, for those that no transcript has; alone they show nothing.
     """
     view = prompt_view.of_audit(record, transcripts, prompts)
     return _fill(

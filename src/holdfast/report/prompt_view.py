@@ -155,7 +155,7 @@ def _short(score: float | None) -> float | int | None:
 def of_audit(
     record: AuditRecord, transcripts: Iterable[Row] | None = None, prompts: Iterable[Row] | None = None
 ) -> PromptView | None:
-    """The prompts of an audit; with the texts of answers and prompts only if they are given."""
+    """The prompts of an audit; with the texts of answers and prompts only if there are `transcripts`."""
     if not record.prompts:
         return None
     keys = tuple((prompt.set, prompt.id) for prompt in record.prompts)
@@ -163,9 +163,9 @@ def of_audit(
     pair = Pair(record.decision.condition, 0, 1, tuple(prompt.flip for prompt in record.prompts), broken)
     scores = tuple(prompt.base for prompt in record.prompts), tuple(prompt.tuned for prompt in record.prompts)
     category = tuple(prompt.category for prompt in record.prompts)
-    if transcripts is None and prompts is None:
+    if transcripts is None:
         return PromptView(keys, category, scores, (pair,))
-    rows = list(transcripts or ())
+    rows = list(transcripts)
     names = next((row["condition"] for row in rows if row["role"] == "initial"), "base"), record.decision.condition
     return PromptView(keys, category, scores, (pair,), *_texts(rows, keys, names, prompts or ()))
 

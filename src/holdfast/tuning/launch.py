@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 
 from holdfast.core import config
-from holdfast.core.errors import TuningError
+from holdfast.core.errors import DataError, TuningError
+from holdfast.core.file_faults import shown
 from holdfast.core.progress import OnStep, TuningStep
 from holdfast.core.types import Checkpoint, Example
+from holdfast.core.yaml_text import read_yaml
 
 PROGRESS = "holdfast-progress "
 """What a line of the first process begins with when it tells how far the tuning is."""
@@ -113,8 +114,15 @@ def world_size() -> int:
 
 
 def processes_of(accelerate_config: Path) -> int:
-    """How many processes a configuration of accelerate starts."""
-    return int(_read(accelerate_config).get("num_processes", 1))
+    """How many processes a configuration of accelerate starts.
+
+    Raises:
+        DataError: the file is not YAML, or no configuration of accelerate.
+    """
+    n = _read(accelerate_config).get("num_processes", 1)
+    if type(n) is not int or n < 1:
+        raise DataError(f"{accelerate_config}: num_processes must be a whole number from 1 up; found {shown(n)}.")
+    return n
 
 
 def _on_one_machine_without_port(accelerate_config: Path) -> bool:
@@ -123,4 +131,9 @@ def _on_one_machine_without_port(accelerate_config: Path) -> bool:
 
 
 def _read(accelerate_config: Path) -> dict[str, Any]:
-    return yaml.safe_load(accelerate_config.read_text(encoding="utf-8")) or {}
+    settings = read_yaml(accelerate_config)
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise DataError(f"{accelerate_config} is no configuration of accelerate: make one with `accelerate config`.")
+    return settings

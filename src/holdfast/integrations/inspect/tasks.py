@@ -232,10 +232,11 @@ def judge(judge: Settings = "oracle", folder: str = ".") -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:
         prompt, text = _prompt(state), state.output.completion
-        if not text.strip() or state.output.stop_reason == "content_filter":
-            why = f"blocked: {state.output.error or state.output.stop_reason}"
+        stopped = "no reply" if state.output.empty else state.output.stop_reason  # an interrupted sample has none
+        if not text.strip() or stopped == "content_filter":
+            why = f"blocked: {state.output.error or stopped}"
             return Score.unscored(reason="no_response", explanation=why, metadata={"outcome": "blocked"})
-        truncated = state.output.stop_reason in ("max_tokens", "model_length")
+        truncated = stopped in ("max_tokens", "model_length")
         answer = Answer(prompt.id, "truncated" if truncated else "answered", text)
         policy = state.metadata.get("policy")
         policies = {prompt.category: policy} if policy else {}

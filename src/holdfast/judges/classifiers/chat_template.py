@@ -13,6 +13,7 @@ from holdfast.core.types import Message
 from holdfast.judges.base import Case, Sheet
 from holdfast.judges.classifiers.base import LOCAL_OR_SERVER, Classifier
 from holdfast.judges.verdict_parser import ParsedReply
+from holdfast.models import templates
 from holdfast.models.samplers.base import Question, Reply, Sampler
 from holdfast.models.samplers.local import Local
 from holdfast.models.special_tokens import ANSWER, REQUEST
@@ -100,12 +101,8 @@ def _rendered(
             {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text} for role, text in turns
         ]
         try:
-            rendered = str(
-                tokenizer.apply_chat_template(
-                    conversation, tokenize=False, add_generation_prompt=generation_prompt, **settings
-                )
-            )
-        except Exception as error:  # a template is a program: it may raise anything
+            rendered = templates.render(tokenizer, conversation, generation_prompt, **settings)
+        except templates.RefusedError as error:
             reasons.append(str(error))
             continue
         lost = [role for role, text in turns if text not in rendered]

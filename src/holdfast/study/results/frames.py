@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holdfast.core.claim_entries import CLAIMS, read_claims
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.report import figures, page
@@ -68,9 +68,13 @@ class Results:
 
     @property
     def claims(self) -> DataFrame | None:
-        """A row for each of the paper's claims, where the run is a reproduction."""
-        path = self.folder / "claims.json"
-        return _frame(json.loads(path.read_text(encoding="utf-8"))["claims"]) if path.is_file() else None
+        """A row for each of the paper's claims, where the run is a reproduction.
+
+        Raises:
+            RunFolderError: `claims.json` is damaged, of another schema, or a link.
+        """
+        path = self.folder / CLAIMS
+        return _frame(read_claims(path)["claims"]) if path.is_file() else None
 
     def plot(self) -> Figure:
         """The harmfulness rate of each condition with its interval, and a dot for each seed."""
