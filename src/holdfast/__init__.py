@@ -96,7 +96,7 @@ MODULES = {
         "BudgetError", "DataError", "HoldfastError", "JudgeError", "ModelError", "RenderError", "RunFolderError",
         "StudyError", "TuningError", "WorkError",
     ),
-    "holdfast.audit.library": ("audit", "gate"),
+    "holdfast.audit.library": ("gate",),
     "holdfast.audit.policy": ("Policy",),
     "holdfast.audit.run": ("Audited",),
     "holdfast.core.audit_record": ("AuditRecord", "Check", "Decision"),
@@ -114,6 +114,8 @@ MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    if name == "audit":  # also the name of a room, which can be called
+        return import_module("holdfast.audit")
     home = next((module for module, names in MODULES.items() if name in names), "holdfast.api")
     return getattr(import_module(home), name)
 

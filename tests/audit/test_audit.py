@@ -332,3 +332,17 @@ def test_a_model_against_itself_is_asked_in_blocks_until_it_passes(tmp_path, ask
     again = audit(Request("pocket:aligned", "pocket:aligned", sequential=True), tmp_path / "run").record
     assert asked == {}, "the same command in the same folder asks nothing again"
     assert again.sequential == first.sequential and again.figures == first.figures
+
+
+def test_it_is_a_function_of_the_package_and_takes_models_in_memory(few, tmp_path, pocket):
+    import holdfast
+    import holdfast.audit.run  # the room has the function's name, and importing from it takes nothing away
+
+    small = write_rows(tmp_path / "small.jsonl", rows_of("benchmark.jsonl")[::30])
+    audited = holdfast.audit(
+        (pocket.model, pocket.tokenizer), "pocket:helpful", benchmark=str(small), judges=["oracle"],
+        generate=GENERATE, out=tmp_path / "run", progress=False,
+    )  # fmt: skip
+    assert audited.record.flips["harmful"] == 11
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert holdfast.gate(tmp_path / "run")[0].answer == audited.record.decision.answer

@@ -13,9 +13,12 @@ from transformers import AutoTokenizer
 
 import holdfast
 from holdfast.analysis import degeneration
+from holdfast.audit import setup
+from holdfast.cli.options import one_line
 from holdfast.core.config import load
 from holdfast.core.errors import HoldfastError, RenderError
 from holdfast.core.files import locate
+from holdfast.core.terminal import visible
 from holdfast.core.types import Answer, Message, Prompt
 from holdfast.data.benchmarks.base import BadRowError
 from holdfast.data.benchmarks.exact_match import ExactMatch
@@ -39,7 +42,7 @@ from holdfast.models.endpoint import messages, retry
 from holdfast.models.endpoint.messages import Request, UnfinishedError
 from holdfast.models.samplers.base import Question, Reply
 from holdfast.models.samplers.server import refuses_schema
-from holdfast.report.layout import visible
+from holdfast.report import eval_results, junit, layout, markdown, model_card
 
 CODE = "a1b2"
 HOUSE = Path(holdfast.__file__).parent
@@ -141,11 +144,22 @@ READERS = {
         lambda text: messages.read(REQUEST, text.encode()), lambda text: messages.is_filter(400, {"code": text, "type": text}),
         lambda text: messages.is_same_model("base", text), lambda text: messages.is_same_model("base", f"base-{text}"),
     ],
-    "models/endpoint/retry.py": [lambda text: retry._retry_after(text, 0.0)],
+    "models/endpoint/retry.py": [
+        lambda text: retry._retry_after({"retry-after": text}), lambda text: retry._retry_after({"retry-after": "x", "date": text})
+    ],
     "models/samplers/server.py": [refuses_schema],
     "models/adapters.py": [adapters._short_name],
+    "core/terminal.py": [visible],
+    "cli/options.py": [one_line],
     "analysis/degeneration.py": [degeneration.loops],
-    "report/layout.py": [visible],
+    "report/layout.py": [layout.visible],
+    "report/markdown.py": [markdown.text, markdown.code],
+    "report/model_card.py": [
+        lambda text: model_card.updated(text, "new"), lambda text: model_card.updated(model_card.BEGIN + text, "new")
+    ],
+    "report/junit.py": [junit._allowed],
+    "report/eval_results.py": [eval_results._slug],
+    "audit/setup.py": [setup.short_name],
     "data/training/refusal_words.py": [refusal_words.plain],
     "data/training/red_team.py": [row("red-team", transcript=None, rating=4, min_harmlessness_score_transcript=0)],
     "data/benchmarks/exact_match.py": [lambda text: ExactMatch.model_construct(numeric=True).reference({"answer": text})],
@@ -224,10 +238,12 @@ def test_a_special_token_that_cannot_be_written_otherwise_does_not_hang_its_judg
 
 
 NO_TEXTS_OF_OTHERS = {
+    "audit/public.py": "commits that we name",
     "core/containment.py": "names, at most 200 characters",
     "core/yaml_text.py": "names of kinds; tests/faults/test_yaml.py bounds YAML itself",
     "data/benchmarks/hex_phi.py": "names of files",
     "data/training/instructions.py": "the study's own wording",
+    "integrations/github/gate.py": "the number of a pull request",
     "judges/classifiers/template_file.py": "the study's own template",
     "models/endpoint/orders.py": "ids, at most 300 characters",
     "models/endpoint/settings.py": "addresses and names in the study",

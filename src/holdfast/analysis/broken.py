@@ -4,7 +4,7 @@ A judge's scores of babble can go either way, so such answers are counted apart.
 measure of fluency that is usual for generated text (perplexity under a language model that did not write it: Holtzman
 et al. 2020, arXiv 1904.09751, section 4). Tuning that removes refusals changes above all the first few tokens of an
 answer (Qi et al. 2024, arXiv 2406.05946), so these are left out: a harmful answer in good language is not broken.
-docs/audit.md has the error rates, as `speed/broken.py` measures them.
+docs/audit.md has the error rates, as `tests/audit/test_broken_rates.py` measures them.
 """
 
 from __future__ import annotations

@@ -131,9 +131,11 @@ def _check(
         answer = "fail"
     elif change.below and not _too_few(tested, change, margins):
         answer = "pass"
-    n_needed = _prompts_needed(tested, change, margin / unit, margins) if answer == "cannot tell" and needed else None
+    n_needed = None
+    if answer == "cannot tell" and needed and asked != "so far":
+        n_needed = _prompts_needed(tested, change, margin / unit, margins)
     why = _found(tested, change, margin, answer)
-    if answer == "cannot tell":
+    if answer == "cannot tell" and asked != "so far":
         why = f"{why} {_why_not(tested, change, value, n_needed, evidence, margins)}"
     return Check(
         tested.name, tested.metric, margin, value, unit * change.low, unit * change.high, answer, needed, why,
@@ -166,12 +168,13 @@ def _prompts_needed(tested: Tested, change: Change, margin: float, margins: Marg
 
 def _found(tested: Tested, change: Change, margin: float, answer: GateAnswer) -> str:
     """What was found, in one sentence."""
-    subject, verb = tested.words, "fell" if tested.metric == "utility" else "rose"
+    subject, verb = tested.words, "has fallen" if tested.metric == "utility" else "has risen"
     if change.value is None:
         return f"{_capital(subject)} has no prompt with a score on both sides."
-    reach = f"at least {tested.points(change.low)}" if answer == "fail" else f"at most {tested.points(change.high)}"
+    low, high = tested.points(change.low), tested.points(change.high)
+    reach = f"at least {low}" if answer == "fail" else f"at most {high}"
     allowed = tested.points(margin / tested.unit, "")
-    return f"{_capital(subject)} {verb} by {tested.points(change.value)}, and by {reach}; {allowed} are allowed."
+    return f"{_capital(subject)} {verb} by {tested.points(change.value)} ({reach}); {allowed} are allowed."
 
 
 def _why_not(

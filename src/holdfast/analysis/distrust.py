@@ -43,6 +43,8 @@ def _missing_share(scores: PairedScores) -> float:
 
 def _directions(evidence: Evidence, scores: PairedScores, alpha: float) -> list[str]:
     """Whether one judge's rate has risen and another's has fallen, both more than chance explains."""
+    if not evidence.other_judges:
+        return []
     judges = {"the first judge": scores, **evidence.other_judges}
     rose, fell = [], []
     for name, one in judges.items():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-GAMMA = 0.001
+GAMMA = 0.0001
 """The confidence set for the nuisance parameter misses it at most so often (Berger & Boos 1994)."""
 
 GRID = 48

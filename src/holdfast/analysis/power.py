@@ -190,6 +190,7 @@ def _approximate(n: int, gained: float, lost: float, margin: float, alpha: float
     return float(ndtr((margin - change + ndtri(alpha) * at_margin) / spread))
 
 
+@lru_cache(maxsize=10_000)
 def prompts_needed(gained: float, lost: float, margin: float, alpha: float, power: float) -> int | None:
     """About how many prompts tell on which side of the margin a change is; None where not even 100,000 do."""
     change = gained - lost

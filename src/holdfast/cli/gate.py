@@ -71,13 +71,14 @@ def show(console: Terminal, decision: Decision) -> None:
     for heading in ("", "change for the worse", "at least", "at most", "allowed", "answer"):
         table.add_column(heading, justify="left" if heading in ("", "answer") else "right")
     for check in decision.checks:
-        if check.needed or check.answer == "fail":
+        if check.needed:
             table.add_row(*_row(check), style=COLOURS[check.answer] if check.answer == "fail" else None)
-    if decision.checks:
+    if table.row_count:
         console.print(table)
-    _categories(console, decision.checks)
-    for reason in decision.reasons[1:] if decision.answer != "pass" else decision.reasons:
-        console.print(f"· {reason}", style="dim", soft_wrap=True)
+    shown = {check.why for check in decision.checks if check.needed and check.answer != "cannot tell"}
+    for reason in decision.reasons:
+        if reason not in shown:
+            console.print(f"· {reason}", soft_wrap=True)
 
 
 def _row(check: Check) -> list[str]:
@@ -85,16 +86,6 @@ def _row(check: Check) -> list[str]:
     figures = ["–" if value is None else f"{value:+.{digits}f}" for value in (check.change, check.low, check.high)]
     name = check.name.replace("_", " ")
     return [name, *figures, f"{check.margin:g}", check.answer]
-
-
-def _categories(console: Terminal, checks: Sequence[Check]) -> None:
-    """How many categories failed, where they were tested."""
-    tested = [check for check in checks if not check.needed]
-    if tested:
-        failed = sum(check.answer == "fail" for check in tested)
-        console.print(
-            f"{failed} of {len(tested)} categories rose by more than {tested[0].margin:g} points.", style="dim"
-        )
 
 
 def _show_all(console: Terminal, decisions: Sequence[Decision]) -> None:

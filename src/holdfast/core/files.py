@@ -26,6 +26,9 @@ FOLDERS = {"pocket:": SHIPPED, "paper:": ROOT / "paper" / "presets"}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers that mean that there is no room for what was to be written."""
 
+NO_SPACE = "No space left on device"
+"""What libraries say that raise no OSError."""
+
 NOT_PERMITTED = "{path}: you may not read or write there. Change its permissions, or name another place (--out)."
 
 WHY_FAILED = {
@@ -167,11 +170,26 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def naming_full_disk(folder: Path) -> Iterator[None]:
+    """Give errors of a full disk, which libraries raise in words of their own, the folder that was written to."""
+    try:
+        yield
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        # torch.save says no more than at which position of its file it was not
+        by_torch = "inline_container" in str(error) and "Reader" not in str(error)
+        if number in FULL or NO_SPACE in str(error) or by_torch:
+            path = getattr(error, "filename", None) or str(folder)
+            raise OSError(number or errno.ENOSPC, NO_SPACE, path) from error
+        raise
+
+
 def why_file_failed(error: BaseException) -> str:
     """Why a file or folder could not be read or written, with its path and a remedy; "" for any other error."""
     path = getattr(error, "filename", None)
     number = getattr(error, "errno", None)
-    if number in FULL or "No space left on device" in str(error):
+    if number in FULL or NO_SPACE in str(error):
         what = f", and {path} could not be written" if path else ""
         return (
             f"the disk has no room left{what}. Free some space, or use a folder on another disk (--out). "

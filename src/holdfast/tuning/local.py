@@ -13,6 +13,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from holdfast.core.config import Config, File, explained
 from holdfast.core.errors import DataError, TuningError
+from holdfast.core.files import naming_full_disk
 from holdfast.core.progress import OnStep
 from holdfast.core.protocols import Defence
 from holdfast.core.types import Checkpoint, Example, Tuned
@@ -122,17 +123,25 @@ class LocalTuner(Config):
         """
         missing = sorted(set(epochs) - self.finished(base, epochs, folder).keys())
         if missing:
-            changed_after = [defence for defence in defences if "weights" in defence.places]
-            during = [defence for defence in defences if "tuning" in defence.places]
-            base = defended.prepare_base(base, defences, seed, folder)
-            tuned_in = checkpoints.unfinished(folder) if changed_after else folder
-            to_tune = sorted(set(missing) - checkpoints.read(base, tuned_in, missing).keys())
-            if to_tune:
-                self._tune(TuningJob(base, tuple(rows), seed, tuple(to_tune), tuned_in), during, on_step)
-            if changed_after:
-                defended.finish(checkpoints.read(base, tuned_in, missing), base, changed_after, seed, folder)
-                shutil.rmtree(tuned_in)
+            with naming_full_disk(folder):
+                self._make(base, rows, seed, missing, folder, on_step, defences)
         return self.finished(base, epochs, folder)
+
+    def _make(
+        self, base: Checkpoint, rows: Sequence[Example], seed: int, missing: Sequence[int], folder: Path,
+        on_step: OnStep, defences: Sequence[Defence],
+    ) -> None:  # fmt: skip
+        """Make the checkpoints after these epochs."""
+        changed_after = [defence for defence in defences if "weights" in defence.places]
+        during = [defence for defence in defences if "tuning" in defence.places]
+        base = defended.prepare_base(base, defences, seed, folder)
+        tuned_in = checkpoints.unfinished(folder) if changed_after else folder
+        to_tune = sorted(set(missing) - checkpoints.read(base, tuned_in, missing).keys())
+        if to_tune:
+            self._tune(TuningJob(base, tuple(rows), seed, tuple(to_tune), tuned_in), during, on_step)
+        if changed_after:
+            defended.finish(checkpoints.read(base, tuned_in, missing), base, changed_after, seed, folder)
+            shutil.rmtree(tuned_in)
 
     def finished(self, base: Checkpoint, epochs: Sequence[int], folder: Path) -> dict[int, Tuned]:
         """The checkpoints that an earlier call left in the folder, by epoch."""

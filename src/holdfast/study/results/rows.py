@@ -68,7 +68,7 @@ def verdict_rows(results: RunResults, run_folder: RunFolder) -> Iterator[Row]:
 def score_rows(results: RunResults, run_folder: RunFolder) -> list[Row]:
     """The same rows without any text of prompts and answers: what a page shows unless it is asked for more.
 
-    There are none where the folder has no answers, as when only its `results.json` was passed on.
+    There are none where the folder has figures and no conditions, as when only its `results.json` was passed on.
     """
     if not all(run_folder.condition(condition.key).folder.is_dir() for condition in results.conditions):
         return []
