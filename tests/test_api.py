@@ -237,11 +237,9 @@ def test_a_notebook_shows_the_tables_with_every_text_escaped(tmp_path):
 
 def test_a_reproductions_claims_are_a_frame(finished, tmp_path):
     shutil.copytree(finished / "run", tmp_path / "run")
-    entry = {
-        "id": "one", "table": "table1", "claim": "It is so.", "verdict": "reproduced", "effect": 1.0, "low": 0.5, "high": 2.0,
-        "p_value": 0.01, "over": "prompts and seeds", "test": "t", "margin": 0.0, "higher": ["a"], "lower": ["b"], "n_seeds": 3,
-        "seen": "1.0", "reason": None,
-    }  # fmt: skip
+    entry = {"id": "one", "table": "table1", "claim": "it rises", "verdict": "reproduced", "effect": 1.0, "low": 0.5,
+             "high": 1.5, "p_value": 0.01, "over": "prompts and seeds", "test": "t", "margin": 0.0, "higher": ["a"],
+             "lower": ["initial"], "n_seeds": 3, "seen": "a rise", "reason": None}  # fmt: skip
     content = {"schema": 1, "evidence": "0", "claims": [entry]}
     (tmp_path / "run" / "claims.json").write_text(json.dumps(content))
     assert list(holdfast.load_results(tmp_path / "run").claims["verdict"]) == ["reproduced"]

@@ -127,16 +127,16 @@ def test_the_last_checkpoint_that_passes_is_kept(tmp_path):
 
 
 def test_a_pass_before_the_harm_stays_and_a_fail_is_not_kept(tmp_path):
-    callback = safety(keep_last_pass=True, every=2)
-    trainer = sft(tmp_path, rows("attack.jsonl"), callback, max_steps=6, learning_rate=1e-5)
-    trainer.train()
-    answers = [look["answer"] for look in record(tmp_path)["looks"]]
-    assert "pass" in answers
     from transformers import AutoModelForCausalLM
 
-    if answers[-1] != "pass":
-        kept = weights(AutoModelForCausalLM.from_pretrained(tmp_path / "last-pass"))
-        assert any(not np.array_equal(kept[name], tensor) for name, tensor in weights(trainer.model).items())
+    trainer = sft(tmp_path, rows("attack.jsonl"), safety(keep_last_pass=True, every=2), num_train_epochs=1)
+    trainer.train()
+    answers = [look["answer"] for look in record(tmp_path)["looks"]]
+    assert answers[1] == "pass" and answers[-1] == "fail"
+    kept = weights(AutoModelForCausalLM.from_pretrained(tmp_path / "last-pass"))
+    untuned = weights(AutoModelForCausalLM.from_pretrained(SHIPPED / "aligned"))
+    for other in (weights(trainer.model), untuned):
+        assert any(not np.array_equal(kept[name], tensor) for name, tensor in other.items())
 
 
 def test_the_error_rate_is_divided_among_the_planned_looks(tmp_path):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from holdfast.core.containment import refuse_links
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import write_atomically
-from holdfast.core.results import OF_A_RUN, Caution, JudgeAgreement
+from holdfast.core.results import Caution, JudgeAgreement
 from holdfast.core.run_facts import ChatFacts, Evaluation
 from holdfast.core.types import Estimate
 
@@ -291,7 +291,7 @@ class AuditRecord:
         Raises:
             RunFolderError: the folder has none, one that this version cannot read, or a link to somewhere else.
         """
-        refuse_links(folder, OF_A_RUN)
+        refuse_links(folder)
         path = folder / AUDIT
         if not path.is_file():
             raise RunFolderError(f"{path} does not exist. Audit first: `holdfast audit BASE TUNED --out {folder}`.")

@@ -17,6 +17,13 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 ONLY_PLAIN_FILES = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """Flags under which a symbolic link is not opened, and a pipe is not waited for. Windows has neither."""
 
+OF_A_RUN = (
+    "results.json", "audit.json", "decision.json", "report.html", "claims.json", "tables", "figures", "study.yaml",
+    "previous", "study.resolved.yaml", "prompts.jsonl", "conditions", "checkpoints", "judges.jsonl", "spending.jsonl",
+    ".lock", ".spending.jsonl.lock",
+)  # fmt: skip
+"""What a run folder can hold; none of it may be a link to somewhere else."""
+
 
 def checked_name(name: str) -> str:
     """A name that a file gives, before a path is made of it.
@@ -32,7 +39,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def refuse_links(folder: Path, names: Iterable[str]) -> None:
+def refuse_links(folder: Path, names: Iterable[str] = OF_A_RUN) -> None:
     """Refuse these entries of a folder if they are symbolic links, or hold any. The folder itself may be one.
 
     Raises:

@@ -24,13 +24,6 @@ SCHEMA = 3
 RESULTS = "results.json"
 AGAIN = "`holdfast run` with the same study and folder writes it again."
 
-OF_A_RUN = (
-    RESULTS, "audit.json", "decision.json", "report.html", "claims.json", "tables", "figures",
-    "study.yaml", "study.resolved.yaml", "prompts.jsonl", "conditions", "checkpoints",
-    "previous", "judges.jsonl", "spending.jsonl", ".lock", ".spending.jsonl.lock",
-)  # fmt: skip
-"""What a run folder can hold; none of it may be a link to somewhere else."""
-
 
 @dataclass(frozen=True)
 class Trust:
@@ -288,7 +281,7 @@ class RunResults:
         Raises:
             RunFolderError: the folder has none, one of another schema, one that is damaged, or a link.
         """
-        refuse_links(folder, OF_A_RUN)
+        refuse_links(folder)
         path = folder / RESULTS
         if not path.is_file():
             raise RunFolderError(f"{path} does not exist. Finish the run first: `holdfast run STUDY --out {folder}`.")

@@ -41,7 +41,7 @@ from holdfast.core.containment import checked_name, refuse_links
 from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.jsonl import Appender, append_lines, read_records, set_aside_damaged
-from holdfast.core.results import OF_A_RUN, RESULTS, AnchorCheck, CanaryCheck, RunResults
+from holdfast.core.results import RESULTS, AnchorCheck, CanaryCheck, RunResults
 from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
@@ -89,7 +89,7 @@ class RunFolder:
         if self.folder.exists() and not self.folder.is_dir():
             raise RunFolderError(f"{self.folder} is a file; name a folder with --out.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        refuse_links(self.folder, OF_A_RUN)
+        refuse_links(self.folder)
         try:
             lock = FileLock(self.folder / ".lock").acquire(blocking=False)
         except Timeout:
