@@ -251,7 +251,6 @@ class RunResults:
     evidence: str
     """The hash of all that the figures follow from."""
     study: str
-    """The study's name."""
     holdfast: str
     """The version of the package."""
     environment: Mapping[str, str]
