@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.core.types import Checkpoint
 from holdfast.models import adapters, hub, loading
 from holdfast.models.loading import Loaded
+from holdfast.service.mixing import Mix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,18 +20,26 @@ if TYPE_CHECKING:
 MOST_ADAPTERS = 64
 """Adapters of one base that stay in memory. The one that was asked least recently goes first."""
 
-BASE = "__base__"
-"""How peft names the rows that are asked without an adapter."""
+SPECIAL = (
+    "use_dora", "lora_bias", "modules_to_save", "trainable_token_indices", "alora_invocation_tokens",
+    "target_parameters", "layer_replication",
+)  # fmt: skip
+"""Settings of LoRA adapters that go beyond two matrices a layer."""
+
+
+@lru_cache(maxsize=4096)
+def is_plain(folder: Path) -> bool:
+    """Whether an adapter is two matrices for each of some linear layers, so that rows can be asked with it in a mix."""
+    config = json.loads((folder / hub.ADAPTER).read_text(encoding="utf-8"))
+    if config.get("peft_type") != "LORA" or config.get("bias") != "none" or any(map(config.get, SPECIAL)):
+        return False
+    return not any("embedding" in name or ".experts." in name for name in hub.tensors(folder))
 
 
 def shares_base(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint is a plain LoRA adapter, which peft can apply to some rows of a batch and not to others."""
+    """Whether a checkpoint is asked as an adapter on a base that others are asked on too; else it is a model alone."""
     folder = checkpoint.folder
-    if folder is None or not hub.is_adapter(folder) or checkpoint.own_template:
-        return False
-    config = json.loads((folder / hub.ADAPTER).read_text(encoding="utf-8"))
-    special = ("use_dora", "modules_to_save", "trainable_token_indices", "alora_invocation_tokens", "target_parameters")
-    return config.get("peft_type") == "LORA" and config.get("bias") == "none" and not any(map(config.get, special))
+    return folder is not None and hub.is_adapter(folder) and not checkpoint.own_template and is_plain(folder)
 
 
 class Served:
@@ -41,6 +51,9 @@ class Served:
         self._names: dict[Path, str] = {}
         """Folder of an adapter → its name, the one that was asked least recently first."""
         self._active = ""
+        """The adapter that peft puts on all rows; "" for none."""
+        self._mix: Mix | None = None
+        """Where there is an adapter."""
         taken = inspect.signature(loaded.model.forward).parameters
         self._cache_name = "cache" if "cache" in taken else "past_key_values"  # the name is changing in transformers
 
@@ -78,30 +91,43 @@ class Served:
     def forward(self, names: Sequence[str], cache: Any, **inputs: Any) -> Any:
         """The outputs for rows that are asked with these adapters; "" is the base itself."""
         inputs[self._cache_name] = cache
+        if self._mix is None:
+            return self._model(**inputs)
         distinct = set(names)
-        if self._model is self.loaded.model:
-            return self._model(**inputs)
-        if len(distinct) > 1:
-            return self._model(adapter_names=[name or BASE for name in names], **inputs)
-        (name,) = distinct
-        if name and name != self._active:
+        several = len(distinct) > 1
+        self._activate("" if several else distinct.pop())
+        self._mix.choose(names if several else ())
+        return self._model(**inputs)
+
+    def _activate(self, name: str) -> None:
+        """Let peft put this adapter on all rows; "" for none."""
+        if name == self._active:
+            return
+        if not name:
+            self._model.base_model.disable_adapter_layers()
+        else:
+            self._model.base_model.enable_adapter_layers()
             self._model.set_adapter(name, inference_mode=True)
-            self._active = name
-        if name:
-            return self._model(**inputs)
-        with self._model.disable_adapter():
-            return self._model(**inputs)
+        self._active = name
+
+    def _mix_anew(self) -> None:
+        """Take up that an adapter came or went."""
+        if self._mix is not None:
+            self._mix.remove()
+        self._mix = Mix(self._model)
 
     def _load(self, folder: Path, name: str) -> None:
         """Put an adapter on the base, after a check that it changes the logits."""
-        first = self._model is self.loaded.model
-        model = loading.with_adapter(self._model, folder, name)
-        if first:
-            self._model = model
+        if self._mix is not None:
+            self._mix.choose(())
+            self._model.base_model.enable_adapter_layers()
+        self._model = loading.with_adapter(self._model, folder, name)
         self._active = name
+        self._mix_anew()
 
     def _make_room(self, in_use: Collection[str]) -> None:
         idle = [folder for folder, name in self._names.items() if name not in in_use]
         for folder in idle[: max(0, len(self._names) + 1 - MOST_ADAPTERS)]:
             self._model.delete_adapter(self._names.pop(folder))
-            self._active = ""
+            self._active = "?"
+            self._mix_anew()
