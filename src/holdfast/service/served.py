@@ -50,8 +50,6 @@ class Served:
         self._model = loaded.model
         self._names: dict[Path, str] = {}
         """Folder of an adapter → its name, the one that was asked least recently first."""
-        self._active = ""
-        """The adapter that peft puts on all rows; "" for none."""
         self._mix: Mix | None = None
         """Where there is an adapter."""
         taken = inspect.signature(loaded.model.forward).parameters
@@ -91,43 +89,28 @@ class Served:
     def forward(self, names: Sequence[str], cache: Any, **inputs: Any) -> Any:
         """The outputs for rows that are asked with these adapters; "" is the base itself."""
         inputs[self._cache_name] = cache
-        if self._mix is None:
-            return self._model(**inputs)
-        distinct = set(names)
-        several = len(distinct) > 1
-        self._activate("" if several else distinct.pop())
-        self._mix.choose(names if several else ())
-        return self._model(**inputs)
-
-    def _activate(self, name: str) -> None:
-        """Let peft put this adapter on all rows; "" for none."""
-        if name == self._active:
-            return
-        if not name:
-            self._model.base_model.disable_adapter_layers()
-        else:
-            self._model.base_model.enable_adapter_layers()
-            self._model.set_adapter(name, inference_mode=True)
-        self._active = name
-
-    def _mix_anew(self) -> None:
-        """Take up that an adapter came or went."""
         if self._mix is not None:
-            self._mix.remove()
-        self._mix = Mix(self._model)
+            self._mix.choose(names)
+        return self._model(**inputs)
 
     def _load(self, folder: Path, name: str) -> None:
         """Put an adapter on the base, after a check that it changes the logits."""
         if self._mix is not None:
-            self._mix.choose(())
+            self._mix.remove()
             self._model.base_model.enable_adapter_layers()
         self._model = loading.with_adapter(self._model, folder, name)
-        self._active = name
         self._mix_anew()
 
+    def _mix_anew(self) -> None:
+        """Take up that an adapter came or went. peft's own way is switched off: it puts one on all rows."""
+        self._model.base_model.disable_adapter_layers()
+        self._mix = Mix(self._model)
+
     def _make_room(self, in_use: Collection[str]) -> None:
+        """Drop the adapters that were asked least recently, as long as nobody uses them."""
         idle = [folder for folder, name in self._names.items() if name not in in_use]
         for folder in idle[: max(0, len(self._names) + 1 - MOST_ADAPTERS)]:
+            if self._mix is not None:
+                self._mix.remove()
             self._model.delete_adapter(self._names.pop(folder))
-            self._active = "?"
             self._mix_anew()
