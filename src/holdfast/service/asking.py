@@ -20,6 +20,8 @@ class Params:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     """Texts before which the answer ends."""
+    stream: bool = True
+    """Whether pieces are wanted as they are generated; else the answer comes as one piece, which costs less."""
 
 
 @dataclass(frozen=True)
