@@ -1,1 +1,1 @@
-"""A fine-tuning service that speaks OpenAI's API, tunes with our own back end, and looks before it releases."""
+"""A fine-tuning service that speaks OpenAI's API, and looks before it releases."""

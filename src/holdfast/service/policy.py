@@ -43,6 +43,8 @@ class Limits(Config):
     file_bytes: PositiveInt = 512 << 20
     body_bytes: PositiveInt = 4 << 20
     """Of any request that is not an upload."""
+    waiting_bytes: PositiveInt = 256 << 20
+    """Of the bodies of all requests that are under way; further ones get a 429."""
     total_bytes: PositiveInt = 10 << 30
     """Of all files of one key."""
     requests_per_minute: PositiveInt = 3000
@@ -54,18 +56,23 @@ class Limits(Config):
     concurrent_chats: PositiveInt = 64
     """Chat completions that are answered at once; as many again as `waiting_chats` wait, further ones get a 429."""
     waiting_chats: PositiveInt = 2000
+    concurrent_uploads: PositiveInt = 32
     upload_seconds: PositiveFloat = 600.0
     """After which an upload is given up."""
     idle_seconds: PositiveFloat = 30.0
-    """After which an upload that sends nothing is given up."""
+    """After which a client that neither sends nor reads is given up."""
+
+
+Fault = Literal["429", "500", "timeout", "drop", "drop-after"]
+"""What can happen to a request: `drop` closes the connection before anything is done, `drop-after` when all is done."""
 
 
 class Faults(Config):
     """Faults on purpose, for whoever tests a client. A service for real use leaves all of them out."""
 
     by_header: bool = False
-    """Whether a request's header `X-Holdfast-Fault` may order one, e.g. `500`, `429`, `timeout`, `drop`."""
-    every: dict[Literal["429", "500", "timeout", "drop"], PositiveInt] = Field(default_factory=dict)
+    """Whether a request's header `X-Holdfast-Fault` may order one: a fault's name, `moderate`, or `fail-job=0.5`."""
+    every: dict[Fault, PositiveInt] = Field(default_factory=dict)
     """Fault → each how many requests it happens."""
     timeout_seconds: NonNegativeFloat = 30.0
     """How long a request that times out takes."""
