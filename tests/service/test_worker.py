@@ -5,13 +5,14 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import select
 from support.service_jobs import QUICK, Workplace
 from support.studies import rows_of
 
 from holdfast.core.types import Checkpoint
 from holdfast.data.training.messages import Messages
-from holdfast.service import ledger
-from holdfast.service.database import ENDED
+from holdfast.service import jobs, ledger
+from holdfast.service.database import ENDED, Job
 from holdfast.service.job_work import KEPT
 from holdfast.service.ledger import Happening, LostError
 from holdfast.service.worker import Worker
@@ -43,7 +44,7 @@ def test_a_job_is_tuned_as_the_local_back_end_tunes_it_and_its_model_can_be_aske
     models = place.models(job)
     assert len(models) == KEPT and {model.state for model in models} == {"released"}
     assert done.fine_tuned_model == models[-1].id and ":ckpt-step-4" in models[0].id
-    assert marks(place, job) == ["validated", "started", *(f"step-{n}" for n in range(1, 9)), "end"]
+    assert marks(place, job) == ["validated", "started", *(f"step-{n}" for n in range(1, 9)), "model", "ended"]
     assert all(event.data["train_loss"] > 0 for event in place.events(job) if event.type == "metrics")
     assert done.trained_tokens > 1000
     (tmp_path / "rows.jsonl").write_bytes((place.folder / "files" / done.training_file).read_bytes())
@@ -78,20 +79,19 @@ def test_a_worker_that_lost_its_job_can_write_nothing(place):
     time.sleep(0.1)
     second = ledger.claim(place.database, "second", 60)
     assert (second.attempt, second.deaths) == (2, 1)
-    end = Happening("end", "x")
     for write in (
         lambda claimed: ledger.beat(place.database, claimed, 60),
         lambda claimed: ledger.tell(place.database, claimed, [Happening("step-1", "x")], {"trained_tokens": 7}),
         lambda claimed: ledger.keep_models(place.database, claimed, [ledger.Made(1, "jobs/x", {}, True)]),
-        lambda claimed: ledger.finish(place.database, claimed, "failed", end, {"code": "x"}),
+        lambda claimed: ledger.finish(place.database, claimed, "failed", {"code": "x"}),
     ):
         with pytest.raises(LostError):
             write(first)
     assert marks(place, job) == ["died-1"] and place.models(job) == []
-    ledger.finish(place.database, second, "succeeded", end)
+    ledger.finish(place.database, second, "succeeded")
     with pytest.raises(LostError):
-        ledger.finish(place.database, second, "failed", Happening("end-2", "x"))
-    assert place.read(job).status == "succeeded" and marks(place, job) == ["died-1", "end"]
+        ledger.finish(place.database, second, "failed", {"code": "x"})
+    assert place.read(job).status == "succeeded" and marks(place, job) == ["died-1", "ended"]
 
 
 def test_what_is_told_twice_is_written_once(place):
@@ -129,7 +129,22 @@ def test_a_job_is_left_when_its_owner_says_so(place, wanted, ends):
     if ends == "paused":
         place.set(job, wanted="run", status="queued")
         assert worker.once() and place.read(job).status == "succeeded"
-        assert marks(place, job).count("end") == 1 and marks(place, job)[-1] == "end"
+        assert marks(place, job).count("ended") == 1 and marks(place, job)[-1] == "ended"
+
+
+def test_a_job_that_is_cancelled_while_a_worker_has_it_leaves_no_weights(place, monkeypatch):
+    job = place.job(ROWS, n_epochs=2)
+
+    def cancelled(models, *_):
+        with place.database.writing() as session:  # as the API does
+            jobs.end(session, session.scalars(select(Job).where(Job.id == job)).one(), "cancelled")
+
+    monkeypatch.setattr("holdfast.service.job_work._check", cancelled)
+    worker_of(place).once()
+    done = place.read(job)
+    assert (done.status, done.fine_tuned_model) == ("cancelled", None)
+    assert {model.state for model in place.models(job)} == {"refused"}
+    assert not (place.folder / "jobs" / job).exists() and marks(place, job)[-1] == "ended"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +172,7 @@ def test_faults_on_purpose_and_our_own_bugs_fail_the_job_and_not_the_worker(plac
     done = place.read(half)
     assert (done.status, done.error["code"]) == ("failed", "server_error")
     assert "fault on purpose" in done.error["message"]
-    assert marks(place, half) == ["validated", "started", "step-1", "step-2", "end"]
+    assert marks(place, half) == ["validated", "started", "step-1", "step-2", "ended"]
     monkeypatch.setattr("holdfast.service.job_work._tune", lambda *_: 1 / 0)
     worker.once()
     done = place.read(bug)
@@ -184,13 +199,9 @@ def test_a_gate_that_says_no_fails_the_job_and_one_that_says_yes_looks_at_checkp
         assert done.decision["message"] == "measured"
         if refuse:
             assert done.error["code"] == "safety_gate" and done.fine_tuned_model is None
-            end = place.events(job)[-1]
-            assert (end.mark, end.level, end.data["code"], end.data["answer"]) == (
-                "end",
-                "error",
-                "safety_gate",
-                "fail",
-            )
+            gate, end = place.events(job)[-2:]
+            assert (gate.mark, gate.level, gate.data["answer"]) == ("safety-gate", "warn", "fail")
+            assert (end.mark, end.level, end.data["code"]) == ("ended", "error", "safety_gate")
     assert [folder for _, folder, _ in seen] == ["epoch-2", "epoch-2", "epoch-1"], "the last one is looked at first"
     assert len({folder for _, _, folder in seen[1:]}) == 2
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
+from sqlalchemy import select
 
 from holdfast.core import durable
 from holdfast.core.errors import DataError, HoldfastError, RenderError
@@ -125,14 +126,17 @@ def do(desk: Desk) -> None:
         made = _tune(desk, rows)
         models = ledger.keep_models(desk.database, desk.claimed, _kept(desk, made))
         decision = _check(desk, models)
-        message = f"The job has succeeded. New fine-tuned model: {ledger.name_of(desk.job)}"
         _tidy(desk.work)
-        ledger.finish(desk.database, desk.claimed, "succeeded", Happening("end", message), decision=decision)
+        desk.tell("model", f"New fine-tuned model created: {ledger.name_of(desk.job)}")
+        ledger.finish(desk.database, desk.claimed, "succeeded", decision=decision)
 
 
-def discard(work: Path) -> None:
-    """Remove a job's files: of one that was cancelled or failed before its model was made."""
-    shutil.rmtree(work, ignore_errors=True)
+def discard(desk: Desk) -> None:
+    """Remove the files of a job that was cancelled; its models were refused, and nobody can ask them."""
+    with desk.database.reading() as session:
+        status = session.scalar(select(Job.status).where(Job.id == desk.job.id))
+    if status == "cancelled":
+        shutil.rmtree(desk.work, ignore_errors=True)
 
 
 @contextmanager
@@ -235,7 +239,7 @@ def _step(desk: Desk, step: TuningStep, began: float) -> None:
     if step.loss is not None:
         data = {"step": step.done, "total_steps": step.total, "train_loss": step.loss}
         text = f"Step {step.done}/{step.total}: training loss={step.loss:.4f}"
-        desk.steps.append(Happening(f"step-{step.done}", text, type="metrics", data=data))
+        desk.steps.append(Happening(f"step-{step.done}", text, kind="metrics", data=data))
     changes: dict[str, Any] = {}
     if step.tokens:
         changes["trained_tokens"] = round(step.tokens * step.total)
@@ -279,8 +283,11 @@ def _check(desk: Desk, models: Sequence[Model]) -> dict[str, Any]:
     decision = {"message": found.message, **found.figures}
     if not found.passes:
         text = f"The service does not release the model: {found.message}"
+        refusal = Happening("safety-gate", text, "warn", data=decision)
+        ledger.tell(desk.database, desk.claimed, [refusal])
         raise JobError("safety_gate", text, decision=decision)
-    desk.tell("passed", f"The model may be released: {found.message}")
+    passed = Happening("safety-gate", f"The model may be released: {found.message}", data=decision)
+    ledger.tell(desk.database, desk.claimed, [passed])
     for model in earlier:
         desk.look()
         _decided(desk, model)

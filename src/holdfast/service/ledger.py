@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import func, or_, select
 
+from holdfast.service import jobs
 from holdfast.service.database import CLAIMABLE, ENDED, Database, Event, Job, JobCheckpoint, Model, new_id, now
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-Ending = Literal["succeeded", "failed", "cancelled", "paused", "queued"]
-"""How a worker leaves a job. `paused` and `queued` are no ends: it goes on later."""
+Ending = Literal["succeeded", "failed", "cancelled"]
 
 
 DIED = "died-"
@@ -48,12 +48,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Happening:
-    """An event to be written, unless the job has one with its mark."""
+    """An event to be written, unless the job has one with its mark; see `jobs.note`."""
 
     mark: str
     message: str
-    level: Literal["info", "warn", "error"] = "info"
-    type: Literal["message", "metrics"] = "message"
+    level: jobs.Level = "info"
+    kind: Literal["message", "metrics"] = "message"
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -86,8 +86,7 @@ def claim(database: Database, worker: str, lease: float) -> Claim | None:
         if job is None:
             return None
         if job.worker:
-            text = "The worker died. Another one goes on."
-            _add(session, job.id, Happening(f"{DIED}{job.attempt}", text, "warn"))
+            jobs.note(session, job, f"{DIED}{job.attempt}", "The worker died. Another one goes on.", "warn")
         job.worker, job.lease_until, job.attempt = worker, moment + lease, job.attempt + 1
         job.status, job.started_at = "running", job.started_at or now()
         died = select(func.count()).where(Event.job_id == job.id, Event.mark.startswith(DIED))
@@ -118,7 +117,8 @@ def tell(
         job = _mine(session, claimed)
         for name, value in (changes or {}).items():
             setattr(job, name, value)
-        _add_all(session, job.id, happenings)
+        for each in happenings:
+            jobs.note(session, job, each.mark, each.message, each.level, dict(each.data), each.kind)
 
 
 def keep_models(database: Database, claimed: Claim, made: Sequence[Made]) -> list[Model]:
@@ -161,11 +161,26 @@ def decide(database: Database, claimed: Claim, model: str, passes: bool, decisio
         row.decision = {**decision, "passes": passes}
 
 
+def leave(database: Database, claimed: Claim, status: Literal["paused", "queued"]) -> None:
+    """Leave a job for later: until its owner resumes it, or for another worker.
+
+    Raises:
+        LostError: as `beat`.
+    """
+    with database.writing() as session:
+        job = _mine(session, claimed)
+        if status == "paused":
+            jobs.set_paused(session, job)
+            return
+        job.status, job.worker, job.lease_until = "queued", None, None
+        jobs.note(session, job, f"left-{claimed.attempt}", "The worker ends. Another one goes on.")
+
+
 def finish(
-    database: Database, claimed: Claim, ending: Ending, happening: Happening, error: Mapping[str, Any] | None = None,
+    database: Database, claimed: Claim, ending: Ending, error: Mapping[str, Any] | None = None,
     decision: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """End a job, or leave it for later, with all that follows from it: in one transaction, once.
+    """End a job, with all that follows from it: in one transaction, once.
 
     A job that succeeded releases those of its models that passed; one that failed or was cancelled refuses them all.
 
@@ -174,18 +189,13 @@ def finish(
     """
     with database.writing() as session:
         job = _mine(session, claimed)
-        job.status, job.worker, job.lease_until = ending, None, None
-        _add(session, job.id, happening)
-        if ending not in ENDED:
-            return
-        job.finished_at, job.error, job.estimated_finish = now(), dict(error or {}), None
         job.decision = dict(decision or {})
-        for model in session.scalars(select(Model).where(Model.job_id == job.id).order_by(Model.number)):
+        for model in session.scalars(select(Model).where(Model.job_id == job.id, Model.state == "held")):
             released = ending == "succeeded" and bool(model.decision.get("passes"))
-            if model.released_by is None:  # an operator may have decided already
-                model.state = "released" if released else "refused"
-            if ending == "succeeded" and model.id == name_of(job):
-                job.fine_tuned_model = model.id
+            model.state = "released" if released else "refused"
+        if ending == "succeeded":
+            job.fine_tuned_model = name_of(job)
+        jobs.end(session, job, ending, dict(error or {}))
 
 
 def name_of(job: Job, step: int | None = None) -> str:
@@ -205,19 +215,3 @@ def _mine(session: Session, claimed: Claim) -> Job:
     if job is None or job.attempt != claimed.attempt or job.worker != claimed.worker or job.status in ENDED:
         raise LostError(f"job {claimed.job.id} is not {claimed.worker}'s any more")
     return job
-
-
-def _add(session: Session, job_id: str, happening: Happening) -> None:
-    _add_all(session, job_id, [happening])
-
-
-def _add_all(session: Session, job_id: str, happenings: Sequence[Happening]) -> None:
-    marks = [happening.mark for happening in happenings]
-    there = set(session.scalars(select(Event.mark).where(Event.job_id == job_id, Event.mark.in_(marks))))
-    session.add_all(
-        Event(
-            id=new_id("ftevent-"), job_id=job_id, mark=each.mark, created_at=now(), level=each.level, type=each.type,
-            message=each.message, data=dict(each.data),
-        )
-        for each in {each.mark: each for each in happenings}.values() if each.mark not in there
-    )  # fmt: skip

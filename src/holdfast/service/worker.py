@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.service import job_work, ledger
 from holdfast.service.job_work import Desk, JobError, StopError
-from holdfast.service.ledger import Claim, Happening, LostError
+from holdfast.service.ledger import Claim, LostError
 
 if TYPE_CHECKING:
     from holdfast.service.database import Database
@@ -74,7 +74,8 @@ class Worker:
             try:
                 self._do(desk)
             except LostError:
-                log.warning("job %s was lost to another worker, or ended", claimed.job.id)
+                log.warning("job %s was cancelled, or is another worker's now", claimed.job.id)
+                job_work.discard(desk)
         return True
 
     def _do(self, desk: Desk) -> None:
@@ -106,22 +107,16 @@ class Worker:
         log.info("job %s: %s", desk.job.id, how)
         desk.flush()
         if how == "cancel":
-            happening = Happening("end", "The job was cancelled.")
-            ledger.finish(self.database, desk.claimed, "cancelled", happening)
-            job_work.discard(desk.work)
-        elif how == "pause":
-            happening = Happening(f"paused-{desk.claimed.attempt}", "The job is paused.")
-            ledger.finish(self.database, desk.claimed, "paused", happening)
+            ledger.finish(self.database, desk.claimed, "cancelled")
+            job_work.discard(desk)
         else:
-            happening = Happening(f"left-{desk.claimed.attempt}", "The worker ends. Another one goes on.")
-            ledger.finish(self.database, desk.claimed, "queued", happening)
+            ledger.leave(self.database, desk.claimed, "paused" if how == "pause" else "queued")
 
     def _fail(self, desk: Desk, error: JobError) -> None:
         log.info("job %s failed: %s", desk.job.id, error.code)
         desk.flush()
         told = {"code": error.code, "message": str(error), "param": error.param}
-        happening = Happening("end", str(error), "error", data={"code": error.code, **error.decision})
-        ledger.finish(self.database, desk.claimed, "failed", happening, told, error.decision)
+        ledger.finish(self.database, desk.claimed, "failed", told, error.decision)
 
 
 class _Heart:
