@@ -17,14 +17,15 @@ QUICK = {"pocket": {"model": "pocket:aligned", "tune": {"learning_rate": 6e-5, "
 """Bases of a policy whose jobs take seconds."""
 
 START = """
-import json, logging, signal, sys
+import json, signal, sys
 from pathlib import Path
 from support.service_jobs import Workplace
 from holdfast.core.workers import quiet
+from holdfast.service.logs import write_json_logs
 from holdfast.service.worker import Worker
 
 quiet()
-logging.basicConfig(level="INFO")
+write_json_logs()
 url, folder, policy, settings = map(json.loads, sys.argv[1:])
 place = Workplace(Path(folder), policy, url)
 worker = Worker(place.database, place.store, place.folder, place.policy, **settings)
@@ -99,11 +100,11 @@ class Workplace:
         tests = Path(__file__).parents[1]
         given = [json.dumps(each) for each in (self.url, str(self.folder), self.settings, settings)]
         path = os.pathsep.join([str(tests), str(tests.parent / "src"), os.environ.get("PYTHONPATH", "")])
-        log = (self.folder / "worker.log").open("ab")
-        return subprocess.Popen(
-            [sys.executable, "-c", START, *given], stdout=log, stderr=log,
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        with (self.folder / "worker.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", START, *given], stdout=log, stderr=log,
+                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
 
     def close(self):
         self.database.close()

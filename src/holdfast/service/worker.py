@@ -11,7 +11,6 @@ import os
 import socket
 import threading
 import time
-import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from holdfast.service import job_work, ledger
 from holdfast.service.job_work import Desk, JobError, StopError
 from holdfast.service.ledger import Claim, LostError
+from holdfast.service.logs import log
 
 if TYPE_CHECKING:
     from holdfast.service.database import Database
@@ -33,8 +33,6 @@ MOST_DEATHS = 5
 """Workers that may die while they have a job. One that ends each of them (as for want of memory) fails then."""
 IDLE = 1.0
 """Seconds between two looks for a job."""
-
-log = logging.getLogger("holdfast.worker")
 
 
 @dataclass
@@ -58,7 +56,7 @@ class Worker:
             try:
                 worked = self.once()
             except SQLAlchemyError as error:
-                log.warning("the database cannot be used: %s", type(error).__name__)
+                log("the database cannot be used", logging.WARNING, error, worker=self.name)
                 worked = False
             if not worked:
                 self.stopping.wait(self.idle)
@@ -68,13 +66,13 @@ class Worker:
         claimed = ledger.claim(self.database, self.name, self.lease)
         if claimed is None:
             return False
-        log.info("job %s begins, attempt %d", claimed.job.id, claimed.attempt)
+        log("job begins", job=claimed.job.id, attempt=claimed.attempt, worker=self.name)
         with _Heart(self, claimed) as heart:
             desk = Desk(self.database, self.store, self.folder, self.policy, claimed, heart.asked)
             try:
                 self._do(desk)
             except LostError:
-                log.warning("job %s was cancelled, or is another worker's now", claimed.job.id)
+                log("job was cancelled, or is another worker's now", logging.WARNING, job=claimed.job.id)
                 job_work.discard(desk)
         return True
 
@@ -90,7 +88,7 @@ class Worker:
             if desk.job.model not in desk.policy.bases:
                 raise JobError("model_not_found", f"This service has no base {desk.job.model!r} any more.", "model")
             job_work.do(desk)
-            log.info("job %s succeeded", desk.job.id)
+            log("job succeeded", job=desk.job.id)
         except StopError as error:
             self._leave(desk, str(error))
         except JobError as error:
@@ -98,13 +96,12 @@ class Worker:
         except (LostError, SQLAlchemyError):
             raise
         except Exception as error:  # a bug must not end the worker, nor leave a job that nobody ends
-            where = "".join(traceback.format_tb(error.__traceback__))  # without the message, which may quote rows
-            log.error("job %s: %s at\n%s", desk.job.id, type(error).__name__, where)
+            log("an error of ours", logging.ERROR, error, job=desk.job.id)
             self._fail(desk, JobError("server_error", "The job failed for a reason that is this service's own."))
 
     def _leave(self, desk: Desk, how: str) -> None:
         """End a job that its owner cancelled, or leave it for later."""
-        log.info("job %s: %s", desk.job.id, how)
+        log("job is left", job=desk.job.id, how=how)
         desk.flush()
         if how == "cancel":
             ledger.finish(self.database, desk.claimed, "cancelled")
@@ -113,7 +110,7 @@ class Worker:
             ledger.leave(self.database, desk.claimed, "paused" if how == "pause" else "queued")
 
     def _fail(self, desk: Desk, error: JobError) -> None:
-        log.info("job %s failed: %s", desk.job.id, error.code)
+        log("job failed", job=desk.job.id, code=error.code)
         desk.flush()
         told = {"code": error.code, "message": str(error), "param": error.param}
         ledger.finish(self.database, desk.claimed, "failed", told, error.decision)
@@ -153,4 +150,4 @@ class _Heart:
                 self.wanted = "lost"
                 return
             except SQLAlchemyError:  # it is tried again until the lease has run out
-                log.warning("a heartbeat of job %s failed", self.claimed.job.id)
+                log("a heartbeat failed", logging.WARNING, job=self.claimed.job.id)
