@@ -21,7 +21,7 @@ class Mix:
     def __init__(self, model: Any) -> None:
         from peft.tuners.lora import LoraLayer
 
-        self._layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+        self._layers: list[Any] = [module for module in model.modules() if isinstance(module, LoraLayer)]
         self._rows: tuple[str, ...] = ()
         self._present: tuple[str, ...] = ()
         self._matrices: list[tuple[torch.Tensor, torch.Tensor]] = []
