@@ -115,6 +115,7 @@ class Served:
 
 def make_service(folder, policy=None, url=None, files=None):
     """A service with a scripted engine."""
+    folder.mkdir(exist_ok=True)
     database = connect(url or f"sqlite:///{folder}/service.db")
     database.migrate()
     settings = {"bases": {"pocket": {"model": "pocket:aligned"}}, **(policy or {})}

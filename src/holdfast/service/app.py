@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -68,10 +69,28 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
         said = {404: "There is no such route.", 405: "This route does not take this method."}
         message = said.get(error.status_code, str(error.detail))
         refused = ApiError(error.status_code, message, {404: "unknown_url"}.get(error.status_code, "invalid_request"))
-        refused.headers.update(error.headers or {})
+        if error.status_code == 405:
+            refused.headers["Allow"] = ", ".join(_methods(request))
         error = refused
     assert isinstance(error, ApiError)
     return JSONResponse(error.body(), error.status, error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that a path takes."""
+    api: dict[str, Any] = request.app.openapi()
+    path = request.scope["path"]
+    found = {
+        method.upper()
+        for shown, methods in api["paths"].items() if _fits(shown, path)
+        for method in methods
+    }  # fmt: skip
+    return sorted(found) or ["GET"]
+
+
+def _fits(shown: str, path: str) -> bool:
+    """Whether a path is one of those that the API shows as `/v1/files/{file_id}`."""
+    return bool(re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(shown)), path.rstrip("/")))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

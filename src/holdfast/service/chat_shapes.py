@@ -51,7 +51,7 @@ class NewChat(Asked):
     max_completion_tokens: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2, strict=True)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
-    seed: Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Annotated[StrictInt, Field(ge=-(2**53), le=2**53)] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None

@@ -71,7 +71,7 @@ def shape_checkpoint(checkpoint: JobCheckpoint) -> CheckpointObject:
     )  # fmt: skip
 
 
-@router.post("", responses=errors(409))
+@router.post("", responses=errors(404, 409))
 def create(
     request: Request, asked: NewJob, service: Here, caller: Tuner, idempotency_key: IdempotencyKey = None
 ) -> JobObject:

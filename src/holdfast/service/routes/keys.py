@@ -42,9 +42,11 @@ def create(asked: NewKey, service: Here, caller: Operator) -> KeyObject:
         raise ApiError(400, str(error), "invalid_value") from None
 
 
-@router.delete("/{key_id}", responses=errors(404))
+@router.delete("/{key_id}", responses=errors(404, 409))
 def revoke(service: Here, caller: Operator, key_id: Id) -> KeyObject:
-    """Revoke a key."""
+    """Revoke a key; not the one that this is asked with, lest nobody be left who can."""
+    if key_id == caller.id:
+        raise ApiError(409, "A key cannot revoke itself. `holdfast serve keys revoke` can.", "own_key")
     try:
         return shape(keys.revoke(service.database, key_id))
     except DataError:
