@@ -6,22 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
-from holdfast.service.shapes import Asked, Given, Metadata
+from holdfast.service.shapes import Asked, Given, Metadata, Text
 
 
 class TextPart(Asked):
     """A part of a message."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ChatMessage(Asked):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=100)]
-    name: str | None = None
+    content: Text | Annotated[list[TextPart], Field(min_length=1, max_length=100)]
+    name: Text | None = None
 
     @property
     def text(self) -> str:
@@ -45,14 +45,14 @@ class StreamOptions(Asked):
 class NewChat(Asked):
     """A conversation that is to be answered. What cannot be done is refused; only its neutral value is taken."""
 
-    model: Annotated[str, Field(max_length=255)]
+    model: Annotated[Text, Field(max_length=255)]
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
     max_tokens: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
     max_completion_tokens: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2, strict=True)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**53), le=2**53)] | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=4)] | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
@@ -62,8 +62,8 @@ class NewChat(Asked):
     response_format: TextFormat | None = None
     store: Literal[False] | None = None
     service_tier: Literal["auto", "default"] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
+    user: Text | None = None
+    safety_identifier: Text | None = None
     metadata: Metadata | None = None
 
 

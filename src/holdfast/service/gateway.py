@@ -23,6 +23,7 @@ UPLOAD = ("POST", "/v1/files")
 
 DRAINED_BYTES = 64 << 20
 DRAINED_SECONDS = 5.0
+DRAINED_GAP = 0.5
 """How much of a refused body is still read, so that its client gets to see the refusal."""
 
 FAULT_HEADER = "x-holdfast-fault"
@@ -82,7 +83,7 @@ class Gateway:
             raise ApiError(int(fault), "A fault on purpose.", "fault_on_purpose", retry_after=1)
         answer.swallow = fault == "drop-after"
         if (scope["method"], scope["path"].rstrip("/")) == UPLOAD:
-            await self.app(scope, receive, answer.send)
+            await self.app(scope, Tracked(receive), answer.send)
         else:
             await self._with_body(scope, receive, answer, headers)
         if answer.swallow:
@@ -208,11 +209,26 @@ async def drain(receive: Receive, headers: dict[str, str]) -> None:
     left = DRAINED_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAINED_SECONDS):
-            while left > 0:
-                message = await receive()
+            while left > 0 and not getattr(receive, "ended", False):
+                async with asyncio.timeout(DRAINED_GAP):
+                    message = await receive()
                 left -= len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body"):
                     return
+
+
+class Tracked:
+    """A way to receive that knows whether the body has come whole."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.ended = False
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        """The next message."""
+        message = await self._receive()
+        self.ended = self.ended or not message.get("more_body", False)
+        return message
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt
 
 Item = TypeVar("Item")
+HALF = re.compile("[\ud800-\udfff]")
 
 
 def _storable(text: str) -> str:
-    """A text that every database takes: PostgreSQL has no NUL."""
+    """A text that every database and every answer takes."""
     if "\x00" in text:
         raise ValueError("it holds a NUL character, which cannot be kept.")
+    if HALF.search(text):
+        raise ValueError("it holds half a character (a lone surrogate).")
     return text
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from holdfast.service import answering
 from holdfast.service.chat_shapes import ChatCompletion, NewChat
@@ -24,6 +26,18 @@ STREAM: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
+
+
+class EventStream(StreamingResponse):
+    """A stream that stops its engine however it ends, also where the client does not read."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if isinstance(self.body_iterator, AsyncGenerator):
+                await self.body_iterator.aclose()
 
 
 @router.post("", responses={**STREAM, **errors(404)}, response_model=ChatCompletion)
@@ -43,4 +57,4 @@ async def create(
         log("an answer broke off", logging.ERROR, error, request=name)
 
     events = answering.events(asked, first, deltas, note)
-    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return EventStream(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -40,6 +40,9 @@ Reader = Annotated[Caller, with_scope("tune", "ask", "operate")]
 SCOPE_OF = {"fine-tune": "tune", "batch": "ask"}
 """Purpose of a file → the scope that its upload needs."""
 
+QUICK = ("rows",)
+"""Kinds of checks that are done while the upload is answered."""
+
 MODERATED = "This training file was blocked by the moderation system: too many of its rows go against the usage policy."
 
 FORM = {
@@ -106,13 +109,11 @@ def _keep(
         raise ApiError(403, f"This needs a key with the scope `{SCOPE_OF[purpose]}`.", "missing_scope")
     if not form.size:
         raise ApiError(400, "The file is empty.", "invalid_file", "file")
-    if purpose == "fine-tune":
-        _check(service, spool)
-    moderated = purpose == "fine-tune" and (faulty or service.policy.test_faults.moderate_uploads)
+    problem = _problem(service, spool, faulty) if purpose == "fine-tune" else None
     file = File(
         id=new_id("file-"), owner=caller.id, filename=form.filename, purpose=purpose, bytes=form.size,
-        sha256=form.sha256, created_at=now(), status="error" if moderated else "processed",
-        status_details=MODERATED if moderated else None,
+        sha256=form.sha256, created_at=now(), status="error" if problem else "processed",
+        status_details=problem,
     )  # fmt: skip
 
     def make(session: Session) -> File:
@@ -134,11 +135,12 @@ def _keep(
     return shape(made)
 
 
-def _check(service: Service, spool: Path) -> None:
-    """The checks of the policy that are quick enough to answer at once; a job's worker does the others."""
-    for check in service.policy.after_upload:
-        if getattr(check, "at_once", False) and (refusal := check.check(spool)):
-            raise ApiError(400, refusal.message, refusal.code, "file")
+def _problem(service: Service, spool: Path, faulty: bool) -> str | None:
+    """What is wrong with a training file, as far as it can be told at once; a job's worker does the other checks."""
+    if faulty or service.policy.test_faults.moderate_uploads:
+        return MODERATED
+    refusals = (check.check(spool) for check in service.policy.after_upload if check.kind in QUICK)
+    return next((refusal.message for refusal in refusals if refusal), None)
 
 
 @router.get("", responses=errors())
