@@ -136,7 +136,8 @@ def one_job(session: Session, policy: ServicePolicy, caller: Caller, job: Job) -
 def view_of(session: Session, job: Job, names: Mapping[str, str]) -> JobView:
     """A job as the page shows it."""
     steps = select(Event.data).where(Event.job_id == job.id, Event.type == "metrics").order_by(Event.number)
-    data = [each for each in session.scalars(steps) if "train_loss" in each]
+    by_step = {each["step"]: each for each in session.scalars(steps) if "train_loss" in each}
+    data = [by_step[step] for step in sorted(by_step)]
     done, total = (data[-1]["step"], data[-1].get("total_steps") or data[-1]["step"]) if data else (0, 0)
     state, icon = STATES.get(job.status, ("unknown", "other"))
     left = ""
