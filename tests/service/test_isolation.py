@@ -59,7 +59,9 @@ class World:
         line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": CHAT}
         lines = victim.files.create(file=("b.jsonl", json.dumps(line).encode()), purpose="batch")
         batch = victim.batches.create(input_file_id=lines.id, **BATCH)
+        deadline = time.monotonic() + 20
         while victim.batches.retrieve(batch.id).status != "completed":
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         victim_key = victim.files.retrieve(file.id) and self.owner(file.id)
         self.ids = {

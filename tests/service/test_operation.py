@@ -20,6 +20,13 @@ ANSWER = "an answer that nobody else may read"
 NAME = "a-name-of-a-file.jsonl"
 
 
+def wait_until(reached, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.02)
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("service")) as served:
@@ -160,8 +167,7 @@ def test_a_batch_goes_on_in_another_process_and_no_line_is_answered_twice(tmp_pa
         file = client.files.create(file=("b", "".join(line.format(n) for n in range(60)).encode()), purpose="batch")
         batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
         kept = tmp_path / "batches" / f"{batch.id}.jsonl"
-        while not (kept.is_file() and kept.read_bytes().count(b"\n") >= 10):
-            time.sleep(0.02)
+        wait_until(lambda: kept.is_file() and kept.read_bytes().count(b"\n") >= 10)
         secret = client.api_key
     first = {json.loads(text)["custom_id"] for text in kept.read_text().splitlines()}
     assert 10 <= len(first) < 60
@@ -169,8 +175,8 @@ def test_a_batch_goes_on_in_another_process_and_no_line_is_answered_twice(tmp_pa
         file.write(b'{"custom_id": "cut o')  # as a kill leaves it
     with serving(tmp_path) as served:
         client = served.client(secret=secret)
-        while (batch := client.batches.retrieve(batch.id)).status != "completed":
-            time.sleep(0.02)
+        wait_until(lambda: client.batches.retrieve(batch.id).status == "completed")
+        batch = client.batches.retrieve(batch.id)
         answers = [
             json.loads(text)["custom_id"] for text in client.files.content(batch.output_file_id).text.splitlines()
         ]
