@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from support.service_double import ROWS, serving
+from support.service_double import DATABASES, ROWS, serving, url_of
 
 from holdfast.service import keys
 from holdfast.service.database import File, Job, Model
@@ -92,9 +92,9 @@ class World:
             }
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("service")) as served:
+@pytest.fixture(scope="module", params=DATABASES)
+def world(request, tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("service"), url=url_of(request.param)) as served:
         yield World(served)
 
 

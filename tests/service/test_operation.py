@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from support.service_double import ROWS, make_service, serving
+from support.service_double import DATABASES, ROWS, make_service, serving, url_of
 
 from holdfast.core.errors import DataError
 from holdfast.service import keys
@@ -108,16 +108,18 @@ def test_no_prompt_answer_name_or_key_is_in_a_log_a_metric_an_error_or_a_file(tm
             assert not [text for text in (PROMPT, ANSWER, client.api_key) if text.encode() in content], path
 
 
-def test_the_tables_that_migrations_make_are_those_of_the_models(tmp_path):
+@pytest.mark.parametrize("kind", DATABASES)
+def test_the_tables_that_migrations_make_are_those_of_the_models(tmp_path, kind):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    database = connect(f"sqlite:///{tmp_path}/service.db")
+    database = connect(url_of(kind) or f"sqlite:///{tmp_path}/service.db")
     database.migrate()
     database.migrate()
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        if kind == "sqlite":
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     database.close()
 
 

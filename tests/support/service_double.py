@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import openai
+import pytest
 import uvicorn
+from support import postgres
 
 from holdfast.service import keys
 from holdfast.service.app import create_app
@@ -121,6 +123,15 @@ def make_service(folder, policy=None, url=None, files=None):
     settings = {"bases": {"pocket": {"model": "pocket:aligned"}}, **(policy or {})}
     store = FileStore(files or str(folder / "files"), folder / "spool")
     return Service(database, store, folder, policy_of(settings), ScriptedEngine())
+
+
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+"""What a fixture that takes a database is given."""
+
+
+def url_of(database):
+    """Where a new, empty database of a kind is; None for the default."""
+    return postgres.database_url() if database == "postgresql" else None
 
 
 @contextmanager
