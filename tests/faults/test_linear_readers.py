@@ -145,7 +145,7 @@ READERS = {
         lambda text: messages.is_same_model("base", text), lambda text: messages.is_same_model("base", f"base-{text}"),
     ],
     "models/endpoint/retry.py": [
-        lambda text: retry._retry_after({"retry-after": text}), lambda text: retry._retry_after({"retry-after": "x", "date": text})
+        lambda text: retry.retry_after({"retry-after": text}), lambda text: retry.retry_after({"retry-after": "x", "date": text})
     ],
     "models/samplers/server.py": [refuses_schema],
     "models/adapters.py": [adapters._short_name],
