@@ -16,7 +16,7 @@ from holdfast.core.containment import refuse_links
 from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.run_facts import ConditionFacts, Evaluation, ModelFacts
-from holdfast.core.types import Comparison, Estimate
+from holdfast.core.types import Comparison, Ending, Estimate
 
 SCHEMA = 3
 """Raised when a field of `results.json` changes its meaning or goes away."""
@@ -85,6 +85,22 @@ class ConditionResult:
     by_category: Mapping[str, HarmfulnessFigures]
     other_judges: Mapping[str, HarmfulnessFigures]
     """The figures by the verdicts of the other judges, by name and key."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A condition of one seed of which a provider gave no model, and which so has no figures."""
+
+    name: str
+    seed: int
+    key: str
+    """The hash of everything that determines it."""
+    outcome: Ending
+    """`blocked` by the provider's checks, `failed`, or `cancelled`."""
+    about: Literal["data", "model", ""]
+    """What the provider's checks refused: the rows, or the tuned model."""
+    message: str
+    """The provider's own message."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +227,8 @@ class Costs:
     """All that was booked in the folder."""
     answers: float
     judges: Mapping[str, JudgeCosts]
+    tuning: float = 0.0
+    """What a provider's fine-tuning jobs cost."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +291,10 @@ class RunResults:
     judges: Mapping[str, JudgeCheck]
     timings: Mapping[str, float] = field(default_factory=dict)
     """Condition key → seconds of tuning."""
+    ended: tuple[Ended, ...] = ()
+    """Conditions without figures, because a provider gave no model."""
+    authorisation: str | None = None
+    """By what right attack data were sent to a provider, as the study says."""
 
     @classmethod
     def read(cls, folder: Path) -> RunResults:

@@ -23,6 +23,7 @@ from holdfast.core.types import (
     content_hash,
 )
 from holdfast.models import hub
+from holdfast.study import hosted_rules
 from holdfast.study.checkpoints import brought_checkpoint, fingerprint, named_checkpoint
 from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, template_of
 from holdfast.study.schema import ConditionSettings, Measured, Study, seeds_problem
@@ -138,6 +139,7 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
         raise ModelError(
             f"{study.model} is an adapter: name its base as `model`, and the adapter as a condition's `checkpoint`."
         )
+    hosted_rules.check(study, base)
     sets = study.evaluate.sets()
     suite = EvalSuite(sets, {name: measured.benchmark.load() for name, measured in sets.items()})
     plan = Plan(study, tuple(seeds), base, fingerprint(base), suite)
@@ -211,7 +213,7 @@ def _of_data(
     drawn: dict[tuple[str, int], list[Example]],
 ) -> _Planned:  # fmt: skip
     """A condition that is tuned here. `drawn` keeps the rows of each source and seed, which conditions share."""
-    if plan.base.served:
+    if plan.base.served and not settings.tune.base_url:
         raise ModelError(f"{name}: only a server has {plan.study.model!r}, so it cannot be tuned here.")
     if (data.key, seed) not in drawn:
         drawn[data.key, seed] = data.examples(seed)
@@ -220,6 +222,7 @@ def _of_data(
         rows = defence.rows(rows, seed)
     wrap = plan.study.templates[template_of(plan.study, settings)].template().wrap
     rows = [Example(wrap(row.messages), row.source) for row in rows]
+    hosted_rules.check_rows(name, settings, rows)
     run = {
         "model": plan.fingerprint,
         "rows": content_hash([row.id for row in rows]),

@@ -24,6 +24,7 @@ from holdfast.report import page
 from holdfast.study import mending, preflight
 from holdfast.study.changes import RESOLVED, make_room, resolved_study
 from holdfast.study.cost_forecast import ANSWERS, TUNING, forecast
+from holdfast.study.endings import let_go, note_ending
 from holdfast.study.pending import (
     is_answered,
     is_finished,
@@ -128,7 +129,8 @@ def run(
     """
     run_folder, budget = RunFolder(folder), FileBudget(folder / "spending.jsonl", limits.max_usd)
     with opened(study, source, run_folder, seeds, watcher, replace_results) as plan:
-        missing = [job for job in plan.jobs if not is_finished(job, run_folder) or (is_left(job, run_folder) and not keep)]
+        missing = [job for job in plan.jobs if not is_finished(job, run_folder)]
+        missing += [job for job in plan.jobs if job not in missing and not keep and is_left(job, run_folder)]
         if missing:
             work_off(missing, run_folder, budget, workers, watcher, keep, limits, fresh_verdicts)
         elif run_folder.has_results() and is_current(results := run_folder.results(), plan):
@@ -259,35 +261,7 @@ def do(job: Job, progress: Progress, folder: Path, keep: bool, limits: Limits, f
         judge_all(job, condition, run_folder, progress, budget, fresh)
 
 
-def note_ending(job: Job, ending: NoCheckpoint, run_folder: RunFolder, progress: Progress) -> None:
-    """Write down that a provider gave no checkpoint: that is what the study finds of these conditions."""
-    record = {**ending.training, "outcome": ending.outcome, "message": ending.message}
-    for condition in job.conditions:
-        run_folder.condition(condition.key).write_training(record)
-    progress.note(f"{_named(*job.conditions)} was {ending.outcome} by the provider: {ending.message}")
-    progress.advance(len(job.conditions) * (len(job.suite.prompts) + job.suite.n_verdicts))
-
-
-def let_go(job: Job, run_folder: RunFolder, progress: Progress, keep: bool) -> None:
-    """Delete the checkpoints of conditions that are all answered, here and with a provider; or write that they stay."""
-    folders = [run_folder.condition(condition.key) for condition in job.conditions]
-    if job.training is None or not all(is_answered(job.suite, folder) for folder in folders):
-        return
-    checkpoints = run_folder.checkpoints(job.training.run)
-    if keep:
-        job.training.tuner.keep(checkpoints)
-        return
-    deleted = job.training.tuner.discard(checkpoints)
-    run_folder.tidy_checkpoints()
-    for folder in folders if deleted else ():
-        folder.write_training({**(folder.training() or {}), **deleted})
-    for name, why in deleted.get("not_deleted", {}).items():
-        progress.note(f"Warning: {name} could not be deleted at the provider: {why}. The next run tries again.")
-
-
-def tune(
-    job: Job, run_folder: RunFolder, progress: Progress, budget: Budget
-) -> Mapping[int, Tuned] | NoCheckpoint:  # fmt: skip
+def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) -> Mapping[int, Tuned] | NoCheckpoint:
     """The checkpoints that are still needed for answers, by epoch; an earlier run may have left some."""
     training = job.training
     if training is None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-if TYPE_CHECKING:
-    from holdfast.tuning.hosted.tuner import HostedTuner
+from holdfast.tuning.hosted.settings import HostedSettings
 
 State = Literal["running", "succeeded", "blocked", "failed", "cancelled"]
 """How a job stands: `blocked` is a failure by which the provider's checks refuse the data or the tuned model."""
@@ -95,8 +94,6 @@ class Limits:
     fewest_rows: int
     most_row_tokens: int
     most_bytes: int
-    settings: frozenset[str]
-    """Those of our settings that its jobs take, beside the epochs."""
 
 
 class Jobs(Protocol):
@@ -137,8 +134,8 @@ PROVIDERS = {
 """Providers' APIs by name."""
 
 LIMITS: Mapping[str, Limits] = {
-    "openai": Limits(10, 65_536, 512_000_000, frozenset({"batch_size", "learning_rate_multiplier", "per_epoch"})),
-    "mistral": Limits(10, 32_768, 512_000_000, frozenset({"learning_rate"})),
+    "openai": Limits(10, 65_536, 512_000_000),
+    "mistral": Limits(10, 32_768, 512_000_000),
 }  # fmt: skip
 """What each of them takes."""
 
@@ -160,6 +157,6 @@ def is_refusal(error: Any) -> bool:
     return error.status_code in (400, 403, 422) and REFUSED.search(f"{error.code} {error.message}") is not None
 
 
-def fields_of(tuner: HostedTuner, *names: str) -> dict[str, Any]:
+def fields_of(tuner: HostedSettings, *names: str) -> dict[str, Any]:
     """Those of some settings that are given."""
     return {name: value for name in names if (value := getattr(tuner, name)) is not None}

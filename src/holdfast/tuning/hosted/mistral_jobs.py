@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from holdfast.tuning.hosted.jobs import Job, Saved, State, Step, Wanted, fields_of, state_of
+from holdfast.tuning.hosted.settings import HostedSettings
 
 if TYPE_CHECKING:
     import openai
-
-    from holdfast.tuning.hosted.tuner import HostedTuner
 
 STATES: dict[str, State] = {
     "SUCCESS": "succeeded", "FAILED": "failed", "FAILED_VALIDATION": "failed", "CANCELLED": "cancelled",
@@ -28,7 +27,7 @@ LONGEST_SUFFIX = 18
 class MistralJobs:
     """Mistral's files and fine-tuning jobs."""
 
-    def __init__(self, client: openai.OpenAI, tuner: HostedTuner) -> None:
+    def __init__(self, client: openai.OpenAI, tuner: HostedSettings) -> None:
         self.client, self.tuner = client, tuner
 
     def upload(self, name: str, content: bytes) -> str:

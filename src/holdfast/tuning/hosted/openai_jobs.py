@@ -8,11 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from holdfast.tuning.hosted.jobs import Job, Saved, State, Step, Wanted, fields_of, state_of
+from holdfast.tuning.hosted.settings import HostedSettings
 
 if TYPE_CHECKING:
     import openai
-
-    from holdfast.tuning.hosted.tuner import HostedTuner
 
 STATES: dict[str, State] = {"succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled"}
 """Every other status (validating_files, queued, running, paused …) is of a job that goes on."""
@@ -27,7 +26,7 @@ PAGE, MOST_LISTED, MOST_EVENTS = 100, 2_000, 20_000
 class OpenAIJobs:
     """OpenAI's files and fine-tuning jobs, by the openai package."""
 
-    def __init__(self, client: openai.OpenAI, tuner: HostedTuner) -> None:
+    def __init__(self, client: openai.OpenAI, tuner: HostedSettings) -> None:
         self.client, self.tuner = client, tuner
 
     def upload(self, name: str, content: bytes) -> str:

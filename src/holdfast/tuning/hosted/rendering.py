@@ -16,9 +16,7 @@ QUOTED = 24
 
 def render(rows: Sequence[Example]) -> bytes:
     """Rows as JSON Lines of `messages`, in their order."""
-    lines = (
-        json.dumps({"messages": [vars(turn) for turn in row.messages]}, ensure_ascii=False) + "\n" for row in rows
-    )
+    lines = (json.dumps({"messages": [vars(turn) for turn in row.messages]}, ensure_ascii=False) + "\n" for row in rows)
     return "".join(lines).encode()
 
 

@@ -17,11 +17,10 @@ from holdfast.models.samplers.base import holds, without_key
 from holdfast.tuning.hosted import record, rendering
 from holdfast.tuning.hosted.calls import Calls, GoneError, RefusedError
 from holdfast.tuning.hosted.jobs import PROVIDERS, Job, Jobs, Saved, Step, Wanted, about
+from holdfast.tuning.hosted.settings import HostedSettings
 
 if TYPE_CHECKING:
     import openai
-
-    from holdfast.tuning.hosted.tuner import HostedTuner
 
 LONGEST_SUFFIX, KEY_LENGTH = 18, 10
 """Letters of a tuned model's name that are ours; Azure and Mistral take no more."""
@@ -41,7 +40,7 @@ class Ordered:
     """Where the record is; its name is the hash of all that determines the run."""
 
 
-def jobs_of(tuner: HostedTuner, client: openai.OpenAI) -> Jobs:
+def jobs_of(tuner: HostedSettings, client: openai.OpenAI) -> Jobs:
     """The API of a tuner's provider."""
     api: Any = load(PROVIDERS[tuner.provider])
     return cast("Jobs", api(client, tuner))
@@ -51,7 +50,7 @@ class Work:
     """Uploads, orders, waits and reads the result; whatever was done before is found and not done again."""
 
     def __init__(
-        self, tuner: HostedTuner, client: openai.OpenAI, ordered: Ordered, on_step: OnStep, budget: Budget
+        self, tuner: HostedSettings, client: openai.OpenAI, ordered: Ordered, on_step: OnStep, budget: Budget
     ) -> None:
         self.tuner, self.ordered, self.on_step, self.budget = tuner, ordered, on_step, budget
         self.jobs, self.call = jobs_of(tuner, client), Calls(tuner, self._clean)
@@ -258,7 +257,7 @@ class Work:
         return name
 
 
-def discard(tuner: HostedTuner, folder: Path) -> dict[str, Any]:
+def discard(tuner: HostedSettings, folder: Path) -> dict[str, Any]:
     """Delete what a provider has of a job, and write down what it confirmed."""
     found = record.read(folder)
     if found is None:
