@@ -15,8 +15,8 @@ from typing import Any, Literal
 from holdfast.core.containment import refuse_links
 from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
-from holdfast.core.run_facts import ConditionFacts, Evaluation, ModelFacts
-from holdfast.core.types import Comparison, Ending, Estimate
+from holdfast.core.run_facts import ConditionFacts, Ended, Evaluation, ModelFacts
+from holdfast.core.types import Comparison, Estimate
 
 SCHEMA = 3
 """Raised when a field of `results.json` changes its meaning or goes away."""
@@ -85,22 +85,6 @@ class ConditionResult:
     by_category: Mapping[str, HarmfulnessFigures]
     other_judges: Mapping[str, HarmfulnessFigures]
     """The figures by the verdicts of the other judges, by name and key."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A condition of one seed of which a provider gave no model, and which so has no figures."""
-
-    name: str
-    seed: int
-    key: str
-    """The hash of everything that determines it."""
-    outcome: Ending
-    """`blocked` by the provider's checks, `failed`, or `cancelled`."""
-    about: Literal["data", "model", ""]
-    """What the provider's checks refused: the rows, or the tuned model."""
-    message: str
-    """The provider's own message."""
 
 
 @dataclass(frozen=True)

@@ -164,12 +164,12 @@ class HostedJob:
 
 def hosted_jobs(results: RunResults) -> list[HostedJob]:
     """The fine-tuning jobs of a run's providers, by condition and seed."""
-    return [
-        _hosted_job(name, seed, record)
+    rows = [
+        (name, seed, record)
         for name, facts in results.settings.items()
         for seed, record in zip(results.seeds, facts.training, strict=False)
-        if "provider" in record
     ]
+    return [_hosted_job(*row) for row in rows if "provider" in row[2]]
 
 
 def _hosted_job(name: str, seed: int, record: Mapping[str, Any]) -> HostedJob:

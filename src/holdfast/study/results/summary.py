@@ -18,13 +18,13 @@ from holdfast.core.protocols import Judge
 from holdfast.core.results import (
     SCHEMA,
     ConditionResult,
-    Ended,
     HarmfulnessFigures,
     JudgeCheck,
     RunResults,
     Sensitivity,
     Summary,
 )
+from holdfast.core.run_facts import Ended
 from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.types import OUTCOMES, READINGS, Benchmark, Comparison, Condition, Estimate
 from holdfast.core.version import __version__

@@ -246,13 +246,13 @@ class Work:
         """A provider's words without the key and without texts of rows."""
         return self.eraser(cut(without_key(text, self.key), LONGEST_MESSAGE))
 
-    def _checked(self, name: str) -> str:
+    def _checked(self, name: object) -> str:
         """An id, after making sure that it can be written down.
 
         Raises:
             TuningError: it holds the key, or is no id.
         """
-        if holds(self.key, name) or not ID.fullmatch(name):
+        if not isinstance(name, str) or holds(self.key, name) or not ID.fullmatch(name):
             raise TuningError(f"{self.tuner.base_url} gives a file or a job an id that is none, or that holds the key.")
         return name
 
