@@ -309,7 +309,7 @@ def test_a_damaged_record_is_named(folder):
 def test_a_server_that_speaks_something_else_is_named(folder):
     with TuningDouble() as provider:
         provider.faults[FILES] = [fails(200, "hello")]
-        with pytest.raises(TuningError, match="is not what this API answers|gives a file or a job an id that is none"):
+        with pytest.raises(TuningError, match=r"is not what this API answers|gives a file or a job an id that is none"):
             tune(provider, folder)
 
 

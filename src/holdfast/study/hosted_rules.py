@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdfast.core.errors import DataError, StudyError
-from holdfast.core.types import Checkpoint, Example
+from holdfast.core.types import Example
 from holdfast.models.hub import SERVED
 from holdfast.study.eval_setting import eval_setting_of
 from holdfast.study.schema import ConditionSettings, Study
@@ -17,7 +17,7 @@ WHY = (
 )
 
 
-def check(study: Study, base: Checkpoint) -> None:
+def check(study: Study) -> None:
     """Refuse a study that would send attack data without saying by what right, or that a provider cannot do.
 
     Raises:
@@ -26,7 +26,7 @@ def check(study: Study, base: Checkpoint) -> None:
     hosted = {name: each for name, each in study.conditions.items() if each.data and each.tune.base_url}
     if not hosted:
         return
-    if base.served is None:
+    if not study.model.startswith(SERVED):
         raise StudyError(
             f"`tune: {{kind: hosted}}` tunes a model that the provider has: write `model: {SERVED}NAME` with the "
             f"provider's name for it in place of {study.model!r}."

@@ -134,12 +134,12 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
     """
     if problem := seeds_problem(seeds):
         raise StudyError(f"seeds {problem}; found {shown(list(seeds))}.")
+    hosted_rules.check(study)
     base = named_checkpoint(study, study.model, study.revision)
     if not base.served and hub.is_adapter(Path(base.base)):
         raise ModelError(
             f"{study.model} is an adapter: name its base as `model`, and the adapter as a condition's `checkpoint`."
         )
-    hosted_rules.check(study, base)
     sets = study.evaluate.sets()
     suite = EvalSuite(sets, {name: measured.benchmark.load() for name, measured in sets.items()})
     plan = Plan(study, tuple(seeds), base, fingerprint(base), suite)

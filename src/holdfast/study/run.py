@@ -253,9 +253,10 @@ def do(job: Job, progress: Progress, folder: Path, keep: bool, limits: Limits, f
     tuned = tune(job, run_folder, progress, budget.of(TUNING))
     if isinstance(tuned, NoCheckpoint):
         note_ending(job, tuned, run_folder, progress)
-    else:
-        for condition in job.conditions:
-            answer(job, condition, tuned, run_folder, progress, budget.of(ANSWERS))
+        let_go(job, run_folder, progress, keep)
+        return
+    for condition in job.conditions:
+        answer(job, condition, tuned, run_folder, progress, budget.of(ANSWERS))
     let_go(job, run_folder, progress, keep)
     for condition in job.conditions:
         judge_all(job, condition, run_folder, progress, budget, fresh)
