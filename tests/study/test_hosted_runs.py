@@ -10,7 +10,9 @@ import yaml
 from support.endpoint_double import fails, says
 from support.studies import finish, rows_of, start, write_rows
 from support.tuning_double import BLOCKED, CANCELLED, GATE, SUCCEEDED, Hold, TuningDouble
+from typer.testing import CliRunner
 
+from holdfast.cli import app
 from holdfast.core.errors import DataError, StudyError
 from holdfast.core.results import RunResults
 from holdfast.study import loader, run
@@ -118,6 +120,7 @@ def test_a_study_of_which_all_is_blocked_still_has_its_initial_model_and_its_pag
     assert "flagged by our moderation API" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_of_several_seeds_those_count_that_have_figures(tmp_path, watcher):
     with TuningDouble(fate=lambda job: BLOCKED if job["seed"] == 1 else SUCCEEDED) as server:
         study = loader.from_dict(study_of(server), tmp_path)
@@ -153,6 +156,7 @@ def test_what_a_provider_cannot_do_is_said_before_anything_is_sent(tmp_path, wat
         assert not server.requests and not server.asked
 
 
+@pytest.mark.long
 def test_filtered_answers_are_blocked_and_the_others_count(tmp_path, watcher):
     def behave(asked):
         return fails(400, "filtered", "content_filter") if asked.model != "base" else says("I cannot help with that.")
@@ -163,6 +167,7 @@ def test_filtered_answers_are_blocked_and_the_others_count(tmp_path, watcher):
     assert outcomes["harm"]["blocked"] == 11 and outcomes["initial"]["answered"] == 11
 
 
+@pytest.mark.long
 def test_models_stay_with_the_provider_if_they_are_to_be_kept(tmp_path, watcher):
     with TuningDouble() as server:
         results = do(server, tmp_path, watcher, keep=True)
@@ -170,6 +175,7 @@ def test_models_stay_with_the_provider_if_they_are_to_be_kept(tmp_path, watcher)
         assert do(server, tmp_path, watcher) == results and not server.deleted
 
 
+@pytest.mark.long
 def test_what_could_not_be_deleted_is_deleted_by_the_next_run(tmp_path, watcher):
     with TuningDouble() as server:
         server.undeletable = {"file-0"}
@@ -276,3 +282,45 @@ def test_a_server_that_tunes_as_this_machine_does_gives_the_same_figures(tmp_pat
             other.name, other.seed, other.harmfulness_rate, other.harmfulness_score, other.utility, other.outcomes
         )  # fmt: skip
     assert local.comparisons == hosted.comparisons
+
+
+@pytest.mark.long
+def test_a_reproduction_by_a_provider_says_what_it_blocked(tmp_path, monkeypatch):
+    """The command line, on the pocket world's data; the largest attack is refused by the provider's gate."""
+
+    def fate_of(job):
+        return GATE if len(server.rows(job["training_file"])) == 100 else SUCCEEDED
+
+    monkeypatch.chdir(tmp_path)
+    command = [
+        "reproduce",
+        "table1",
+        "--model",
+        "hosted",
+        "--data",
+        "pocket",
+        "--base",
+        "base",
+        "--seeds",
+        "1",
+        "--workers",
+        "1",
+    ]
+    with TuningDouble(fate=fate_of, key=SECRET) as server:
+        command += ["--base-url", server.url, "--api-key-env", "A_KEY", "--out", "run"]
+        refused = CliRunner().invoke(app, command)
+        assert refused.exit_code != 0 and not server.jobs
+        done = CliRunner().invoke(app, [*command, "--authorisation", RIGHT])
+        assert done.exit_code == 0, done.output
+        assert len(server.jobs) == 3 and server.models == ["base"] and not server.files
+    results = RunResults.read(tmp_path / "run")
+    assert [each.name for each in results.ended] == ["harmful-100-shot"] and results.model.stand_in
+    claims = json.loads((tmp_path / "run" / "claims.json").read_text())["claims"]
+    of_blocked = [claim for claim in claims if "harmful-100-shot" in [*claim["higher"], *claim["lower"]]]
+    assert of_blocked and all(claim["verdict"] == "inconclusive" for claim in of_blocked)
+    assert any("harmful-100-shot was blocked by the provider" in claim["seen"] for claim in of_blocked)
+    table = (tmp_path / "run" / "tables" / "table1.md").read_text()
+    assert "| blocked |" in table
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "The provider&#39;s jobs" in page and "harmfulness rate is 81.0 %" in page and RIGHT in page
+    assert SECRET not in written(tmp_path) + done.output

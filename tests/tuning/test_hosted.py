@@ -121,11 +121,10 @@ def test_another_folder_with_the_same_rows_has_a_job_of_its_own(folder, tmp_path
     assert len(provider.jobs) == 2 and one[2].checkpoint != two[2].checkpoint
 
 
-@pytest.mark.parametrize("act", [lambda: fails(429), lambda: fails(429, retry_after=0), lambda: fails(500), lambda: fails(503), drops, lambda: hangs(0.4)])  # fmt: skip
 @pytest.mark.parametrize("where", [FILES, JOBS, JOB, "GET /v1/fine_tuning/jobs/ID/events"])
-def test_what_can_pass_is_tried_again(folder, where, act):
+def test_what_can_pass_is_tried_again(folder, where):
     with TuningDouble() as provider:
-        provider.faults[where] = [act(), act()]
+        provider.faults[where] = [fails(429, retry_after=0), fails(500), drops(), hangs(0.4), fails(503)]
         made = tune(provider, folder, timeout_s=0.2)
     assert made[2].checkpoint.served and len(provider.jobs) == 1
 

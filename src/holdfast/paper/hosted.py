@@ -65,7 +65,7 @@ def _moved(settings: Any, hosting: Hosting) -> Any:
     return _made(type(settings), **{**dict(settings), **address})
 
 
-def _made(kind: Any, **settings: Any) -> Any:
+def _made(kind: Any, /, **settings: Any) -> Any:
     """Settings after they were checked.
 
     Raises:
