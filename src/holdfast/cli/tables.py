@@ -187,6 +187,8 @@ def verdicts(console: Terminal, results: RunResults, claims: Sequence[dict[str, 
     console.print(table)
     counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in colours}
     console.print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + f" of {len(claims)} claims")
+    for ending in layout.endings(results):
+        console.print(one_line(ending), style="yellow", soft_wrap=True)
     if results.model.stand_in:
         console.print(layout.STAND_IN, style="yellow")
     for line in (*layout.agreement(results), *layout.judging(results)):

@@ -144,7 +144,11 @@ class ServerGenerator(ServedModel):
         if same:
             raise ModelError(
                 f"{tuned!r} gives exactly what its base {base!r} gives ({compared} of {len(comparable)} replies): the "
-                "adapter is not applied. Try another version of the server, or answer with `kind: local`."
+                + (
+                    "adapter is not applied. Try another version of the server, or answer with `kind: local`."
+                    if by_words
+                    else "server does not answer with the tuned model."
+                )
             )
 
     def _probe(self, model: str, questions: Conversations, budget: Budget, logprobs: bool) -> dict[str, Reply]:
