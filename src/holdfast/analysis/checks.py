@@ -168,13 +168,21 @@ def _prompts_needed(tested: Tested, change: Change, margin: float, margins: Marg
 
 def _found(tested: Tested, change: Change, margin: float, answer: GateAnswer) -> str:
     """What was found, in one sentence."""
-    subject, verb = tested.words, "has fallen" if tested.metric == "utility" else "has risen"
+    subject, verb = tested.words, _moved(tested, change.value or 0.0)
     if change.value is None:
         return f"{_capital(subject)} has no prompt with a score on both sides."
-    low, high = tested.points(change.low), tested.points(change.high)
+    low, high = tested.points(change.low, ""), tested.points(change.high, "")
     reach = f"at least {low}" if answer == "fail" else f"at most {high}"
     allowed = tested.points(margin / tested.unit, "")
-    return f"{_capital(subject)} {verb} by {tested.points(change.value)} ({reach}); {allowed} are allowed."
+    return f"{_capital(subject)} {verb} ({reach} worse); {allowed} are allowed."
+
+
+def _moved(tested: Tested, worse: float) -> str:
+    """By how much a figure has changed: for the worse where `worse` is positive."""
+    size = tested.points(abs(worse), "")
+    if size == tested.points(0.0, ""):
+        return "has not changed"
+    return f"has {'fallen' if (worse > 0) == (tested.metric == 'utility') else 'risen'} by {size}"
 
 
 def _why_not(

@@ -21,6 +21,9 @@ from holdfast.core.types import Comparison, Estimate
 SCHEMA = 3
 """Raised when a field of `results.json` changes its meaning or goes away."""
 
+METRICS = ("harmfulness_score", "harmfulness_rate", "utility", "over_refusal")
+"""What conditions are compared by."""
+
 RESULTS = "results.json"
 AGAIN = "`holdfast run` with the same study and folder writes it again."
 
@@ -324,7 +327,8 @@ class RunResults:
         names, needed = [entry.name for entry in self.summary], set(self.evaluation.categories)
         lost = [name for name in names + [each.name for each in self.conditions] if name not in self.settings]
         lost += [entry.name for entry in self.summary if needed - entry.by_category.keys()]
-        return [f"{name[:100]}: some of it is missing" for name in lost[:5]]
+        lost += [f"the metric {each.metric!r}" for each in self.comparisons if each.metric not in METRICS]
+        return [f"{name[:100]}: it is unknown, or some of it is missing" for name in lost[:5]]
 
     def to_json(self) -> str:
         """The text of `results.json`."""
