@@ -100,6 +100,8 @@ def figures(console: Terminal, results: RunResults, folder: Path) -> None:
         console.print(layout.STAND_IN, style="yellow")
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
     console.print(layout.PROMPTS_ALONE, style="dim")
+    for ending in layout.endings(results):
+        console.print(one_line(ending), style="yellow", soft_wrap=True)
     for caution in layout.cautions(results):
         console.print(f"Caution: {caution}", style="yellow")
     for line in (*layout.agreement(results), *layout.judging(results)):

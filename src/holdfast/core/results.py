@@ -15,7 +15,7 @@ from typing import Any, Literal
 from holdfast.core.containment import refuse_links
 from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
-from holdfast.core.run_facts import ConditionFacts, Evaluation, ModelFacts
+from holdfast.core.run_facts import ConditionFacts, Ended, Evaluation, ModelFacts
 from holdfast.core.types import Comparison, Estimate
 
 SCHEMA = 3
@@ -214,6 +214,8 @@ class Costs:
     """All that was booked in the folder."""
     answers: float
     judges: Mapping[str, JudgeCosts]
+    tuning: float = 0.0
+    """What a provider's fine-tuning jobs cost."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,10 @@ class RunResults:
     judges: Mapping[str, JudgeCheck]
     timings: Mapping[str, float] = field(default_factory=dict)
     """Condition key → seconds of tuning."""
+    ended: tuple[Ended, ...] = ()
+    """Conditions without figures, because a provider gave no model."""
+    authorisation: str | None = None
+    """By what right attack data were sent to a provider, as the study says."""
 
     @classmethod
     def read(cls, folder: Path) -> RunResults:
