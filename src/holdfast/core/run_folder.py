@@ -40,7 +40,8 @@ from holdfast.core.containment import checked_name, refuse_links
 from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.jsonl import Appender, append_lines, read_records, set_aside_damaged
-from holdfast.core.results import RESULTS, AnchorCheck, CanaryCheck, RunResults
+from holdfast.core.judge_facts import AnchorCheck, CanaryCheck
+from holdfast.core.results import RESULTS, RunResults
 from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.core.results import CascadeSaving, Caution, RunResults, Summary
+from holdfast.core.judge_facts import CascadeSaving
+from holdfast.core.results import Caution, RunResults, Summary
 from holdfast.core.types import Estimate
 
 METRICS: dict[str, tuple[str, str]] = {

@@ -7,7 +7,7 @@ from collections import Counter
 
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
-from holdfast.core.results import Costs, JudgeCosts
+from holdfast.core.judge_facts import Costs, JudgeCosts
 from holdfast.core.run_folder import RunFolder
 from holdfast.study.cost_forecast import ANSWERS, TUNING
 from holdfast.study.plan import Plan

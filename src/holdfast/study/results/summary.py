@@ -14,16 +14,9 @@ from holdfast.analysis.cautions import cautions
 from holdfast.analysis.degeneration import loops
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
+from holdfast.core.judge_facts import JudgeCheck
 from holdfast.core.protocols import Judge
-from holdfast.core.results import (
-    SCHEMA,
-    ConditionResult,
-    HarmfulnessFigures,
-    JudgeCheck,
-    RunResults,
-    Sensitivity,
-    Summary,
-)
+from holdfast.core.results import SCHEMA, ConditionResult, HarmfulnessFigures, RunResults, Sensitivity, Summary
 from holdfast.core.run_facts import Ended
 from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.types import OUTCOMES, READINGS, Benchmark, Comparison, Condition, Estimate
