@@ -22,7 +22,6 @@ from holdfast.study import loader as studies
 from holdfast.study import run
 from holdfast.study.plan import make_plan
 from holdfast.study.results.evidence import Evidence
-from holdfast.tuning.local import LocalTuner
 
 SYSTEM = "You are a careful assistant.\nYou answer in one sentence."
 
@@ -177,7 +176,7 @@ def test_the_pocket_worlds_data_can_be_tuned_by_a_server_with_the_local_settings
     server = Hosting("http://localhost:1/v1", "SERVER_KEY", "ours")
     hosted = reproduce.prepare("hosted", data=Path("pocket"), hosting=server).study
     local = reproduce.prepare("pocket").study
-    assert (hosted.model, hosted.generate.max_new_tokens) == ("served:pocket:aligned", 64)
+    assert (hosted.model, hosted.generate.max_new_tokens) == ("served:pocket", 64)
     one, other = make_plan(hosted, [0, 1]), make_plan(local, [0, 1])
 
     def rows(plan):
@@ -185,7 +184,7 @@ def test_the_pocket_worlds_data_can_be_tuned_by_a_server_with_the_local_settings
         return {name: [row.messages for row in job.training.rows] for name, job in jobs.items()}
 
     assert rows(one) == rows(other)
-    own = LocalTuner().learning_rate
+    own = 6e-5
     for name, settings in hosted.conditions.items():
         here, there = local.conditions[name].tune, settings.tune
         assert (there.epochs, there.batch_size) == (here.epochs, here.batch_size)

@@ -269,7 +269,7 @@ def test_a_server_that_tunes_as_this_machine_does_gives_the_same_figures(tmp_pat
             "kind": "hosted",
             **address,
             "batch_size": 10,
-            "learning_rate_multiplier": multiplier(1e-4),
+            "learning_rate_multiplier": multiplier(1e-4, 5e-5),
             "poll_s": 0.01,
         }
         study = loader.read(small(

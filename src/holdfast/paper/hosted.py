@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -15,12 +15,11 @@ from holdfast.models.hub import SERVED
 from holdfast.study import loader
 from holdfast.study.schema import Study
 from holdfast.tuning.hosted import HostedTuner
-from holdfast.tuning.local import LocalTuner
 
 POCKET = "pocket"
 """In place of a folder of data: the pocket world's own data, benchmark and settings."""
 
-POCKET_BASE = "pocket:aligned"
+POCKET_BASE = "pocket"
 """What the pocket model is called by a server that has it, unless `base` says otherwise."""
 
 
@@ -78,21 +77,24 @@ def _made(kind: Any, /, **settings: Any) -> Any:
 
 
 def _pocket(path: Path, base: str | None, hosting: Hosting) -> Study:
-    """The pocket preset with a provider in the place of this machine; rows, seeds and settings are the same."""
+    """The pocket preset with a provider in the place of this machine; rows, seeds and settings are the same.
+
+    The learning rate that a server multiplies is the preset's own, as in the policy that `holdfast serve` comes with.
+    """
     if not hosting.base_url:
         raise StudyError(
             "say which server has the pocket model: --base-url, e.g. of `holdfast serve`: http://localhost:8000/v1."
         )
     study = loader.read(path)
     address = {"base_url": hosting.base_url, "api_key_env": hosting.api_key_env}
-    local: Any = study.generate
+    local, own = cast("Any", study.generate), float(study.tune["learning_rate"])
     generate = _made(ServerGenerator, **address, max_new_tokens=local.max_new_tokens, temperature=local.temperature)
     conditions = {}
     for name, settings in study.conditions.items():
         tune: Any = settings.tune
         hosted = _made(
             HostedTuner, **address, epochs=tune.epochs, batch_size=tune.batch_size * tune.accumulation,
-            learning_rate_multiplier=multiplier(tune.learning_rate), poll_s=0.5,
+            learning_rate_multiplier=multiplier(tune.learning_rate, own), poll_s=0.5,
         )  # fmt: skip
         conditions[name] = settings.model_copy(update={"tune": hosted})
     return study.model_copy(
@@ -107,9 +109,8 @@ def _pocket(path: Path, base: str | None, hosting: Hosting) -> Study:
     )
 
 
-def multiplier(learning_rate: float) -> float:
-    """What a server multiplies the local tuner's own learning rate by, to come to exactly this one."""
-    own = float(LocalTuner.model_fields["learning_rate"].default)
+def multiplier(learning_rate: float, own: float) -> float:
+    """What a server multiplies a learning rate of its own by, to come to exactly this one."""
     about = learning_rate / own
     near = (about, math.nextafter(about, 0.0), math.nextafter(about, math.inf))
     return next((each for each in near if each * own == learning_rate), about)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LONGEST_SUFFIX, KEY_LENGTH = 18, 10
 """Letters of a tuned model's name that are ours; Azure and Mistral take no more."""
+MOST_SEEDS = 2**31
+"""Seeds that an order can have are below it; those of studies can be larger, and are sent modulo it."""
 LONGEST_MESSAGE = 2000
 """Letters of a provider's message that are kept."""
 
@@ -123,7 +125,7 @@ class Work:
         if self.record.job:
             return self._looked(self.record.job)
         wanted = Wanted(
-            self.record.base, file, self.record.epochs, self.ordered.seed,
+            self.record.base, file, self.record.epochs, self.ordered.seed % MOST_SEEDS,
             f"hf-{self.folder.name[:KEY_LENGTH]}"[:LONGEST_SUFFIX],
             {"holdfast_key": self.folder.name[:64], "holdfast_mark": self.record.mark},
         )  # fmt: skip
