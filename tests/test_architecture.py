@@ -25,6 +25,7 @@ FLOORS = [
     {"tuning", "judges", "worlds"},
     {"study"},
     {"paper", "audit", "integrations"},
+    {"service"},
     {"api"},
     {"cli"},
 ]

@@ -96,7 +96,7 @@ def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool =
     _check_vocabulary(model, chat.tokenizer, weights)
     if adapter:
         check_base(adapter, base)
-        model = _with_adapter(model, adapter)
+        model = with_adapter(model, adapter)
     return Loaded(model.eval(), chat)
 
 
@@ -185,19 +185,33 @@ def _check_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Pa
         )
 
 
-def _with_adapter(model: Any, folder: Path) -> Any:
-    """The model with an adapter on it, after a check that all of the adapter is in use and changes the logits."""
+def with_adapter(model: Any, folder: Path, name: str = "default") -> Any:
+    """The model with an adapter on it, after a check that all of the adapter is in use and changes the logits.
+
+    Args:
+        model: a transformers model, or a peft model that has other adapters already.
+        folder: the adapter's.
+        name: what the adapter is called in the model; it is the active one afterwards.
+
+    Raises:
+        ModelError: it does not fit the model, or changes nothing.
+    """
     import torch
     from peft import PeftModel
     from safetensors import safe_open
 
     try:
-        adapted = PeftModel.from_pretrained(model, str(folder)).eval()
+        if isinstance(model, PeftModel):
+            model.load_adapter(str(folder), name)
+            model.set_adapter(name, inference_mode=True)
+            adapted = model.eval()
+        else:
+            adapted = PeftModel.from_pretrained(model, str(folder), name).eval()
     except (ValueError, RuntimeError, OSError) as error:
         raise ModelError(f"the adapter in {folder} does not fit its base: {error}") from error
     with safe_open(folder / "adapter_model.safetensors", "pt") as file:
         names = set(file.keys())
-    in_use = {name.replace(".default.", ".") for name in adapted.state_dict()}
+    in_use = {weight.replace(f".{name}.", ".") for weight in adapted.state_dict()}
     if unused := sorted(names - in_use):
         raise ModelError(
             f"{len(unused)} of the {len(names)} weights of the adapter in {folder} have no place in its base, e.g. "

@@ -1,0 +1,1 @@
+"""A fine-tuning service that speaks OpenAI's API, and looks before it releases."""
