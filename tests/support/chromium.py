@@ -96,7 +96,7 @@ class Chromium:
         return json.loads(text)
 
     def open(self, file, width=1280, height=800, scheme="light", scripts=True, bypass=False):
-        """A page that has loaded a file."""
+        """A page that has loaded a file, or an address of this machine."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         page = Page(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
         for domain in ("Page", "Runtime", "Network", "Log"):
@@ -105,7 +105,8 @@ class Chromium:
         page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         page.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         page.call("Page.setBypassCSP", enabled=bypass)
-        page.call("Page.navigate", url=Path(file).resolve().as_uri())
+        address = file if str(file).startswith("http://") else Path(file).resolve().as_uri()
+        page.call("Page.navigate", url=address)
         page.wait("Page.loadEventFired")
         return page
 

@@ -18,10 +18,19 @@ from holdfast.core.version import __version__
 from holdfast.service.batches import BatchRunner
 from holdfast.service.errors import ApiError, invalid
 from holdfast.service.gateway import Gateway
-from holdfast.service.routes import batches, chat, files, health, jobs, keys, models
+from holdfast.service.routes import batches, chat, console, files, health, jobs, keys, models
 from holdfast.service.state import Service
 
-ROUTERS = (files.router, jobs.router, chat.router, batches.router, models.router, keys.router, health.router)
+ROUTERS = (
+    files.router,
+    jobs.router,
+    chat.router,
+    batches.router,
+    models.router,
+    keys.router,
+    health.router,
+    console.router,
+)
 
 
 def create_app(service: Service) -> FastAPI:

@@ -97,3 +97,10 @@ def recognise(database: Database, secret: str) -> Caller | None:
     with database.reading() as session:
         key = session.scalar(select(Key).where(Key.digest == digest_of(secret)))
     return Caller(key.id, key.name, frozenset(key.scopes)) if key and key.revoked_at is None else None
+
+
+def is_valid(database: Database, key_id: str) -> bool:
+    """Whether there is such a key, and it is not revoked."""
+    with database.reading() as session:
+        found = select(Key.id).where(Key.id == key_id, Key.revoked_at.is_(None))
+        return session.scalar(found) is not None

@@ -12,6 +12,7 @@ from holdfast.service.database import Database, Model
 from holdfast.service.limits import Rates
 from holdfast.service.logs import Metrics
 from holdfast.service.policy import ServicePolicy
+from holdfast.service.sessions import Sessions
 from holdfast.service.store import FileStore
 
 
@@ -28,6 +29,8 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     rates: Rates = field(init=False)
     chats: asyncio.Semaphore = field(init=False)
+    sessions: Sessions = field(default_factory=Sessions)
+    """Of the console page."""
     waiting: int = 0
     """Chat completions that are answered or wait."""
     uploads: int = 0
