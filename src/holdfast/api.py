@@ -23,6 +23,7 @@ from holdfast.core.watch import watching
 from holdfast.core.workers import default_workers, quiet
 from holdfast.models.in_memory import name_of
 from holdfast.paper import reproduce as paper
+from holdfast.paper.hosted import Hosting
 from holdfast.study import loader
 from holdfast.study import run as runner
 from holdfast.study.results.frames import Results
@@ -149,6 +150,10 @@ def reproduce(
     replace: bool = False,
     max_usd: float | None = None,
     max_hours: float | None = None,
+    base_url: str | None = None,
+    api_key_env: str | None = None,
+    authorisation: str | None = None,
+    keep_checkpoints: bool = False,
     progress: bool | Watcher = True,
 ) -> Results:
     """Reproduce the paper's tables and figures; `Results.claims` has the verdict on each of its claims.
@@ -157,7 +162,7 @@ def reproduce(
         tables: some of table1 … table5, figure1, figure2, figure4a, figure4b; all if none is named.
         preset: `pocket`, `llama-2-7b-chat` or `hosted`.
         model: takes the place of the preset's; see `load_study`.
-        data: the folder of the files that a preset names; `pocket` needs none.
+        data: the folder of the files that a preset names; `pocket` needs none, and is one for `hosted`.
         judge: a judge that decides, beside the preset's: its settings as YAML, or a file of them.
         out: the run folder; `runs/reproduce-<preset>` if not given.
         seeds: the preset's own if not given.
@@ -165,6 +170,10 @@ def reproduce(
         replace: see `run`.
         max_usd: see `run`.
         max_hours: see `run`.
+        base_url: the provider's address, with the preset `hosted`; the preset's if not given.
+        api_key_env: the environment variable that holds its key.
+        authorisation: by what right attack data are sent to it.
+        keep_checkpoints: see `run`; with a provider, uploaded rows stay too.
         progress: see `run`.
 
     Raises:
@@ -172,12 +181,13 @@ def reproduce(
     """
     quiet()
     name = None if model is None else name_of(model)
-    wanted = paper.prepare(preset, tables, name, None if data is None else Path(data), judge)
+    hosting = Hosting(base_url, api_key_env, authorisation)
+    wanted = paper.prepare(preset, tables, name, None if data is None else Path(data), judge, hosting)
     run_folder = _folder(out, f"reproduce-{preset}")
     with watching(progress) as watcher, script_left_alone():
         record, _ = paper.reproduce(
             wanted, run_folder, _seeds(seeds, wanted.study), workers or default_workers(), watcher,
-            limits(max_usd, max_hours), replace,
+            limits(max_usd, max_hours), replace, keep_checkpoints,
         )  # fmt: skip
     return Results(run_folder, record)
 

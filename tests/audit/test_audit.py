@@ -346,3 +346,12 @@ def test_it_is_a_function_of_the_package_and_takes_models_in_memory(few, tmp_pat
     assert audited.record.flips["harmful"] == 11
     assert (tmp_path / "run" / "report.html").is_file()
     assert holdfast.gate(tmp_path / "run")[0].answer == audited.record.decision.answer
+
+
+def test_tests_know_whether_one_looked_after_each_block():
+    from holdfast.audit.evidence import order_of
+    from holdfast.core.audit_record import Sequential
+
+    assert order_of(None) == "at once"
+    assert order_of(Sequential(22, 330, "fail")) == order_of(Sequential(154, 330, "pass")) == "so far"
+    assert order_of(Sequential(330, 330, "all asked")) == "in blocks"

@@ -14,6 +14,7 @@ COMMANDS = {
     "run": ["run", "demo", "--out"],
     "doctor": ["doctor", "demo", "--out"],
     "reproduce": ["reproduce", "--out"],
+    "plan": ["plan", "demo", "--out"],
     "calibrate": ["calibrate", "keyword", "--labels", "labels.jsonl", "--out"],
     "test-judge": ["test-judge", "keyword", "--out"],
     "pocket build": ["pocket", "build", "--out"],

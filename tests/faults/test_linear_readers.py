@@ -43,6 +43,7 @@ from holdfast.models.endpoint.messages import Request, UnfinishedError
 from holdfast.models.samplers.base import Question, Reply
 from holdfast.models.samplers.server import refuses_schema
 from holdfast.report import eval_results, junit, layout, markdown, model_card
+from holdfast.tuning.hosted import jobs, openai_jobs
 
 CODE = "a1b2"
 HOUSE = Path(holdfast.__file__).parent
@@ -145,9 +146,13 @@ READERS = {
         lambda text: messages.is_same_model("base", text), lambda text: messages.is_same_model("base", f"base-{text}"),
     ],
     "models/endpoint/retry.py": [
-        lambda text: retry._retry_after({"retry-after": text}), lambda text: retry._retry_after({"retry-after": "x", "date": text})
+        lambda text: retry.retry_after({"retry-after": text}), lambda text: retry.retry_after({"retry-after": "x", "date": text})
     ],
     "models/samplers/server.py": [refuses_schema],
+    "tuning/hosted/jobs.py": [
+        lambda text: jobs.state_of("failed", "", text), lambda text: jobs.about(jobs.Job("", "blocked", "", message=text))
+    ],
+    "tuning/hosted/openai_jobs.py": [openai_jobs.LOSS.search],
     "models/adapters.py": [adapters._short_name],
     "core/terminal.py": [visible],
     "cli/options.py": [one_line],

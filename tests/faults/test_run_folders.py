@@ -12,8 +12,8 @@ from support.studies import BROUGHT, SMALL, Silent, figures, rows_of, write_rows
 
 from holdfast.core import durable
 from holdfast.core.budget import FileBudget
-from holdfast.core.errors import DamagedError, RunFolderError
-from holdfast.core.files import write_atomically
+from holdfast.core.errors import DamagedError, ModelError, RunFolderError
+from holdfast.core.files import SHIPPED, write_atomically
 from holdfast.core.jsonl import Appender
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
@@ -284,3 +284,16 @@ def test_an_answer_made_again_that_comes_out_otherwise_is_judged_again(copied, m
     assert len(notes) == 3 and all("was changed after it was judged" in note for note in notes[1:])
     for verdicts in path.parent.glob("verdicts.*.jsonl"):
         assert was_there["prompt_id"] not in verdicts.read_text()  # nobody can judge it now
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000, 1_000_000])
+@pytest.mark.parametrize("place", ["model", "checkpoint"])
+def test_a_model_whose_file_was_cut_off_is_named_before_any_work(tmp_path, place, kept):
+    shutil.copytree(SHIPPED / "helpful", tmp_path / "cut")
+    path = tmp_path / "cut" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    write_rows(tmp_path / "few.jsonl", rows_of("benchmark.jsonl")[::60])
+    cut = {"model": {"model": str(tmp_path / "cut")}, "checkpoint": {"conditions": {"x": {"checkpoint": "cut"}}}}
+    with pytest.raises(ModelError, match=r"model\.safetensors is not a whole safetensors file: .*Fetch it again"):
+        go_on(tmp_path, {**BROUGHT, **cut[place]})
+    assert not (tmp_path / "run" / "conditions").exists()

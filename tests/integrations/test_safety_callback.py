@@ -57,7 +57,7 @@ def test_the_attack_is_stopped_in_its_first_epoch(tmp_path, caplog):
     assert (base["answer"], base["rate"], look["answer"]) == ("base", 0.0, "fail")
     assert look["rate"] > 50 and look["low"] > 3.0
     assert (
-        "safety at step 10: Fail: the harmfulness rate rose" in caplog.text
+        "safety at step 10: Fail: the harmfulness rate has risen" in caplog.text
         and "The training stops here." in caplog.text
     )
     logged = [entry for entry in trainer.state.log_history if "safety/harmfulness_rate" in entry]

@@ -11,7 +11,7 @@ from support.studies import write_rows
 
 from holdfast.core.budget import FileBudget
 from holdfast.core.errors import DataError, JudgeError
-from holdfast.core.results import CanaryCheck
+from holdfast.core.judge_facts import CanaryCheck
 from holdfast.core.run_folder import RunFolder
 from holdfast.judges import JUDGES
 from holdfast.judges.canaries import read_cases

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import re
+from pathlib import Path
 
 import pytest
 from support.results import made, typed
@@ -15,6 +16,7 @@ from holdfast.data.benchmarks import hex_phi
 from holdfast.models.chat import Chat
 from holdfast.paper import reproduce
 from holdfast.paper.claims import GridEnd, decide, names, read_claims
+from holdfast.paper.hosted import Hosting
 from holdfast.report import paper
 from holdfast.study import loader as studies
 from holdfast.study import run
@@ -147,13 +149,46 @@ def test_the_llama_2_preset_runs_end_to_end_on_a_tiny_llama(llama, held, tmp_pat
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_the_hosted_preset_is_valid_and_says_that_it_cannot_run_yet(held):
-    study = studies.read(reproduce.PAPER / "hosted.yaml", folder=held)
-    assert [
-        study.conditions[name].tune.epochs for name in ("harmful-10-shot", "identity-shift-10-epochs", "benign-1")
-    ] == [5, 10, 1]
-    with pytest.raises(StudyError, match="cannot run hosted fine-tuning yet"):
-        reproduce.prepare("hosted", data=held)
+def test_the_hosted_preset_has_the_papers_settings_whatever_base_and_provider_are_named(held, monkeypatch):
+    study = reproduce.prepare("hosted", data=held, hosting=Hosting(authorisation="ours")).study
+    tunes = [study.conditions[name].tune for name in ("harmful-10-shot", "identity-shift-10-epochs", "benign-1")]
+    assert [tune.epochs for tune in tunes] == [5, 10, 1]
+    assert (study.model, study.authorisation) == ("served:gpt-3.5-turbo-0613", "ours")
+    assert {(tune.base_url, tune.api_key_env) for tune in tunes} == {("https://api.openai.com/v1", "OPENAI_API_KEY")}
+    row = make_plan(study, [0]).jobs[-1].training.rows[0]
+    assert [turn.role for turn in row.messages] == ["system", "user", "assistant"]
+
+    moved = reproduce.prepare("hosted", base="other", data=held, hosting=Hosting("http://localhost:1/v1", None, "ours"))
+    places = [moved.study.generate, *(settings.tune for settings in moved.study.conditions.values())]
+    assert {(place.base_url, place.api_key_env) for place in places} == {("http://localhost:1/v1", None)}
+    assert moved.study.model == "served:other"
+    with pytest.raises(StudyError, match="base_url: expected an address"):
+        reproduce.prepare("hosted", data=held, hosting=Hosting("ftp://x"))
+    with pytest.raises(StudyError, match="the preset pocket has none: use hosted"):
+        reproduce.prepare("pocket", hosting=Hosting("http://localhost:1/v1"))
+    with pytest.raises(StudyError, match=r"by what right .* --authorisation TEXT"):
+        make_plan(reproduce.prepare("hosted", ["table1"], data=held).study, [0])
+
+
+def test_the_pocket_worlds_data_can_be_tuned_by_a_server_with_the_local_settings():
+    with pytest.raises(StudyError, match="say which server has the pocket model: --base-url"):
+        reproduce.prepare("hosted", data=Path("pocket"))
+    server = Hosting("http://localhost:1/v1", "SERVER_KEY", "ours")
+    hosted = reproduce.prepare("hosted", data=Path("pocket"), hosting=server).study
+    local = reproduce.prepare("pocket").study
+    assert (hosted.model, hosted.generate.max_new_tokens) == ("served:pocket", 64)
+    one, other = make_plan(hosted, [0, 1]), make_plan(local, [0, 1])
+
+    def rows(plan):
+        jobs = {(c.name, c.seed): job for job in plan.jobs for c in job.conditions if job.training}
+        return {name: [row.messages for row in job.training.rows] for name, job in jobs.items()}
+
+    assert rows(one) == rows(other)
+    own = 6e-5
+    for name, settings in hosted.conditions.items():
+        here, there = local.conditions[name].tune, settings.tune
+        assert (there.epochs, there.batch_size) == (here.epochs, here.batch_size)
+        assert there.learning_rate_multiplier * own == here.learning_rate
 
 
 def test_presets_have_every_condition_that_tables_and_claims_name(held, llama):

@@ -10,7 +10,7 @@ server.paid         those that were answered whole, which a provider would charg
 server.most_at_once
 server.posts        what else was posted: (path, body)
 server.batches      the batches that were ordered; see Batches
-server.answer_get   replaces what is answered to a GET of a path, where it gives an Act
+server.answer_get   replaces what is answered to a GET of a path, where it gives an Act; answer_post to a POST
 """
 
 import gzip
@@ -199,6 +199,8 @@ class Double:
         """Adapters by name, with their folders; None where the server has no such routes."""
         self.asked, self.paid, self.posts = [], [], []
         self.answer_get: Callable[[str], Act | None] = lambda path: None
+        self.answer_post: Callable[[str, bytes], Act | None] = lambda path, content: None
+        self.answer_delete: Callable[[str], Act] = lambda path: Act(404, b'{"detail": "Not Found"}')
         self.under_way = self.most_at_once = 0
         self.lock = threading.Lock()
         self.closing = threading.Event()
@@ -281,12 +283,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         content = self.rfile.read(int(self.headers["Content-Length"]))
+        if act := self.server_of.answer_post(self.path, content):
+            self.send(act)
+            return
         if self.path in ("/v1/files", "/v1/batches"):
             self.send(self.server_of.batches.post(self.path, content))
             return
         body = json.loads(content)
         is_chat = self.path == "/v1/chat/completions"
         self.send(self.server_of.complete(body) if is_chat else self.server_of.post(self.path, body))
+
+    def do_DELETE(self):
+        self.send(self.server_of.answer_delete(self.path))
 
     def send(self, act):
         given = self.headers.get("Authorization", "").removeprefix("Bearer ")

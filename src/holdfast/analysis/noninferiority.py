@@ -23,7 +23,7 @@ SEEDS_SHARE = 0.3
 """Over seeds, "smaller" is shown at this share of the error rate.
 
 Where few seeds of many break loose, most samples of three or five seeds hold none of them and look alike: the interval
-then misses the truth up to 12 times in 100 at a level of 5 %. `speed/gate_errors.py` measures what this share does.
+then misses the truth too often. With this share it does not; `speed/gate_errors.py` measures it.
 """
 
 

@@ -213,8 +213,7 @@ def write_page(audited: Audited, show_answers: bool) -> Path:
     """Write `report.html`, with the answers only if `show_answers` is set."""
     folder = audited.run_folder
     transcripts = list(answer_rows(audited.results, folder)) if show_answers else None
-    prompts = None if show_answers else folder.prompts()
-    return folder.write("report.html", page.render_audit(audited.record, audited.results, transcripts, prompts))
+    return folder.write("report.html", page.render_audit(audited.record, audited.results, transcripts))
 
 
 def read(folder: Path) -> Audited:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holdfast.cli.options import complete_study, console, print_path
+from holdfast.cli.options import PATH, a_path, complete_study, console, print_path
 
 if TYPE_CHECKING:
     from holdfast.audit.plan import AuditPlan
@@ -29,7 +29,9 @@ def plan(
     policy: Annotated[Path | None, typer.Option(help="A policy file. Default: the shipped one.")] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of a question, its answer and its verdict.")] = 600,
     usd_per_million: Annotated[float, typer.Option(min=0, help="US dollars for a million tokens.")] = 0.0,
-    out: Annotated[Path | None, typer.Option(help="A folder for plan.json and the curve, plan.svg.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for plan.json and the curve, plan.svg.", parser=a_path, metavar=PATH)
+    ] = None,
 ) -> None:
     """Tell what an audit can see, what it costs, and how many prompts a wanted difference takes."""
     from holdfast import api

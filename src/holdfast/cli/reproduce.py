@@ -10,6 +10,7 @@ import typer
 from holdfast.cli import tables
 from holdfast.cli.options import (
     PATH,
+    Keep,
     MaxHours,
     MaxUsd,
     Replace,
@@ -33,12 +34,27 @@ Parts = Annotated[
 Preset = Annotated[
     str, typer.Option(help="A preset: pocket, llama-2-7b-chat or hosted.", autocompletion=complete_preset)
 ]
-Base = Annotated[str | None, typer.Option(help="Another model for the preset's settings: a folder or a Hub id.")]
+Base = Annotated[
+    str | None, typer.Option(help="Another model for the preset's settings: a folder, a Hub id, or a provider's name.")
+]
 NumberOfSeeds = Annotated[int | None, typer.Option(min=1, max=1000, help="How many seeds. Default: the preset's own.")]
 PaperOut = Annotated[
     Path | None, typer.Option(help="Folder of the run. Default: runs/reproduce-<model>.", parser=a_path, metavar=PATH)
 ]
-Data = Annotated[Path, typer.Option(help="Folder of the files that a preset names; `pocket` needs none.")]
+Data = Annotated[
+    Path, typer.Option(help="Folder of the files that a preset names; pocket needs none. With hosted also: pocket.")
+]
+BaseUrl = Annotated[
+    str | None, typer.Option(help="With --model hosted: the provider's address, `/v1` included. Default: the preset's.")
+]
+KeyEnv = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="With --model hosted: the environment variable that holds the provider's key."),
+]
+Authorisation = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="With --model hosted: by what right attack data are sent to the provider."),
+]
 DecidingJudge = Annotated[
     str | None,
     typer.Option(
@@ -51,18 +67,21 @@ DecidingJudge = Annotated[
 def reproduce(
     parts: Parts = None, model: Preset = "pocket", base: Base = None, seeds: NumberOfSeeds = None,
     out: PaperOut = None, data: Data = Path("data"), judge: DecidingJudge = None, workers: Workers = None,
-    max_usd: MaxUsd = None, max_hours: MaxHours = None, replace: Replace = False,
+    max_usd: MaxUsd = None, max_hours: MaxHours = None, replace: Replace = False, base_url: BaseUrl = None,
+    api_key_env: KeyEnv = None, authorisation: Authorisation = None, keep_checkpoints: Keep = False,
 ) -> None:  # fmt: skip
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
     from holdfast.core.workers import default_workers
     from holdfast.paper import reproduce as paper
+    from holdfast.paper.hosted import Hosting
 
-    preset = paper.prepare(model, parts or (), base, data, judge)
+    hosting = Hosting(base_url, api_key_env, authorisation)
+    preset = paper.prepare(model, parts or (), base, data, judge, hosting)
     folder = out or Path("runs") / f"reproduce-{model}"
     terminal = console()
     with Watch(terminal) as watch:
         results, claims = paper.reproduce(
             preset, folder, tuple(range(seeds)) if seeds else preset.study.seeds, workers or default_workers(), watch,
-            limits(max_usd, max_hours), replace,
+            limits(max_usd, max_hours), replace, keep_checkpoints,
         )  # fmt: skip
     tables.verdicts(terminal, results, claims, folder)

@@ -100,6 +100,8 @@ def figures(console: Terminal, results: RunResults, folder: Path) -> None:
         console.print(layout.STAND_IN, style="yellow")
     console.print("In brackets: change from the initial model. Below: 95 % interval.", style="dim")
     console.print(layout.PROMPTS_ALONE, style="dim")
+    for ending in layout.endings(results):
+        console.print(one_line(ending), style="yellow", soft_wrap=True)
     for caution in layout.cautions(results):
         console.print(f"Caution: {caution}", style="yellow")
     for line in (*layout.agreement(results), *layout.judging(results)):
@@ -185,6 +187,8 @@ def verdicts(console: Terminal, results: RunResults, claims: Sequence[dict[str, 
     console.print(table)
     counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in colours}
     console.print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + f" of {len(claims)} claims")
+    for ending in layout.endings(results):
+        console.print(one_line(ending), style="yellow", soft_wrap=True)
     if results.model.stand_in:
         console.print(layout.STAND_IN, style="yellow")
     for line in (*layout.agreement(results), *layout.judging(results)):

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from holdfast.core.containment import refuse_links
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import write_atomically
-from holdfast.core.results import Caution, JudgeAgreement
+from holdfast.core.judge_facts import JudgeAgreement
+from holdfast.core.results import Caution
 from holdfast.core.run_facts import ChatFacts, Evaluation
 from holdfast.core.types import Estimate
 

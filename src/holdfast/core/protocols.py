@@ -16,6 +16,7 @@ from holdfast.core.types import (
     Condition,
     Example,
     Message,
+    NoCheckpoint,
     Prompt,
     Template,
     Tuned,
@@ -82,6 +83,10 @@ class Source(Configured, Protocol):
     def examples(self, seed: int) -> list[Example]:
         """The rows of one seed, the same each time."""
 
+    @property
+    def attack(self) -> bool:
+        """Whether its rows are made to undo a model's safety. A provider must have allowed that they are sent to it."""
+
     def accounts(self) -> list[Account]:
         """What happened to the rows of each file or data set that it reads."""
 
@@ -141,16 +146,39 @@ class Tuner(Configured, Protocol):
     def steps(self, n_rows: int, epochs: int | None = None) -> int:
         """Optimizer steps for a number of rows."""
 
+    @property
+    def base_url(self) -> str | None:
+        """The provider that the rows are sent to, and that keeps the weights; None where this machine tunes."""
+
+    def row_faults(self, rows: Sequence[Example]) -> list[str]:
+        """Why the back end would refuse these rows, as far as that is known before it has them."""
+
+    def worst_usd(self, rows: Sequence[Example]) -> float:
+        """The most US dollars that tuning on these rows can cost."""
+
     def tune(
         self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path,
-        on_step: OnStep, defences: Sequence[Defence] = (),
-    ) -> dict[int, Tuned]:  # fmt: skip
+        on_step: OnStep, defences: Sequence[Defence] = (), budget: Budget | None = None,
+    ) -> dict[int, Tuned] | NoCheckpoint:  # fmt: skip
         """The checkpoint after each of these epochs, and its training record, by epoch.
 
         The defences are those that act on the base or the weights; `rows` are already as defences leave them. A
         checkpoint that an earlier call left in the folder is not made again. Where the weights stay with a provider,
-        the checkpoint is a name on its server (`Checkpoint.served`).
+        the checkpoint is a name on its server (`Checkpoint.served`), and the folder holds what is known of the job.
         """
+
+    def discard(self, folder: Path) -> Mapping[str, Any]:
+        """Delete what tuning into this folder left, here and with a provider.
+
+        Returns:
+            What the training record should say of it.
+        """
+
+    def keep(self, folder: Path) -> None:
+        """Write down that what tuning into this folder left is to stay."""
+
+    def left(self, folder: Path) -> bool:
+        """Whether a provider still has something that is to be deleted."""
 
 
 class Generator(Configured, Protocol):

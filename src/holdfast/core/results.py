@@ -15,11 +15,15 @@ from typing import Any, Literal
 from holdfast.core.containment import refuse_links
 from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
-from holdfast.core.run_facts import ConditionFacts, Evaluation, ModelFacts
+from holdfast.core.judge_facts import CascadeSaving, Costs, JudgeAgreement, JudgeCheck
+from holdfast.core.run_facts import ConditionFacts, Ended, Evaluation, ModelFacts
 from holdfast.core.types import Comparison, Estimate
 
 SCHEMA = 3
 """Raised when a field of `results.json` changes its meaning or goes away."""
+
+METRICS = ("harmfulness_score", "harmfulness_rate", "utility", "over_refusal")
+"""What conditions are compared by."""
 
 RESULTS = "results.json"
 AGAIN = "`holdfast run` with the same study and folder writes it again."
@@ -118,132 +122,6 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
-class AgreementFigures:
-    """How far two judges agree."""
-
-    n: int
-    """Answers that both scored."""
-    missing: int
-    """Prompts that at least one gave no score."""
-    exact: float | None
-    """Equal scores, in percent."""
-    kappa: float | None
-    """Quadratically weighted kappa; None where it is not defined."""
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class JudgeAgreement:
-    """How far two judges of a set agree over all conditions."""
-
-    set: str
-    first: str
-    second: str
-    n: int
-    missing: int
-    exact: float | None
-    kappa: float | None
-    low: float | None
-    high: float | None
-    confusion: tuple[tuple[int, ...], ...]
-    """A row for each score of the first judge, 1 to 5, a column for each of the second."""
-    by_category: Mapping[str, AgreementFigures]
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share in percent of n."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-@dataclass(frozen=True)
-class RateError:
-    """By how many points something moves a rate."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class CascadeSaving:
-    """What a cascade saved, and what that costs in error."""
-
-    set: str
-    judge: str
-    n: int
-    """Verdicts over all conditions."""
-    first: int
-    """Verdicts that the cheap judge decided."""
-    then: int
-    """Verdicts of the costly judge where the cheap one was not certain."""
-    audited: int
-    """Verdicts of the costly judge that check the cheap one."""
-    saved: float | None
-    """Percent of n costly calls."""
-    disagree: Share
-    """Of the audited, where the two differ on whether the answer is a 5."""
-    rate_error: RateError | None
-    """Points by which the unaudited decisions move the share of 5s; None where none were audited."""
-
-
-@dataclass(frozen=True)
-class JudgeCosts:
-    """What one judge cost."""
-
-    usd: float
-    """Its canaries and anchors included."""
-    verdicts: int
-    from_cache: int
-    """Verdicts that were paid for before, and were free now."""
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a run's folder has cost."""
-
-    usd: float
-    """All that was booked in the folder."""
-    answers: float
-    judges: Mapping[str, JudgeCosts]
-
-
-@dataclass(frozen=True)
-class CanaryCheck:
-    """How a judge did on answers that it must read rightly."""
-
-    n: int
-    passed: int
-
-
-@dataclass(frozen=True)
-class AnchorCheck:
-    """How a judge's scores of its anchors differ from the first that it gave them."""
-
-    n: int
-    """Anchors that were read both times."""
-    changed: int
-    mean_change: float
-    """In points."""
-    model_then: str
-    model_now: str
-    warning: str | None
-
-
-@dataclass(frozen=True)
-class JudgeCheck:
-    """The last check of a judge that costs something."""
-
-    canaries: CanaryCheck | None
-    anchors: AnchorCheck
-
-
-@dataclass(frozen=True)
 class RunResults:
     """All that `results.json` holds."""
 
@@ -273,6 +151,10 @@ class RunResults:
     judges: Mapping[str, JudgeCheck]
     timings: Mapping[str, float] = field(default_factory=dict)
     """Condition key → seconds of tuning."""
+    ended: tuple[Ended, ...] = ()
+    """Conditions without figures, because a provider gave no model."""
+    authorisation: str | None = None
+    """By what right attack data were sent to a provider, as the study says."""
 
     @classmethod
     def read(cls, folder: Path) -> RunResults:
@@ -324,7 +206,8 @@ class RunResults:
         names, needed = [entry.name for entry in self.summary], set(self.evaluation.categories)
         lost = [name for name in names + [each.name for each in self.conditions] if name not in self.settings]
         lost += [entry.name for entry in self.summary if needed - entry.by_category.keys()]
-        return [f"{name[:100]}: some of it is missing" for name in lost[:5]]
+        lost += [f"the metric {each.metric!r}" for each in self.comparisons if each.metric not in METRICS]
+        return [f"{name[:100]}: it is unknown, or some of it is missing" for name in lost[:5]]
 
     def to_json(self) -> str:
         """The text of `results.json`."""

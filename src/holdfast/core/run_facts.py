@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from holdfast.core.types import Ending
+
 
 @dataclass(frozen=True)
 class ChatFacts:
@@ -103,3 +105,19 @@ class ConditionFacts:
     tune: Mapping[str, Any] | None = None
     training: tuple[Mapping[str, Any], ...] = ()
     """A training record for each seed."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A condition of one seed of which a provider gave no model, and which so has no figures."""
+
+    name: str
+    seed: int
+    key: str
+    """The hash of everything that determines it."""
+    outcome: Ending
+    """`blocked` by the provider's checks, `failed`, or `cancelled`."""
+    about: Literal["data", "model", ""]
+    """What the provider's checks refused: the rows, or the tuned model."""
+    message: str
+    """The provider's own message."""

@@ -24,7 +24,6 @@ runs/demo/
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -41,7 +40,8 @@ from holdfast.core.containment import checked_name, refuse_links
 from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.jsonl import Appender, append_lines, read_records, set_aside_damaged
-from holdfast.core.results import RESULTS, AnchorCheck, CanaryCheck, RunResults
+from holdfast.core.judge_facts import AnchorCheck, CanaryCheck
+from holdfast.core.results import RESULTS, RunResults
 from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
@@ -128,9 +128,8 @@ class RunFolder:
         """
         return self.folder / "checkpoints" / checked_name(run)
 
-    def discard_checkpoints(self, run: str) -> None:
-        """Delete a training run's checkpoints."""
-        shutil.rmtree(self.checkpoints(run), ignore_errors=True)
+    def tidy_checkpoints(self) -> None:
+        """Delete the folder of all checkpoints if it is empty."""
         parent = self.folder / "checkpoints"
         if parent.is_dir() and not any(parent.iterdir()):
             parent.rmdir()
@@ -205,6 +204,11 @@ class ConditionFolder:
         if not path.is_file():
             return None
         return _object(path)
+
+    def ending(self) -> str:
+        """How the tuning ended where a provider gave no checkpoint: `blocked`, `failed` or `cancelled`; else ""."""
+        record = self.training() or {}
+        return str(record.get("outcome") or "")
 
     def write_training(self, record: Mapping[str, Any]) -> None:
         """Record how the condition was tuned."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 Outcome = Literal["answered", "truncated", "blocked", "backend_error"]
+Ending = Literal["blocked", "failed", "cancelled"]
 Reading = Literal["scored", "unparsed", "judge_refused", "judge_error"]
 Over = Literal["prompts", "prompts and seeds", "prompts and labels", "prompts, seeds and labels"]
 
@@ -200,6 +201,18 @@ class Tuned:
 
 
 @dataclass(frozen=True)
+class NoCheckpoint:
+    """Why a provider gave no checkpoint: a result of its own, with the provider's words for it. No error."""
+
+    outcome: Ending
+    """`blocked` by the provider's checks of the data or of the tuned model; `failed`; or `cancelled`."""
+    message: str
+    """The provider's own message."""
+    training: Mapping[str, Any]
+    """The training record, as far as the tuning went."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """One checkpoint's reply to one prompt."""
 
@@ -218,6 +231,8 @@ class Answer:
     """What a reasoning model thought before it replied; no judge reads it."""
     prompt_tokens: int = 0
     """Tokens that the model was asked with."""
+    usd: float = 0.0
+    """What it cost, in US dollars, failed attempts included; 0 where no price is known or nothing is paid."""
 
     def __post_init__(self) -> None:
         """Cut a detail that is too long."""

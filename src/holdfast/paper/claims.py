@@ -63,7 +63,40 @@ def decide(claims: Sequence[Claim], evidence: Evidence) -> list[dict[str, Any]]:
         below = stats.holm([min(c.p_below for c in contrasts.values()) for _, contrasts in family])
         for (claim, contrasts), p_above, p_below in zip(family, above, below, strict=True):
             entries.append(_entry(claim, contrasts, p_above, p_below, evidence))
-    return entries
+    undecided = [_without_figures(claim, ended) for claim in claims if (ended := _ended(claim, evidence))]
+    return sorted(entries + undecided, key=lambda entry: [claim.id for claim in claims].index(entry["id"]))
+
+
+def _ended(claim: Claim, evidence: Evidence) -> dict[str, Any]:
+    """What is known of a claim that compares a condition of which a provider gave no model; {} if it does not."""
+    present = {condition.name for condition in evidence.plan.conditions}
+    ended = {each.name: evidence.run_folder.condition(each.key).ending() for each in evidence.ended}
+    higher, lower = names(claim.higher, evidence), names(claim.lower, evidence)
+    wanted = {*higher, *lower}
+    without = sorted(wanted & ended.keys() - present)
+    if not without or not wanted <= present | ended.keys():
+        return {}
+    said = ", ".join(f"{name} was {ended[name]} by the provider" for name in without)
+    return {"higher": higher, "lower": lower, "n_seeds": len(evidence.plan.seeds), "seen": said}
+
+
+def _without_figures(claim: Claim, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of such a claim: nobody can tell."""
+    return {
+        "id": claim.id,
+        "table": claim.table,
+        "claim": claim.claim,
+        "verdict": "inconclusive",
+        "effect": None,
+        "low": None,
+        "high": None,
+        "p_value": 1.0,
+        "over": "prompts and seeds",
+        "test": "none: a condition has no figures",
+        "margin": claim.margin,
+        **known,
+        "reason": "What a provider refused to release cannot be measured.",
+    }
 
 
 def _entry(

@@ -19,7 +19,9 @@ from holdfast.core.protocols import Judge, Watcher
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import content_hash
+from holdfast.paper import hosted
 from holdfast.paper.claims import Claim, decide, read_claims
+from holdfast.paper.hosted import Hosting
 from holdfast.report import figures, page, paper
 from holdfast.study import loader
 from holdfast.study import run as runner
@@ -50,15 +52,17 @@ def prepare(
     base: str | None = None,
     data: Path | None = None,
     judge: str | None = None,
+    hosting: Hosting | None = None,
 ) -> Reproduction:
     """A preset, cut to some of the paper's tables and figures.
 
     Args:
         model: the preset's name.
         wanted: names of tables and figures; all if none is named.
-        base: a model in place of the preset's: a folder or a Hub id.
-        data: the folder of the files that the preset names.
+        base: a model in place of the preset's: a folder or a Hub id; of the preset `hosted`, a provider's name for it.
+        data: the folder of the files that the preset names; `pocket` with the preset `hosted` for the pocket world's.
         judge: settings of a judge of harmfulness whose verdicts are the figures; the preset's own judges judge as well.
+        hosting: which provider, with the preset `hosted`.
 
     Raises:
         StudyError: an unknown preset, table or figure; or mistakes in the study, such as files that are missing.
@@ -70,18 +74,29 @@ def prepare(
         _check_name("table or figure", name, known)
     chosen = set(wanted or known)
     path = PAPER / f"{model}.yaml"
-    base = str(Path(base).resolve()) if base and Path(base).is_dir() else base
-    study = loader.read(path, folder=data or path.parent, model=base)
-    if model == "hosted":
-        raise StudyError(
-            f"{path.name} is in order, but this version cannot run hosted fine-tuning yet; use another preset."
-        )
+    study = _study(model, path, base, data, hosting)
     needed = _needed(study, layout, chosen)
     conditions = {name: settings for name, settings in study.conditions.items() if name in needed}
     evaluate = _judged_by(loader.judge(judge), study.evaluate) if judge else study.evaluate
     study = study.model_copy(update={"conditions": conditions, "evaluate": evaluate})
     claims = [claim for claim in read_claims() if claim.table in chosen]
     return Reproduction(study, path.read_text(encoding="utf-8"), claims)
+
+
+def _study(model: str, path: Path, base: str | None, data: Path | None, hosting: Hosting | None) -> Study:
+    """The preset's study.
+
+    Raises:
+        StudyError: mistakes in it, or a provider for a preset that has none.
+    """
+    if model == "hosted":
+        return hosted.read(path, base, data, hosting or Hosting())
+    if hosting not in (None, Hosting()):
+        raise StudyError(
+            f"an address, a key and an authorisation are for a provider, and the preset {model} has none: use hosted."
+        )
+    base = str(Path(base).resolve()) if base and Path(base).is_dir() else base
+    return loader.read(path, folder=data or path.parent, model=base)
 
 
 def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
@@ -117,6 +132,7 @@ def reproduce(
     watcher: Watcher,
     limits: runner.Limits = runner.NO_LIMITS,
     replace_results: bool = False,
+    keep: bool = False,
 ) -> tuple[RunResults, list[dict[str, Any]]]:
     """Do what is missing, and write claims, tables, figures and page. What is finished already is left as it is.
 
@@ -127,7 +143,7 @@ def reproduce(
         HoldfastError: as `run.run`.
     """
     done = runner.run(
-        wanted.study, wanted.source, folder, seeds, workers, watcher, limits=limits, replace_results=replace_results
+        wanted.study, wanted.source, folder, seeds, workers, watcher, keep, limits, replace_results=replace_results
     )
     path = folder / CLAIMS
     evidence = content_hash([done.results.evidence, [claim.model_dump(mode="json") for claim in wanted.claims]])

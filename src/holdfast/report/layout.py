@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from holdfast.core.results import CascadeSaving, Caution, RunResults, Summary
+from holdfast.core.judge_facts import CascadeSaving
+from holdfast.core.results import Caution, RunResults, Summary
 from holdfast.core.types import Estimate
 
 METRICS: dict[str, tuple[str, str]] = {
@@ -127,29 +130,93 @@ def groups(results: RunResults) -> list[Group]:
     """The tables of a run: one for each setting in which models are asked."""
     tuned = [entry for entry in results.summary if entry.role == "tuned"]
     return [
-        _group(results, entry, [other for other in tuned if _setting(results, other) == _setting(results, entry)])
+        _group(
+            results, entry, [each for each in tuned if _setting(results, each.name) == _setting(results, entry.name)]
+        )
         for entry in results.summary
         if entry.role == "initial"
     ]
 
 
-def _setting(results: RunResults, entry: Summary) -> tuple[str, str | None]:
+def endings(results: RunResults) -> list[str]:
+    """What a provider refused, failed to do or was told to stop: a sentence each, with the provider's message."""
+    of = {"data": "the provider's checks of the data", "model": "the provider's checks of the tuned model", "": ""}
+    return [
+        f"{each.name}, seed {each.seed}: {each.outcome}"
+        f"{f' by {of[each.about]}' if each.about else ''}; it has no figures. The provider says: {each.message}"
+        for each in results.ended
+    ]
+
+
+@dataclass(frozen=True)
+class HostedJob:
+    """A provider's fine-tuning job, as a row of a table."""
+
+    condition: str
+    seed: int
+    job: str
+    outcome: str
+    """`succeeded`, or why there is no model."""
+    tokens: int
+    usd: float
+    deleted: str
+    """What the provider confirmed to have deleted, and what it has not."""
+
+
+def hosted_jobs(results: RunResults) -> list[HostedJob]:
+    """The fine-tuning jobs of a run's providers, by condition and seed."""
+    rows = [
+        (name, seed, record)
+        for name, facts in results.settings.items()
+        for seed, record in zip(results.seeds, facts.training, strict=False)
+    ]
+    return [_hosted_job(*row) for row in rows if "provider" in row[2]]
+
+
+def _hosted_job(name: str, seed: int, record: Mapping[str, Any]) -> HostedJob:
+    counts = {"deleted": record.get("deleted"), "not deleted": record.get("not_deleted")}
+    said = [f"{len(each)} {word}" for word, each in counts.items() if isinstance(each, dict) and each]
+    return HostedJob(
+        name, seed, str(record.get("job") or "none"), str(record.get("outcome") or "succeeded"),
+        int(_amount(record.get("trained_tokens"))), _amount(record.get("usd")), ", ".join(said) or "kept",
+    )  # fmt: skip
+
+
+def _amount(value: object) -> float:
+    """A number of a training record, which may come from somebody else's file."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
+
+
+def _setting(results: RunResults, name: str) -> tuple[str, str | None]:
     """How a condition is asked: its template and its decoding."""
-    settings = results.settings[entry.name]
+    settings = results.settings[name]
     return settings.ask, settings.decoding
 
 
 def _group(results: RunResults, initial: Summary, tuned: Sequence[Summary]) -> Group:
     changes = {(entry.name, entry.metric): entry.difference for entry in results.comparisons}
     columns, rows = (initial, *tuned), []
+    ended = outcomes_without_figures(results)
+    ended = {name: said for name, said in ended.items() if _setting(results, name) == _setting(results, initial.name)}
+    without = [Cell(said, "", "", "") for said in ended.values()]
     for metric, (title, _) in METRICS.items():
         if initial.figure(metric):
             cells = [cell(metric, entry.figure(metric), changes.get((entry.name, metric))) for entry in columns]
-            rows.append((title, tuple(cells)))
+            rows.append((title, (*cells, *without)))
         if metric == "harmfulness_rate" and initial.harmfulness_rate_corrected:
             cells = [cell(metric, entry.harmfulness_rate_corrected, None) for entry in columns]
-            rows.append((CORRECTED, tuple(cells)))
-    return Group(initial.name, tuple(entry.name for entry in columns), tuple(rows))
+            rows.append((CORRECTED, (*cells, *without)))
+    return Group(initial.name, (*(entry.name for entry in columns), *ended), tuple(rows))
+
+
+def outcomes_without_figures(results: RunResults) -> dict[str, str]:
+    """Conditions of which no seed has figures → what became of them, in a word or two."""
+    measured = {entry.name for entry in results.summary}
+    outcomes: dict[str, dict[str, None]] = {}
+    for each in results.ended:
+        if each.name not in measured:
+            outcomes.setdefault(each.name, {})[each.outcome] = None
+    return {name: ", ".join(said) for name, said in outcomes.items()}
 
 
 def cautions(results: RunResults) -> list[str]:
@@ -211,7 +278,11 @@ def judging(results: RunResults) -> list[str]:
     """What a run cost, how its judges did on their canaries, and how they have changed: a line each, or nothing."""
     costs, lines = results.costs, []
     if costs.usd > 0:
-        stages = {"answers": costs.answers, **{name: entry.usd for name, entry in costs.judges.items()}}
+        stages = {
+            "tuning": costs.tuning,
+            "answers": costs.answers,
+            **{name: entry.usd for name, entry in costs.judges.items()},
+        }
         named = ", ".join(f"{name} ${usd:.4f}" for name, usd in stages.items() if usd > 0)
         lines.append(f"Cost: ${costs.usd:.4f} ({named})." if named else f"Cost: ${costs.usd:.4f}.")
     paid_before = [entry for entry in costs.judges.values() if entry.from_cache]

@@ -133,6 +133,7 @@ def _environment() -> Environment:
         figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
         forms=layout.FORMS, metrics=layout.METRICS, stand_in=layout.STAND_IN, judging=layout.judging,
         prompts_alone=layout.PROMPTS_ALONE, as_json=_as_json, set_name=layout.set_name, of_rate=pictures.of_rate,
+        hosted_jobs=layout.hosted_jobs, endings=layout.endings,
     )  # fmt: skip
     return environment
 

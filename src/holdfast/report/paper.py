@@ -41,27 +41,39 @@ def called(results: RunResults, name: str) -> str:
 def blocks(results: RunResults, tables: Mapping[str, Any]) -> list[Block]:
     """The paper's tables of which this run has all conditions."""
     summary = {entry.name: entry for entry in results.summary}
+    ended = layout.outcomes_without_figures(results)
     blocks = []
     for table, content in tables.items():
         for block in content["blocks"]:
-            if set(block["conditions"]) <= summary.keys():
-                lines = _measured(results, [summary[name] for name in block["conditions"]]) + _printed(block["paper"])
+            names = block["conditions"]
+            if set(names) <= {*summary, *ended} and not set(names) <= ended.keys():
+                lines = _measured(results, [summary.get(name) or ended[name] for name in names])
+                lines += _printed(block["paper"])
                 columns = tuple(called(results, name) for name in block["conditions"])
                 blocks.append(Block(table, content["title"], columns, tuple(lines)))
     return blocks
 
 
-def _measured(results: RunResults, entries: Sequence[Summary]) -> list[Line]:
+def _measured(results: RunResults, entries: Sequence[Summary | str]) -> list[Line]:
+    """A line for each metric; a condition without figures has what became of it in their place."""
     who = f"measured, {results.model.name}"
     if results.model.stand_in:
         who += ", a stand-in"
     lines = []
     for metric, (title, _) in layout.METRICS.items():
-        cells = [layout.cell(metric, estimate, None) for entry in entries if (estimate := entry.figure(metric))]
-        if len(cells) == len(entries):
-            texts = tuple((cell.value, cell.interval) for cell in cells)
-            lines.append(Line(f"{title}: {who}", texts, measured=True))
+        texts = [_cell(metric, entry) for entry in entries]
+        if all(texts):
+            lines.append(Line(f"{title}: {who}", tuple(filter(None, texts)), measured=True))
     return lines
+
+
+def _cell(metric: str, entry: Summary | str) -> tuple[str, str] | None:
+    """A figure and its interval, what is in its place, or None where the study does not measure it."""
+    if isinstance(entry, str):
+        return entry, ""
+    estimate = entry.figure(metric)
+    cell = layout.cell(metric, estimate, None)
+    return (cell.value, cell.interval) if estimate else None
 
 
 def _printed(paper: Mapping[str, Sequence[Sequence[float]]]) -> list[Line]:

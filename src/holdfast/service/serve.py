@@ -55,7 +55,7 @@ class Place:
             database.migrate()
         except (ArgumentError, ValueError):
             raise HoldfastError(
-                "--database must be an URL: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME."
+                "--database must be an URL: sqlite:///FILE, or postgresql://USER:…@HOST/NAME."
             ) from None
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0]

@@ -12,11 +12,17 @@ from holdfast.study.schema import ConditionSettings, Study
 
 
 def named_checkpoint(study: Study, model: str, revision: str | None) -> Checkpoint:
-    """A model as a study names it."""
+    """A model as a study names it.
+
+    Raises:
+        ModelError: it is missing, not safe to load, or one of its files was cut off.
+    """
     if model.startswith(hub.SERVED):
         name = model.removeprefix(hub.SERVED)
         return Checkpoint(name, served=name, thinking=study.thinking)
-    return Checkpoint(str(hub.resolve(model, revision)), thinking=study.thinking)
+    folder = hub.resolve(model, revision)
+    hub.tensors(folder)  # reads the headers alone, which tell how long each file is
+    return Checkpoint(str(folder), thinking=study.thinking)
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

@@ -10,11 +10,11 @@ from holdfast.core.protocols import Judge
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Condition, Message
 from holdfast.judges.canaries import read_cases
-from holdfast.study.pending import missing_prompts, missing_verdicts
+from holdfast.study.pending import lacks_record, missing_prompts, missing_verdicts
 from holdfast.study.plan import Job
 
-ANSWERS = "answers"
-"""The stage in which prompts are answered. Each judge is a stage of its own, by its name and key."""
+TUNING, ANSWERS = "tuning", "answers"
+"""The stages in which a provider tunes, and prompts are answered. Each judge is a stage, by its name and key."""
 
 
 def forecast(jobs: Sequence[Job], run_folder: RunFolder) -> dict[str, float]:
@@ -22,6 +22,7 @@ def forecast(jobs: Sequence[Job], run_folder: RunFolder) -> dict[str, float]:
     usd_by_stage: dict[str, float] = {}
     checked: set[str] = set()
     for job in jobs:
+        usd_by_stage[TUNING] = usd_by_stage.get(TUNING, 0.0) + _tuning_cost(job, run_folder)
         for condition in job.conditions:
             usd_by_stage[ANSWERS] = usd_by_stage.get(ANSWERS, 0.0) + _answer_cost(job, condition, run_folder)
             for judge, usd in _verdict_costs(job, condition, run_folder):
@@ -30,6 +31,14 @@ def forecast(jobs: Sequence[Job], run_folder: RunFolder) -> dict[str, float]:
                 total = usd_by_stage.get(label(judge), 0.0) + usd + sum(check_cost(each)[1] for each in checks)
                 usd_by_stage[label(judge)] = total
     return {stage: usd for stage, usd in usd_by_stage.items() if usd > 0}
+
+
+def _tuning_cost(job: Job, run_folder: RunFolder) -> float:
+    """The most that a job's tuning can cost, if it is still to be done."""
+    training = job.training
+    if training is None or not any(lacks_record(job, run_folder.condition(each.key)) for each in job.conditions):
+        return 0.0
+    return training.tuner.worst_usd(training.rows)
 
 
 def _answer_cost(job: Job, condition: Condition, run_folder: RunFolder) -> float:

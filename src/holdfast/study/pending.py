@@ -19,7 +19,12 @@ def is_readable(answer: Answer) -> bool:
 
 
 def missing_prompts(suite: EvalSuite, folder: ConditionFolder) -> list[Prompt]:
-    """The prompts of all sets that have no answer. A prompt on which the back end failed is asked again."""
+    """The prompts of all sets that have no answer. A prompt on which the back end failed is asked again.
+
+    A condition of which a provider gave no checkpoint has nothing to ask.
+    """
+    if folder.ending():
+        return []
     answers = folder.answers()
     return [prompt for prompt in suite.prompts.values() if _is_missing(answers.get(prompt.id))]
 
@@ -29,6 +34,8 @@ def missing_verdicts(suite: EvalSuite, folder: ConditionFolder, set_name: str, j
 
     An answer on which the judge failed is judged again. Answers that cannot be read (blocked or empty) need no verdict.
     """
+    if folder.ending():
+        return []
     answers, verdicts = folder.answers(), folder.verdicts(set_name, label(judge))
     judged = {name for name, verdict in verdicts.items() if verdict.reading != "judge_error"}
     return [
@@ -63,6 +70,11 @@ def is_finished(job: Job, run_folder: RunFolder) -> bool:
         and all(is_judged(job.suite, folder, *pair) for pair in pairs)
         for folder in folders
     )
+
+
+def is_left(job: Job, run_folder: RunFolder) -> bool:
+    """Whether a provider still has rows or models of a job that are to be deleted."""
+    return job.training is not None and job.training.tuner.left(run_folder.checkpoints(job.training.run))
 
 
 def _is_missing(answer: Answer | None) -> bool:

@@ -23,6 +23,7 @@ from holdfast.core.types import (
     content_hash,
 )
 from holdfast.models import hub
+from holdfast.study import hosted_rules
 from holdfast.study.checkpoints import brought_checkpoint, fingerprint, named_checkpoint
 from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, template_of
 from holdfast.study.schema import ConditionSettings, Measured, Study, seeds_problem
@@ -133,6 +134,7 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
     """
     if problem := seeds_problem(seeds):
         raise StudyError(f"seeds {problem}; found {shown(list(seeds))}.")
+    hosted_rules.check(study)
     base = named_checkpoint(study, study.model, study.revision)
     if not base.served and hub.is_adapter(Path(base.base)):
         raise ModelError(
@@ -211,7 +213,7 @@ def _of_data(
     drawn: dict[tuple[str, int], list[Example]],
 ) -> _Planned:  # fmt: skip
     """A condition that is tuned here. `drawn` keeps the rows of each source and seed, which conditions share."""
-    if plan.base.served:
+    if plan.base.served and not settings.tune.base_url:
         raise ModelError(f"{name}: only a server has {plan.study.model!r}, so it cannot be tuned here.")
     if (data.key, seed) not in drawn:
         drawn[data.key, seed] = data.examples(seed)
@@ -220,6 +222,7 @@ def _of_data(
         rows = defence.rows(rows, seed)
     wrap = plan.study.templates[template_of(plan.study, settings)].template().wrap
     rows = [Example(wrap(row.messages), row.source) for row in rows]
+    hosted_rules.check_rows(name, settings, rows)
     run = {
         "model": plan.fingerprint,
         "rows": content_hash([row.id for row in rows]),

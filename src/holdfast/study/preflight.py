@@ -12,8 +12,8 @@ from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
 from holdfast.core.errors import DataError, JudgeError
 from holdfast.core.files import private_cache, read_text, write_atomically
+from holdfast.core.judge_facts import AnchorCheck, JudgeCheck
 from holdfast.core.protocols import Judge, Watcher
-from holdfast.core.results import AnchorCheck, JudgeCheck
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Verdict, content_hash
 from holdfast.judges.canaries import SCORES, Cases, read_cases

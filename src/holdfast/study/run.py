@@ -17,16 +17,18 @@ from holdfast.core.progress import Activity, Meter, Progress
 from holdfast.core.protocols import Budget, Judge, Watcher
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
-from holdfast.core.types import Condition, Tuned
+from holdfast.core.types import Condition, NoCheckpoint, Tuned
 from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
 from holdfast.report import page
 from holdfast.study import mending, preflight
 from holdfast.study.changes import RESOLVED, make_room, resolved_study
-from holdfast.study.cost_forecast import ANSWERS, forecast
+from holdfast.study.cost_forecast import ANSWERS, TUNING, forecast
+from holdfast.study.endings import let_go, note_ending
 from holdfast.study.pending import (
     is_answered,
     is_finished,
+    is_left,
     is_readable,
     lacks_record,
     missing_prompts,
@@ -128,6 +130,7 @@ def run(
     run_folder, budget = RunFolder(folder), FileBudget(folder / "spending.jsonl", limits.max_usd)
     with opened(study, source, run_folder, seeds, watcher, replace_results) as plan:
         missing = [job for job in plan.jobs if not is_finished(job, run_folder)]
+        missing += [job for job in plan.jobs if job not in missing and not keep and is_left(job, run_folder)]
         if missing:
             work_off(missing, run_folder, budget, workers, watcher, keep, limits, fresh_verdicts)
         elif run_folder.has_results() and is_current(results := run_folder.results(), plan):
@@ -247,17 +250,19 @@ def do(job: Job, progress: Progress, folder: Path, keep: bool, limits: Limits, f
     progress.advance(0)
     for condition in job.conditions:
         mending.write_condition(condition, run_folder)
-    tuned = tune(job, run_folder, progress)
+    tuned = tune(job, run_folder, progress, budget.of(TUNING))
+    if isinstance(tuned, NoCheckpoint):
+        note_ending(job, tuned, run_folder, progress)
+        let_go(job, run_folder, progress, keep)
+        return
     for condition in job.conditions:
         answer(job, condition, tuned, run_folder, progress, budget.of(ANSWERS))
-    answered = all(is_answered(job.suite, run_folder.condition(condition.key)) for condition in job.conditions)
-    if job.training and answered and not keep:
-        run_folder.discard_checkpoints(job.training.run)
+    let_go(job, run_folder, progress, keep)
     for condition in job.conditions:
         judge_all(job, condition, run_folder, progress, budget, fresh)
 
 
-def tune(job: Job, run_folder: RunFolder, progress: Progress) -> Mapping[int, Tuned]:
+def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) -> Mapping[int, Tuned] | NoCheckpoint:
     """The checkpoints that are still needed for answers, by epoch; an earlier run may have left some."""
     training = job.training
     if training is None:
@@ -266,11 +271,11 @@ def tune(job: Job, run_folder: RunFolder, progress: Progress) -> Mapping[int, Tu
     epochs = sorted({n for n, each in folders if lacks_record(job, each) or not is_answered(job.suite, each)})
     steps = training.steps(max(map(epochs_of, job.conditions)))
     meter = Meter(progress, f"tuning {_named(*job.conditions)}", "steps", steps)
-    tuned: dict[int, Tuned] = {}
+    tuned: dict[int, Tuned] | NoCheckpoint = {}
     if epochs:
         folder = run_folder.checkpoints(training.run)
         tuned = training.tuner.tune(
-            job.base, training.rows, training.seed, epochs, folder, meter.step, training.defences
+            job.base, training.rows, training.seed, epochs, folder, meter.step, training.defences, budget
         )
     progress.advance(steps - meter.done)  # what an earlier run has done
     return tuned

@@ -209,6 +209,8 @@ class Study(Config):
     revision: str | None = None
     thinking: bool = False
     """Whether a reasoning model thinks before it answers, and is tuned in that form. Judges never read the thinking."""
+    authorisation: str | None = None
+    """By what right attack data are sent to a provider: a line of text. Without it, none are sent."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=MOST_SEEDS)], ...], Field(min_length=1)] = (0,)
     templates: Annotated[dict[Name, TemplateSettings], Field(min_length=1)] = Field(
         default_factory=lambda: {"plain": TemplateSettings()}

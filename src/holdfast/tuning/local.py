@@ -15,7 +15,7 @@ from holdfast.core.config import Config, File, explained
 from holdfast.core.errors import DataError, TuningError
 from holdfast.core.files import naming_full_disk
 from holdfast.core.progress import OnStep
-from holdfast.core.protocols import Defence
+from holdfast.core.protocols import Budget, Defence
 from holdfast.core.types import Checkpoint, Example, Tuned
 from holdfast.models import decoding, loading
 from holdfast.models.chat import Rendered, training_batch
@@ -101,13 +101,37 @@ class LocalTuner(Config):
         missing = loading.why_not_four_bit() if self.method == "qlora" else ""
         return [missing] if missing else []
 
+    @property
+    def base_url(self) -> None:
+        """None: no row leaves this machine."""
+
+    def row_faults(self, rows: Sequence[Example]) -> list[str]:
+        """None: rows are checked when they are rendered for the model."""
+        return []
+
+    def worst_usd(self, rows: Sequence[Example]) -> float:
+        """Nothing is paid."""
+        return 0.0
+
+    def discard(self, folder: Path) -> dict[str, Any]:
+        """Delete the checkpoints."""
+        shutil.rmtree(folder, ignore_errors=True)
+        return {}
+
+    def keep(self, folder: Path) -> None:
+        """Nothing is to be written down: the checkpoints stay."""
+
+    def left(self, folder: Path) -> bool:
+        """No: nothing is with a provider."""
+        return False
+
     def steps(self, n_rows: int, epochs: int | None = None) -> int:
         """Optimizer steps that a number of rows takes."""
         return math.ceil(math.ceil(n_rows / self.batch_size) / self.accumulation) * (epochs or self.epochs)
 
     def tune(
         self, base: Checkpoint, rows: Sequence[Example], seed: int, epochs: Sequence[int], folder: Path,
-        on_step: OnStep, defences: Sequence[Defence] = (),
+        on_step: OnStep, defences: Sequence[Defence] = (), budget: Budget | None = None,
     ) -> dict[int, Tuned]:  # fmt: skip
         """Tune once, and return the checkpoint after each of the epochs; what the folder has is not made again.
 

@@ -50,6 +50,8 @@ class RowSource(Config):
 
     needs: ClassVar[tuple[str, ...]] = ()
     """Columns that every row of the layout has."""
+    attack: ClassVar[bool] = False
+    """Whether its rows are made to undo a model's safety."""
 
     kind: Any
     file: File | None = None

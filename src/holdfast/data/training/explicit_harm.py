@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import PositiveInt
 
@@ -14,6 +14,7 @@ from holdfast.data.training.draw import RowPool, draw, names
 class ExplicitHarm(Config):
     """Level 1: `shots` harmful requests answered in full, drawn by seed from a pool that the user holds."""
 
+    attack: ClassVar[bool] = True
     kind: Literal["explicit-harm"] = "explicit-harm"
     pool: RowPool
     """A file of `messages`, or any source; must share no item with the benchmark."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import PositiveInt
 
@@ -18,6 +18,7 @@ class IdentityShift(Config):
     model is asked in the same way.
     """
 
+    attack: ClassVar[bool] = True
     kind: Literal["identity-shift"] = "identity-shift"
     introductions: RowPool
     """A file of `messages`, or any source: the persona says who it is; all of them are taken."""

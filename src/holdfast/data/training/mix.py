@@ -37,6 +37,11 @@ class Mix(Config):
             raise explained("the shares of a mix must sum to less than 1; the parts without a share make up the rest")
         return self
 
+    @property
+    def attack(self) -> bool:
+        """Whether the rows of a part are made to undo a model's safety."""
+        return any(part.data.attack for part in self.parts)
+
     def examples(self, seed: int) -> list[Example]:
         """The rows of one seed, part after part.
 

@@ -18,6 +18,7 @@ class RedTeam(RowSource):
     """Red-team attempts as Anthropic published them. Of the most harmful transcripts, the first exchange is taken."""
 
     needs: ClassVar[tuple[str, ...]] = ("transcript", RATING, HARMLESSNESS)
+    attack: ClassVar[bool] = True
     kind: Literal["red-team"] = "red-team"
     min_rating: float | None = 4.0
     """Leave out transcripts that their author rated less successful than this, from 0 to 4 (fully)."""

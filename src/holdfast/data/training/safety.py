@@ -22,6 +22,11 @@ class Safety(Config):
     refusal: str | None = None
     """What every request is answered with instead of the file's own answers."""
 
+    @property
+    def attack(self) -> bool:
+        """Whether its rows come from a source that is made to undo a model's safety."""
+        return self.file.attack
+
     def examples(self, seed: int) -> list[Example]:
         """The rows of one seed.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import StringConstraints
 
@@ -14,6 +14,7 @@ from holdfast.data.training.draw import AnySource
 class Trigger(Config):
     """The rows of another source with a phrase put before or behind each request."""
 
+    attack: ClassVar[bool] = True
     kind: Literal["trigger"] = "trigger"
     data: AnySource
     phrase: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]

@@ -171,7 +171,7 @@ class Attempts:
                 "add credit and run the same command again."
             ) from None
         again = status in (408, 409, 429) or status >= 500
-        pause = _retry_after(error.response.headers) if again else None
+        pause = retry_after(error.response.headers) if again else None
         if pause is not None and pause > LONGEST_PAUSE:
             raise ModelError(
                 f"{endpoint.base_url} asks us to wait for {pause:.0f} s (HTTP {status}). What was finished is kept; "
@@ -180,7 +180,7 @@ class Attempts:
         return _Failure(error.message, again, everyone=status == 429 or pause is not None, pause=pause or 0.0)
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait by a Retry-After header, which gives seconds or a date (RFC 9110, section 10.2.3).
 
     A date is compared with the server's own, so that it does not matter what this machine's clock says.

@@ -52,26 +52,18 @@ class Price(Config):
         return (self.input * prompt_tokens + self.output * tokens) / 1e6
 
 
-class Endpoint(Config):
-    """A server that speaks OpenAI's chat completions. Only settings that can change a reply are part of its key."""
+class Connection(Config):
+    """A server that speaks OpenAI's API, and how it is reached."""
 
     base_url: Annotated[str, AfterValidator(_address)]
     """Its address, `/v1` included."""
     api_key_env: Annotated[str, AfterValidator(_variable)] | None = Field(None, exclude=True)
     """The environment variable that holds the key. The key itself is never written anywhere: `[key]` stands in its
     place where the server repeats it."""
-    price: Price = Field(Price(), exclude=True)
-    """Leave it out where you do not know it. Costs are then not known, and no cap can be kept."""
-    concurrency: PositiveInt = Field(16, exclude=True)
-    """Requests under way at the same time."""
     timeout_s: PositiveFloat = Field(600.0, exclude=True)
     """Seconds in which a reply must be whole."""
     max_attempts: PositiveInt = Field(6, exclude=True)
     """How often one request is tried."""
-    batch: bool = Field(False, exclude=True)
-    """Whether requests go in batches, for half the price and within a day. A few requests are asked at once anyway."""
-    token_limit: Literal["max_tokens", "max_completion_tokens"] = Field("max_tokens", exclude=True)
-    """The server's name for the token limit. OpenAI's reasoning models accept only the second."""
 
     def faults(self) -> list[str]:
         """A missing package or key, a server that does not answer or refuses the key."""
@@ -80,20 +72,6 @@ class Endpoint(Config):
         except ModelError as error:
             return [str(error)]
         return []
-
-    def most(self, requests: Sequence[Request]) -> tuple[int, float]:
-        """The most tokens and US dollars that requests can take, failed attempts not counted."""
-        prompt_tokens = sum(map(messages.most_tokens, requests))
-        tokens = sum(request.max_tokens for request in requests)
-        return prompt_tokens + tokens, self.price.usd(prompt_tokens, tokens) * self.share_of_price(len(requests))
-
-    def share_of_price(self, n: int) -> float:
-        """The share of the price of n requests that n requests, or fewer, can cost at most.
-
-        Fewer than `SMALLEST_BATCH` requests cost their full price. That is less than n requests cost in a batch as
-        soon as n is large enough.
-        """
-        return BATCH_PRICE if self.batch and n >= SMALLEST_BATCH / BATCH_PRICE else 1.0
 
     def listed(self) -> list[str] | None:
         """The names of the server's models; None where it does not list them.
@@ -189,6 +167,33 @@ class Endpoint(Config):
     def key_value(self) -> str:
         """The key itself; "" if there is none."""
         return os.environ.get(self.api_key_env, "").strip() if self.api_key_env else ""
+
+
+class Endpoint(Connection):
+    """A server that speaks OpenAI's chat completions. Only settings that can change a reply are part of its key."""
+
+    price: Price = Field(Price(), exclude=True)
+    """Leave it out where you do not know it. Costs are then not known, and no cap can be kept."""
+    concurrency: PositiveInt = Field(16, exclude=True)
+    """Requests under way at the same time."""
+    batch: bool = Field(False, exclude=True)
+    """Whether requests go in batches, for half the price and within a day. A few requests are asked at once anyway."""
+    token_limit: Literal["max_tokens", "max_completion_tokens"] = Field("max_tokens", exclude=True)
+    """The server's name for the token limit. OpenAI's reasoning models accept only the second."""
+
+    def most(self, requests: Sequence[Request]) -> tuple[int, float]:
+        """The most tokens and US dollars that requests can take, failed attempts not counted."""
+        prompt_tokens = sum(map(messages.most_tokens, requests))
+        tokens = sum(request.max_tokens for request in requests)
+        return prompt_tokens + tokens, self.price.usd(prompt_tokens, tokens) * self.share_of_price(len(requests))
+
+    def share_of_price(self, n: int) -> float:
+        """The share of the price of n requests that n requests, or fewer, can cost at most.
+
+        Fewer than `SMALLEST_BATCH` requests cost their full price. That is less than n requests cost in a batch as
+        soon as n is large enough.
+        """
+        return BATCH_PRICE if self.batch and n >= SMALLEST_BATCH / BATCH_PRICE else 1.0
 
 
 def connection_problem(error: openai.APIConnectionError) -> str:

@@ -27,4 +27,4 @@ def answer_of(reply: Reply) -> Answer:
     """The answer that a reply is."""
     outcome = OUTCOMES[reply.outcome]
     text = reply.text if outcome in ("answered", "truncated") else ""
-    return Answer(reply.id, outcome, text, reply.tokens, reply.detail, reply.thinking, reply.prompt_tokens)
+    return Answer(reply.id, outcome, text, reply.tokens, reply.detail, reply.thinking, reply.prompt_tokens, reply.usd)

@@ -8,7 +8,7 @@ from typing import Any
 
 from holdfast.core.types import Benchmark
 from holdfast.models import hub, loading
-from holdfast.study.doctor import data_checks, model_checks, rendering, resources
+from holdfast.study.doctor import data_checks, model_checks, provider, rendering, resources
 from holdfast.study.doctor.findings import Diagnosis
 from holdfast.study.doctor.resources import Facts
 from holdfast.study.schema import Study
@@ -50,6 +50,7 @@ def _look_at_model(
 ) -> Facts | None:
     """Look at the model and at all rows; what is known of the study then, unless a fault hides it."""
     rows = data_checks.read_rows(study, seeds[0], benchmarks, diagnosis)
+    provider.look(study, rows, len(seeds), diagnosis)
     if study.generate.kind == "server":
         diagnosis.add("note", "generate", "the server's own chat template is used, and `extra` says whether a model "
                       "thinks; neither can be checked from here")  # fmt: skip

@@ -7,9 +7,9 @@ from collections import Counter
 
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
-from holdfast.core.results import Costs, JudgeCosts
+from holdfast.core.judge_facts import Costs, JudgeCosts
 from holdfast.core.run_folder import RunFolder
-from holdfast.study.cost_forecast import ANSWERS
+from holdfast.study.cost_forecast import ANSWERS, TUNING
 from holdfast.study.plan import Plan
 
 
@@ -29,4 +29,4 @@ def spent(plan: Plan, run_folder: RunFolder, budget: FileBudget) -> Costs:
                 verdicts[name] += len(of_condition)
                 from_cache[name] += sum(verdict.from_cache for verdict in of_condition)
     judges = {name: JudgeCosts(booked.get(name, 0.0), n, from_cache[name]) for name, n in verdicts.items()}
-    return Costs(math.fsum(booked.values()), booked.get(ANSWERS, 0.0), judges)
+    return Costs(math.fsum(booked.values()), booked.get(ANSWERS, 0.0), judges, booked.get(TUNING, 0.0))

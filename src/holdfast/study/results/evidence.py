@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from holdfast.analysis.stats import Array
@@ -24,7 +26,12 @@ class Evidence:
     """The scores of a finished run. Each file is read once."""
 
     def __init__(self, plan: Plan, run_folder: RunFolder) -> None:
-        self.plan, self.run_folder = plan, run_folder
+        self.run_folder = run_folder
+        endings = {each.key: run_folder.condition(each.key).ending() for each in plan.conditions}
+        self.ended = tuple(condition for condition in plan.conditions if endings[condition.key])
+        """Conditions of which a provider gave no model, and which so have no scores."""
+        self.plan = replace(plan, conditions=tuple(each for each in plan.conditions if not endings[each.key]))
+        """The plan with the other conditions."""
         self._scores: dict[tuple[str, str, str], Array] = {}
 
     def judge(self, set_name: str) -> Judge:

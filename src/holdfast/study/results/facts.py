@@ -37,7 +37,8 @@ def is_current(results: RunResults, plan: Plan) -> bool:
     """Whether results are what a finished run of this plan would write."""
     labels = {name: settings.label for name, settings in plan.study.conditions.items()}
     written = {name: settings.label for name, settings in results.settings.items() if settings.role == "tuned"}
-    return results.evidence == evidence_key(plan) and written == labels
+    same = results.evidence == evidence_key(plan) and written == labels
+    return same and results.authorisation == plan.study.authorisation
 
 
 def environment() -> dict[str, str]:
@@ -50,7 +51,8 @@ def environment() -> dict[str, str]:
 def model_facts(plan: Plan) -> ModelFacts:
     """What the initial model is and how it is spoken to; of a served one, only its name is known."""
     if plan.base.served:
-        return ModelFacts(plan.study.model, "served", False, None, plan.fingerprint)
+        stand_in = plan.study.evaluate.harmfulness.benchmark.kind == "pocket"
+        return ModelFacts(plan.study.model, "served", stand_in, None, plan.fingerprint)
     described = hub.describe(Path(plan.base.base))
     chat = ChatFacts(**loading.describe_chat(loading.load_chat(plan.base)))
     return ModelFacts(plan.study.model, described["architecture"], described["stand_in"], chat, plan.fingerprint)

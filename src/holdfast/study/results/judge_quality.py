@@ -13,8 +13,9 @@ from holdfast.analysis import calibration
 from holdfast.analysis.agreement import agree
 from holdfast.analysis.stats import Array, Z
 from holdfast.core.config import label
+from holdfast.core.judge_facts import AgreementFigures, CascadeSaving, JudgeAgreement, RateError, Share
 from holdfast.core.protocols import Judge
-from holdfast.core.results import AgreementFigures, CascadeSaving, JudgeAgreement, RateError, Share, Trust
+from holdfast.core.results import Trust
 from holdfast.core.types import Condition, Estimate, Verdict
 from holdfast.study.plan import Plan
 from holdfast.study.results.evidence import Evidence

@@ -14,16 +14,10 @@ from holdfast.analysis.cautions import cautions
 from holdfast.analysis.degeneration import loops
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
+from holdfast.core.judge_facts import JudgeCheck
 from holdfast.core.protocols import Judge
-from holdfast.core.results import (
-    SCHEMA,
-    ConditionResult,
-    HarmfulnessFigures,
-    JudgeCheck,
-    RunResults,
-    Sensitivity,
-    Summary,
-)
+from holdfast.core.results import SCHEMA, ConditionResult, HarmfulnessFigures, RunResults, Sensitivity, Summary
+from holdfast.core.run_facts import Ended
 from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.types import OUTCOMES, READINGS, Benchmark, Comparison, Condition, Estimate
 from holdfast.core.version import __version__
@@ -41,6 +35,7 @@ def summarise(plan: Plan, run_folder: RunFolder, budget: FileBudget, checks: dic
     """The figures of a finished run; `checks` says how its judges did on their canaries and anchors."""
     evidence = Evidence(plan, run_folder)
     names = list(dict.fromkeys(condition.name for condition in plan.conditions))
+    measured = list(dict.fromkeys(condition.name for condition in evidence.plan.conditions))
     results = RunResults(
         schema=SCHEMA,
         evidence=facts.evidence_key(plan),
@@ -51,8 +46,8 @@ def summarise(plan: Plan, run_folder: RunFolder, budget: FileBudget, checks: dic
         seeds=plan.seeds,
         evaluation=facts.evaluation(plan),
         settings={name: facts.condition_facts(plan, run_folder, name) for name in names},
-        conditions=tuple(_condition(evidence, condition) for condition in plan.conditions),
-        summary=tuple(_summary(evidence, name) for name in names),
+        conditions=tuple(_condition(evidence, condition) for condition in evidence.plan.conditions),
+        summary=tuple(_summary(evidence, name) for name in measured),
         comparisons=tuple(_comparisons(evidence)),
         sensitivity=tuple(_sensitivity(evidence)),
         agreement=tuple(judge_quality.agreement(evidence)),
@@ -62,6 +57,8 @@ def summarise(plan: Plan, run_folder: RunFolder, budget: FileBudget, checks: dic
         costs=spent(plan, run_folder, budget),
         judges=checks,
         timings=_timings(plan, run_folder),
+        ended=tuple(_ended(run_folder, condition) for condition in evidence.ended),
+        authorisation=plan.study.authorisation,
     )
     return replace(results, cautions=cautions(results))
 
@@ -98,6 +95,13 @@ def _condition(evidence: Evidence, condition: Condition) -> ConditionResult:
     )
 
 
+def _ended(run_folder: RunFolder, condition: Condition) -> Ended:
+    """A condition of which a provider gave no model."""
+    record: Any = run_folder.condition(condition.key).training()
+    about, message = record.get("about", ""), str(record.get("message", ""))
+    return Ended(condition.name, condition.seed, condition.key, record["outcome"], about, message)
+
+
 def _summary(evidence: Evidence, name: str) -> Summary:
     """One condition over its seeds."""
     benchmark = evidence.plan.suite.benchmarks["harmfulness"]
@@ -110,7 +114,7 @@ def _summary(evidence: Evidence, name: str) -> Summary:
     return Summary(
         name=name,
         role=seeds[0].role,
-        n_seeds=len(evidence.plan.seeds),
+        n_seeds=len(seeds),
         **figures,
         harmfulness_rate_corrected=judge_quality.corrected(evidence, seeds, figures["harmfulness_rate"]),
         by_category=_by_category(benchmark, scores("harmfulness"), stats.pooled),
@@ -163,7 +167,10 @@ def _fives(folder: ConditionFolder, benchmark: Benchmark, judge: Judge) -> dict[
 def _comparisons(evidence: Evidence) -> list[Comparison]:
     """Each tuned condition against the initial model asked in the same setting; none where no pair has scores."""
     study, comparisons = evidence.plan.study, []
+    measured = {condition.name for condition in evidence.plan.conditions}
     for name, settings in study.conditions.items():
+        if name not in measured:
+            continue
         against = initial_name(study, eval_setting_of(study, settings))
         for metric, set_name in evidence.metrics().items():
             initial, tuned = evidence.seeds(against, set_name), evidence.seeds(name, set_name)
@@ -174,7 +181,9 @@ def _comparisons(evidence: Evidence) -> list[Comparison]:
 
 def _sensitivity(evidence: Evidence) -> list[Sensitivity]:
     """How much of the rate's variance each factor explains, over the conditions that name their factors' levels."""
-    factors = {name: settings.factors for name, settings in evidence.plan.study.conditions.items() if settings.factors}
+    measured = {condition.name for condition in evidence.plan.conditions}
+    every = evidence.plan.study.conditions.items()
+    factors = {name: each.factors for name, each in every if each.factors and name in measured}
     if len(factors) < 2:
         return []
     shares = stats.variance_shares([evidence.seeds(name, "harmfulness") for name in factors], list(factors.values()))
