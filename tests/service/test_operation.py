@@ -204,3 +204,20 @@ def test_a_batch_goes_on_in_another_process_and_no_line_is_answered_twice(tmp_pa
         with served.service.database.reading() as session:
             assert session.query(Batch).where(Batch.id == batch.id).one().attempt == 2
     assert not kept.exists()
+
+
+def test_a_line_of_a_batch_waits_while_the_service_is_busy_or_stopping(tmp_path):
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
+    body = {"model": "pocket", "messages": [{"role": "user", "content": "Hello"}]}
+    with serving(tmp_path, {"limits": {"concurrent_chats": 1, "waiting_chats": 1}}) as served:
+        client = served.client("ask")
+        served.service.waiting, served.service.stopping = 2, True
+        file = client.files.create(file=("b", json.dumps({**line, "body": body}).encode()), purpose="batch")
+        batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+        wait_until(lambda: client.batches.retrieve(batch.id).status == "in_progress")
+        time.sleep(0.3)
+        served.service.stopping = False
+        time.sleep(0.6)
+        served.service.waiting = 0
+        wait_until(lambda: client.batches.retrieve(batch.id).status == "completed")
+        assert client.batches.retrieve(batch.id).request_counts.completed == 1
