@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import time
 
@@ -154,6 +155,21 @@ def test_files_lie_at_any_place_that_fsspec_knows(tmp_path):
             next(served.service.store.chunks(file.id))
 
 
+def test_what_a_killed_process_left_is_swept_at_the_next_start_and_nothing_else(tmp_path):
+    with serving(tmp_path) as served:
+        client = served.client("tune")
+        file = client.files.create(file=("x", ROWS), purpose="fine-tune")
+    kept, left = tmp_path / "files" / file.id, tmp_path / "files" / f"file-{'0' * 24}"
+    young, spool = tmp_path / "files" / f"file-{'1' * 24}", tmp_path / "spool" / "upload-x"
+    for path in (left, young, spool):
+        path.write_bytes(b"x")
+    for path in (kept, left, spool):
+        os.utime(path, (0, 0))
+    with serving(tmp_path):
+        assert kept.read_bytes() == ROWS and young.exists()
+        assert not left.exists() and not spool.exists()
+
+
 @pytest.mark.parametrize("trick", ["../x", "file-", "/etc/passwd", "file-" + "A" * 24, "", "file-" + "0" * 24 + "\n"])
 def test_the_store_takes_only_ids_that_the_service_made(tmp_path, trick):
     store = FileStore(str(tmp_path / "files"), tmp_path / "spool")
@@ -188,3 +204,20 @@ def test_a_batch_goes_on_in_another_process_and_no_line_is_answered_twice(tmp_pa
         with served.service.database.reading() as session:
             assert session.query(Batch).where(Batch.id == batch.id).one().attempt == 2
     assert not kept.exists()
+
+
+def test_a_line_of_a_batch_waits_while_the_service_is_busy_or_stopping(tmp_path):
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
+    body = {"model": "pocket", "messages": [{"role": "user", "content": "Hello"}]}
+    with serving(tmp_path, {"limits": {"concurrent_chats": 1, "waiting_chats": 1}}) as served:
+        client = served.client("ask")
+        served.service.waiting, served.service.stopping = 2, True
+        file = client.files.create(file=("b", json.dumps({**line, "body": body}).encode()), purpose="batch")
+        batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+        wait_until(lambda: client.batches.retrieve(batch.id).status == "in_progress")
+        time.sleep(0.3)
+        served.service.stopping = False
+        time.sleep(0.6)
+        served.service.waiting = 0
+        wait_until(lambda: client.batches.retrieve(batch.id).status == "completed")
+        assert client.batches.retrieve(batch.id).request_counts.completed == 1

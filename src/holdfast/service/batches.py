@@ -20,8 +20,9 @@ from sqlalchemy.orm import Session
 
 from holdfast.core import durable
 from holdfast.core.jsonl import Appender, read_lines
+from holdfast.core.types import Checkpoint
 from holdfast.service import answering
-from holdfast.service.chat_shapes import NewChat
+from holdfast.service.chat_shapes import ChatCompletion, NewChat
 from holdfast.service.database import BATCH_ENDED, Batch, File, Key, new_id, now
 from holdfast.service.errors import ApiError, invalid
 from holdfast.service.keys import Caller
@@ -238,7 +239,7 @@ class BatchRunner:
                 raise ApiError(400, "stream: a batch has no streams.", "invalid_value", "stream")
             base, model = await asyncio.to_thread(find_to_ask, self.service, work.caller, asked.model)
             checkpoint = self.service.checkpoint(base, model)
-            status, body = 200, (await answering.whole(self.service, base, checkpoint, asked)).model_dump()
+            status, body = 200, (await self._in_turn(base, checkpoint, asked)).model_dump()
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             refused = invalid([{**problem, "loc": ("body", *problem["loc"])}])
@@ -250,6 +251,16 @@ class BatchRunner:
             status, body = 500, ApiError(500, "The service made an error.", "internal").body()
         response = {"status_code": status, "request_id": new_id("req_"), "body": body}
         return {"id": new_id("batch_req_"), "custom_id": line.custom_id, "response": response, "error": None}
+
+    async def _in_turn(self, base: str, checkpoint: Checkpoint, asked: NewChat) -> ChatCompletion:
+        """An answer. A service that is busy, or about to stop, is waited for: neither is a fault of the line."""
+        while True:
+            try:
+                return await answering.whole(self.service, base, checkpoint, asked)
+            except ApiError as error:
+                if error.status not in (429, 503):
+                    raise
+            await asyncio.sleep(0.5)
 
     def _end(self, work: _Work, status: str, problems: list[dict[str, Any]]) -> None:
         """Write the files, and end the batch: both or neither."""
