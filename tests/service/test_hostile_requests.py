@@ -8,7 +8,6 @@ import threading
 import time
 import zipfile
 
-import httpx
 import openai
 import pytest
 from support.service_double import ROWS, serving
@@ -17,7 +16,7 @@ LIMITS = {
     "file_bytes": 200_000,
     "body_bytes": 50_000,
     "idle_seconds": 0.5,
-    "upload_seconds": 3.0,
+    "upload_seconds": 1.5,
     "total_bytes": 600_000,
 }
 
@@ -28,7 +27,7 @@ def served(tmp_path_factory):
         yield served
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(served):
     return served.client("tune", "ask")
 
@@ -111,8 +110,8 @@ def test_a_client_that_stops_sending_gets_a_408(client, served, head):
 
 
 def test_a_client_that_sends_a_byte_now_and_then_gets_a_408(client, served):
-    answered = send(served, client, f"{UPLOAD}\r\nContent-Length: 10000", *[b"a"] * 40, wait=0.1)
-    assert status_of(answered) in (408, 400)
+    answered = send(served, client, f"{UPLOAD}\r\nContent-Length: 10000", part(b""), *[b"a"] * 20, wait=0.1)
+    assert status_of(answered) == 408
 
 
 def test_a_client_that_goes_in_the_middle_of_an_upload_leaves_nothing(client, served):
@@ -141,7 +140,7 @@ def test_a_compressed_body_is_refused_unread(client, served):
     body = gzip.compress(b'{"a":' + b" " * 10_000_000 + b"1}")
     headers = {"Authorization": f"Bearer {client.api_key}", "Content-Encoding": "gzip"}
     for path in ("chat/completions", "files", "fine_tuning/jobs"):
-        answer = httpx.post(f"{served.url}/v1/{path}", content=body, headers=headers)
+        answer = served.http.post(f"{served.url}/v1/{path}", content=body, headers=headers)
         assert answer.status_code == 400 and answer.json()["error"]["code"] == "unsupported_encoding"
 
 
@@ -212,7 +211,7 @@ BODIES = {
 @pytest.mark.parametrize("path", ["chat/completions", "fine_tuning/jobs", "batches"])
 def test_a_malformed_body_is_refused_without_a_word_of_it(client, served, name, path):
     headers = {"Authorization": f"Bearer {client.api_key}", "Content-Type": "application/json"}
-    answer = httpx.post(f"{served.url}/v1/{path}", content=BODIES[name], headers=headers)
+    answer = served.http.post(f"{served.url}/v1/{path}", content=BODIES[name], headers=headers)
     assert answer.status_code in (400, 404), answer.text
     assert len(answer.content) < 600
 
@@ -221,11 +220,12 @@ def test_half_a_character_in_a_prompt_is_refused_not_a_5xx(client, served):
     headers = {"Authorization": f"Bearer {client.api_key}", "Content-Type": "application/json"}
     for place in ('"content": "\\ud800"', '"content": [{"type": "text", "text": "\\udfff"}]'):
         body = f'{{"model": "pocket", "messages": [{{"role": "user", {place}}}]}}'
-        answer = httpx.post(f"{served.url}/v1/chat/completions", content=body, headers=headers)
+        answer = served.http.post(f"{served.url}/v1/chat/completions", content=body, headers=headers)
         assert answer.status_code == 400
 
 
-def test_a_key_that_keeps_too_much_is_refused(client):
+def test_a_key_that_keeps_too_much_is_refused(served):
+    client = served.client("tune")
     files = [client.files.create(file=("x.jsonl", b"a" * 190_000), purpose="fine-tune") for _ in range(3)]
     with pytest.raises(openai.APIStatusError, match="in all") as raised:
         client.files.create(file=("x.jsonl", b"a" * 190_000), purpose="fine-tune")

@@ -2,10 +2,10 @@
 
 import json
 import re
+import time
 
-import httpx
 import pytest
-from support.service_double import ROWS, serving
+from support.service_double import DATABASES, ROWS, serving, url_of
 
 from holdfast.service import keys
 from holdfast.service.database import File, Job, Model
@@ -59,6 +59,10 @@ class World:
         line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": CHAT}
         lines = victim.files.create(file=("b.jsonl", json.dumps(line).encode()), purpose="batch")
         batch = victim.batches.create(input_file_id=lines.id, **BATCH)
+        deadline = time.monotonic() + 20
+        while victim.batches.retrieve(batch.id).status != "completed":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         victim_key = victim.files.retrieve(file.id) and self.owner(file.id)
         self.ids = {
             "file_id": file.id, "batch_file_id": lines.id, "job_id": self.job.id, "batch_id": batch.id,
@@ -76,7 +80,7 @@ class World:
             path = path.replace(f"{{{name}}}", value)
             sent = json.loads(json.dumps(sent).replace(f"{{{name}}}", value)) if "json" in sent else sent
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-        return httpx.request(method, f"{self.served.url}{path}", headers=headers, timeout=20, **sent)
+        return self.served.http.request(method, f"{self.served.url}{path}", headers=headers, timeout=20, **sent)
 
     def state(self):
         """Everything that the victim has, as the database has it."""
@@ -88,14 +92,14 @@ class World:
             }
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("service")) as served:
+@pytest.fixture(scope="module", params=DATABASES)
+def world(request, tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("service"), url=url_of(request.param)) as served:
         yield World(served)
 
 
 def test_the_matrix_has_every_route_of_the_api(world):
-    api = httpx.get(f"{world.served.url}/openapi.json").json()
+    api = world.served.http.get(f"{world.served.url}/openapi.json").json()
     routes = {(method.upper(), path) for path, methods in api["paths"].items() for method in methods}
     assert routes == set(ROUTES) | OPEN
 
@@ -149,7 +153,8 @@ def test_what_another_key_has_looks_like_what_nobody_has(world):
         ]
         theirs, nobodys = world.ids[name], world.ids[name][:-4] + "0000"
         answers = [
-            httpx.get(f"{world.served.url}/v1/{path.format(each)}", headers=headers) for each in (theirs, nobodys)
+            world.served.http.get(f"{world.served.url}/v1/{path.format(each)}", headers=headers)
+            for each in (theirs, nobodys)
         ]
         assert answers[0].text.replace(theirs, "") == answers[1].text.replace(nobodys, "")
 
@@ -173,10 +178,10 @@ def test_a_model_that_is_not_released_is_asked_by_nobody_but_the_auditor(world, 
         headers = {"Authorization": f"Bearer {secret}"}
         for streamed in (False, True):
             sent = {**asked, "stream": streamed}
-            answer = httpx.post(f"{world.served.url}/v1/chat/completions", json=sent, headers=headers)
+            answer = world.served.http.post(f"{world.served.url}/v1/chat/completions", json=sent, headers=headers)
             assert answer.status_code == status, (scopes, answer.text)
     headers = {"Authorization": f"Bearer {world.secret}"}
-    answer = httpx.post(f"{world.served.url}/v1/chat/completions", json=asked, headers=headers)
+    answer = world.served.http.post(f"{world.served.url}/v1/chat/completions", json=asked, headers=headers)
     assert answer.status_code == 403 and answer.json()["error"]["code"] == "model_not_released"
     assert "risen by 90.0 points" in answer.json()["error"]["message"]
 
@@ -188,9 +193,9 @@ def test_an_operator_releases_by_hand_and_it_is_recorded(world):
     operator, secret = world.served.key("operate")
     headers = {"Authorization": f"Bearer {secret}"}
     path = f"{world.served.url}/v1/models/{name}/release"
-    released = httpx.post(path, json={"reason": "A person read all answers."}, headers=headers)
+    released = world.served.http.post(path, json={"reason": "A person read all answers."}, headers=headers)
     assert released.json()["state"] == "released" and released.json()["released_by"] == operator.id
-    assert httpx.post(path, json={"reason": "again"}, headers=headers).status_code == 409
+    assert world.served.http.post(path, json={"reason": "again"}, headers=headers).status_code == 409
     assert owner.chat.completions.create(**{**CHAT, "model": name}).model == name
     event = owner.fine_tuning.jobs.list_events(job.id).data[0]
     assert event.data == {"operator": operator.id, "reason": "A person read all answers.", "model": name}
@@ -200,17 +205,19 @@ def test_an_operator_releases_by_hand_and_it_is_recorded(world):
 def test_a_revoked_key_is_refused_from_the_next_request_on(world):
     key, secret = world.served.key("ask")
     headers = {"Authorization": f"Bearer {secret}"}
-    assert httpx.get(f"{world.served.url}/v1/models", headers=headers).status_code == 200
+    assert world.served.http.get(f"{world.served.url}/v1/models", headers=headers).status_code == 200
     operator = {"Authorization": f"Bearer {world.served.key('operate')[1]}"}
-    assert httpx.delete(f"{world.served.url}/v1/keys/{key.id}", headers=operator).json()["revoked_at"]
-    assert httpx.get(f"{world.served.url}/v1/models", headers=headers).status_code == 401
+    assert world.served.http.delete(f"{world.served.url}/v1/keys/{key.id}", headers=operator).json()["revoked_at"]
+    assert world.served.http.get(f"{world.served.url}/v1/models", headers=headers).status_code == 401
 
 
 def test_only_the_hash_of_a_key_is_kept_and_its_secret_is_shown_once(world):
     operator = {"Authorization": f"Bearer {world.served.key('operate')[1]}"}
-    made = httpx.post(f"{world.served.url}/v1/keys", json={"name": "new", "scopes": ["ask"]}, headers=operator).json()
+    made = world.served.http.post(
+        f"{world.served.url}/v1/keys", json={"name": "new", "scopes": ["ask"]}, headers=operator
+    ).json()
     assert made["secret"].startswith(keys.PREFIX) and len(made["secret"]) > 50
-    listed = httpx.get(f"{world.served.url}/v1/keys", headers=operator)
+    listed = world.served.http.get(f"{world.served.url}/v1/keys", headers=operator)
     assert made["id"] in listed.text and made["secret"] not in listed.text
     assert all(key["secret"] is None for key in listed.json()["data"])
     for path in world.served.service.folder.rglob("*"):

@@ -6,14 +6,14 @@ import time
 
 import openai
 import pytest
-from support.service_double import ROWS, serving
+from support.service_double import DATABASES, ROWS, serving, url_of
 
 from holdfast.service.database import Job
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("service")) as served:
+@pytest.fixture(scope="module", params=DATABASES)
+def served(request, tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("service"), url=url_of(request.param)) as served:
         yield served
 
 

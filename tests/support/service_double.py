@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import openai
+import pytest
 import uvicorn
+from support import postgres
 
 from holdfast.service import keys
 from holdfast.service.app import create_app
@@ -74,7 +76,8 @@ class Served:
     service: Service
     engine: ScriptedEngine
     port: int
-    clients: list = field(default_factory=list)
+    http: openai.DefaultHttpxClient = field(default_factory=lambda: openai.DefaultHttpxClient(verify=False))
+    """The one client that all clients of a test use: reading the certificates of the machine takes 50 ms each time."""
 
     @property
     def url(self):
@@ -88,8 +91,7 @@ class Served:
         """An openai client; with a new key of these scopes, or the secret given."""
         settings = {"max_retries": 0, "timeout": 20, **settings}
         secret = secret or self.key(*scopes)[1]
-        self.clients.append(openai.OpenAI(base_url=f"{self.url}/v1", api_key=secret, **settings))
-        return self.clients[-1]
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=secret, http_client=self.http, **settings)
 
     def make_model(self, job_id, state="released", suffix="tuned"):
         """What a worker leaves of a job that it tuned: the model, a checkpoint and events."""
@@ -123,6 +125,15 @@ def make_service(folder, policy=None, url=None, files=None):
     return Service(database, store, folder, policy_of(settings), ScriptedEngine())
 
 
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+"""What a fixture that takes a database is given."""
+
+
+def url_of(database):
+    """Where a new, empty database of a kind is; None for the default."""
+    return postgres.database_url() if database == "postgresql" else None
+
+
 @contextmanager
 def serving(folder, policy=None, url=None, files=None):
     """A service on a port of this machine."""
@@ -139,8 +150,7 @@ def serving(folder, policy=None, url=None, files=None):
             time.sleep(0.01)
         yield served
     finally:
-        for client in served.clients:
-            client.close()
+        served.http.close()
         server.should_exit = True
         thread.join(20)
         listener.close()

@@ -26,7 +26,7 @@ Folder = Annotated[
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(
-        help="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME. Default: service.db in the folder.",
+        help="sqlite:///FILE or postgresql://USER:…@HOST/NAME. Default: service.db in the folder.",
         envvar="HOLDFAST_SERVE_DATABASE",
     ),
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from holdfast.core import durable
-from holdfast.core.jsonl import read_lines
+from holdfast.core.jsonl import Appender, read_lines
 from holdfast.service import answering
 from holdfast.service.chat_shapes import NewChat
 from holdfast.service.database import BATCH_ENDED, Batch, File, Key, new_id, now
@@ -27,6 +27,7 @@ from holdfast.service.errors import ApiError, invalid
 from holdfast.service.keys import Caller
 from holdfast.service.logs import log
 from holdfast.service.routes.models import find_to_ask
+from holdfast.service.shapes import HALF
 from holdfast.service.state import Service
 
 WINDOW = 24 * 3600
@@ -38,6 +39,9 @@ AT_ONCE = 4
 LINES_AT_ONCE = 8
 """Lines of one batch that are answered at once."""
 MOST_PROBLEMS = 100
+MOST_ATTEMPTS = 20
+"""Claims after which a batch fails: it may be what ends the processes that have it."""
+GIVEN_UP = {"code": "server_error", "message": f"The batch was begun {MOST_ATTEMPTS} times and never finished."}
 
 
 class LostError(Exception):
@@ -127,7 +131,7 @@ class BatchRunner:
         return batch
 
     async def _work(self, work: _Work) -> None:
-        problems = await asyncio.to_thread(self._check, work)
+        problems = [GIVEN_UP] if work.attempt > MOST_ATTEMPTS else await asyncio.to_thread(self._check, work)
         if problems:
             await asyncio.to_thread(self._end, work, "failed", problems)
             return
@@ -209,7 +213,7 @@ class BatchRunner:
     async def _answer_all(self, work: _Work) -> None:
         lines = (line for _, line in self._lines(work) if isinstance(line, _Line) and line.custom_id not in work.done)
         lock = asyncio.Lock()
-        with work.answers.open("ab") as file:
+        with Appender(work.answers) as kept:
 
             async def take() -> None:
                 while True:
@@ -218,14 +222,13 @@ class BatchRunner:
                     if line is None:
                         return
                     answered = await self._answer(work, line)
-                    file.write(json.dumps(answered).encode() + b"\n")
-                    file.flush()
+                    async with lock:
+                        await asyncio.to_thread(kept.add, [answered])
                     work.counts["completed" if answered["response"]["status_code"] == 200 else "failed"] += 1
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(LINES_AT_ONCE):
                     group.create_task(take())
-            await asyncio.to_thread(durable.flush, file)
 
     async def _answer(self, work: _Work, line: _Line) -> dict[str, Any]:
         """One line of the output."""
@@ -307,7 +310,7 @@ def _read(raw: bytes) -> _Line | str:
     if not isinstance(row, dict):
         return "it is no object."
     custom_id = row.get("custom_id")
-    if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= 512:
+    if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= 512 or HALF.search(custom_id):
         return "`custom_id` must be a text of 1 to 512 characters."
     if row.get("method") != "POST" or row.get("url") != "/v1/chat/completions":
         return "`method` must be POST, and `url` /v1/chat/completions."

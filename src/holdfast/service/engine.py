@@ -77,6 +77,8 @@ class Engine:
         self._loading = threading.Lock()
         self._inbox: list[tuple[_Lane, _Request]] = []
         self._busy: list[_Lane] = []
+        self._threads = 1
+        """Of the processor, for a model that is not small."""
         self._wake = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -179,6 +181,9 @@ class Engine:
 
     def _work(self) -> None:
         """What the thread does: a step of every model that has something to do, again and again."""
+        import torch
+
+        self._threads = torch.get_num_threads()
         while True:
             with self._wake:
                 while not (self._closed or self._inbox or self._busy):
@@ -195,6 +200,9 @@ class Engine:
             self._busy = [lane for lane in self._busy if lane.batch.busy]
 
     def _step(self, lane: _Lane) -> None:
+        import torch
+
+        torch.set_num_threads(1 if lane.served.is_small else self._threads)
         try:
             moved = lane.batch.step()
         except Exception as error:  # e.g. out of memory: those who wait must hear of it

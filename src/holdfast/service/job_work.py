@@ -219,6 +219,9 @@ def _tune(desk: Desk, rows: Sequence[Example]) -> dict[int, Tuned]:
     acting = [defence for defence in desk.policy.before_tuning if defence.places & {"base", "tuning", "weights"}]
     began = time.time()
     desk.tell("started", "Fine-tuning started.")
+    import torch
+
+    torch.set_num_threads(1)  # as a study's workers have, so that a job and a study make the same weights
     try:
         made = tuner.tune(
             base, rows, desk.job.seed, epochs, desk.work / "tuned", lambda step: _step(desk, step, began), acting

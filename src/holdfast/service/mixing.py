@@ -45,7 +45,7 @@ class Mix:
         if not present:
             self._mask = None
             return
-        rank = max(layer.r[name] for layer in self._layers for name in present if name in layer.r)
+        rank = max(layer.r.get(name, 0) for layer in self._layers for name in present)
         if present != self._present:
             self._present = present
             self._matrices = [_side_by_side(layer, present, rank) for layer in self._layers]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from holdfast.service.store import FileStore
 
 PARENT = "HOLDFAST_SERVE_PARENT"
 """The environment's name for the process that a worker ends with."""
+MOST_CONNECTIONS = 65_536
 PATIENCE = 20.0
 """Seconds that requests and workers have to end when the service is stopped."""
 LONGEST_PAUSE = 60.0
@@ -53,7 +55,7 @@ class Place:
             database.migrate()
         except (ArgumentError, ValueError):
             raise HoldfastError(
-                "--database must be an URL: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME."
+                "--database must be an URL: sqlite:///FILE, or postgresql://USER:…@HOST/NAME."
             ) from None
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0]
@@ -83,6 +85,7 @@ def serve(place: Place, policy: Path | None, host: str, port: int, workers: int)
     from holdfast.service.engine import Engine
 
     settings = read_policy(policy)
+    _allow_many_connections()
     database = place.open_database()
     engine = Engine(most_rows=settings.limits.concurrent_chats)
     service = Service(database, place.open_files(), place.folder.absolute(), settings, engine)
@@ -107,6 +110,16 @@ def serve(place: Place, policy: Path | None, host: str, port: int, workers: int)
     finally:
         crew.stop()
         log("stopped")
+
+
+def _allow_many_connections() -> None:
+    """Raise the number of files that this process may have open as far as its user may; 1,024 are few for a server."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, MOST_CONNECTIONS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Crew:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MOST_ADAPTERS = 64
 """Adapters of one base that stay in memory. The one that was asked least recently goes first."""
 
+SMALL = 64 << 20
+"""Bytes of weights up to which one thread of the processor is faster than several, which wait for each other."""
+
 SPECIAL = (
     "use_dora", "lora_bias", "modules_to_save", "trainable_token_indices", "alora_invocation_tokens",
     "target_parameters", "layer_replication",
@@ -48,6 +51,8 @@ class Served:
     def __init__(self, loaded: Loaded, base: Path) -> None:
         self.loaded, self.base = loaded, base
         self._model = loaded.model
+        size = sum(weight.numel() * weight.element_size() for weight in loaded.model.parameters())
+        self.is_small = size <= SMALL and loaded.model.device.type == "cpu"
         self._names: dict[Path, str] = {}
         """Folder of an adapter → its name, the one that was asked least recently first."""
         self._mix: Mix | None = None
