@@ -138,10 +138,8 @@ def show(name, clients, runs):
     rate = statistics.median(tokens / seconds for seconds, tokens, _ in runs)
     middle = statistics.median(statistics.median(latencies) for _, _, latencies in runs)
     slow = statistics.median(sorted(latencies)[int(0.95 * (len(latencies) - 1))] for _, _, latencies in runs)
-    print(
-        f"{name:36} {clients:3} clients {rate:8,.0f} tokens/s   latency {1000 * middle:7.0f} ms, "
-        f"95 %: {1000 * slow:7.0f} ms"
-    )
+    latency = f"latency {1000 * middle:7.0f} ms, 95 %: {1000 * slow:7.0f} ms"
+    print(f"{name:36} {clients:3} clients {rate:8,.0f} tokens/s   {latency}")
     return rate
 
 

@@ -132,6 +132,21 @@ def test_a_stream_that_its_client_leaves_stops_the_engine(client, served):
         served.engine.pause, served.engine.script = 0.0, lambda question: f"You asked: {question}"
 
 
+def test_a_plain_answer_whose_client_is_gone_stops_the_engine_and_is_no_error_of_ours(client, served, caplog):
+    served.engine.pause, served.engine.script = 0.02, lambda question: "word " * 500
+    try:
+        asked = [{"role": "user", "content": "gone"}]
+        with pytest.raises(openai.APITimeoutError):
+            client.with_options(timeout=0.3).chat.completions.create(model="pocket", messages=asked, max_tokens=500)
+        deadline = time.monotonic() + 5
+        while "gone" not in served.engine.given_up and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert "gone" in served.engine.given_up
+        assert "an error of ours" not in caplog.text
+    finally:
+        served.engine.pause, served.engine.script = 0.0, lambda question: f"You asked: {question}"
+
+
 def test_models_are_listed_asked_and_deleted(client, served):
     name = served.make_model(new_job(client).id, suffix="listed")
     assert {"pocket", name} <= {model.id for model in client.models.list()}

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import time
 
@@ -152,6 +153,21 @@ def test_files_lie_at_any_place_that_fsspec_knows(tmp_path):
         assert list(served.service.store.spool.iterdir()) == []
         with pytest.raises(FileNotFoundError):
             next(served.service.store.chunks(file.id))
+
+
+def test_what_a_killed_process_left_is_swept_at_the_next_start_and_nothing_else(tmp_path):
+    with serving(tmp_path) as served:
+        client = served.client("tune")
+        file = client.files.create(file=("x", ROWS), purpose="fine-tune")
+    kept, left = tmp_path / "files" / file.id, tmp_path / "files" / f"file-{'0' * 24}"
+    young, spool = tmp_path / "files" / f"file-{'1' * 24}", tmp_path / "spool" / "upload-x"
+    for path in (left, young, spool):
+        path.write_bytes(b"x")
+    for path in (kept, left, spool):
+        os.utime(path, (0, 0))
+    with serving(tmp_path):
+        assert kept.read_bytes() == ROWS and young.exists()
+        assert not left.exists() and not spool.exists()
 
 
 @pytest.mark.parametrize("trick", ["../x", "file-", "/etc/passwd", "file-" + "A" * 24, "", "file-" + "0" * 24 + "\n"])

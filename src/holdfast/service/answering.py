@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -13,6 +12,7 @@ from holdfast.service.asking import BadConversationError, Delta, Params, TooLong
 from holdfast.service.chat_shapes import AnswerMessage, ChatCompletion, Choice, NewChat, Usage
 from holdfast.service.database import new_id
 from holdfast.service.errors import ApiError
+from holdfast.service.gateway import DroppedError
 from holdfast.service.state import Service
 
 
@@ -90,7 +90,7 @@ async def whole(
         async for last in deltas:
             texts.append(last.text)
             if gone is not None and await gone():
-                raise asyncio.CancelledError
+                raise DroppedError
     if last.finish is None:
         raise RuntimeError("the engine did not say how the answer ended")
     return ChatCompletion(

@@ -12,10 +12,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
+from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
 from holdfast.core.version import __version__
 from holdfast.service.batches import BatchRunner
+from holdfast.service.database import File
 from holdfast.service.errors import ApiError, invalid
 from holdfast.service.gateway import Gateway
 from holdfast.service.routes import batches, chat, console, files, health, jobs, keys, models
@@ -57,6 +59,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Answer batches beside the requests, and end in order."""
     service: Service = app.state.service
     runner = BatchRunner(service)
+    await asyncio.to_thread(service.store.sweep, lambda: _known_files(service))
     task = asyncio.create_task(runner.run())
     try:
         yield
@@ -68,6 +71,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(runner.give_back)
         await service.engine.close()
         service.database.close()
+
+
+def _known_files(service: Service) -> set[str]:
+    with service.database.reading() as session:
+        return set(session.scalars(select(File.id)))
 
 
 async def _refuse(request: Request, error: Exception) -> JSONResponse:

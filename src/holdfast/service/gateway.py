@@ -11,6 +11,8 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args
 
+from starlette.requests import ClientDisconnect
+
 from holdfast.service.errors import ApiError
 from holdfast.service.logs import Metrics, log
 from holdfast.service.policy import Fault, Faults, Limits
@@ -61,7 +63,7 @@ class Gateway:
             await self._answer(scope, receive, answer)
         except ApiError as error:
             await answer.fail(error)
-        except (DroppedError, OSError):
+        except (DroppedError, ClientDisconnect, OSError):
             await answer.drop()
         except Exception as error:
             log("an error of ours", logging.ERROR, error, request=answer.id)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from holdfast.core import durable
 
 CHUNK = 1 << 16
+LEFT_SECONDS = 3600
+"""Age of a file that nobody knows from which it is taken for left behind, not for one that is being written."""
 ID = re.compile(r"file-[0-9a-f]{24}")
 
 
@@ -101,6 +104,27 @@ class FileStore:
         """Remove a file; it may be gone already."""
         with suppress(FileNotFoundError):
             self._fs.rm_file(self._place(file_id))
+
+    def sweep(self, known: Callable[[], Collection[str]]) -> int:
+        """Remove what killed processes left: spools, and content whose file nobody knows; returns how many there were.
+
+        Args:
+            known: the ids of all files. It is asked after the content was listed, so that no new file is taken for one.
+        """
+        before = time.time() - LEFT_SECONDS
+        removed = 0
+        for path in self.spool.glob("upload-*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    removed += 1
+        if self._is_local:
+            old = [path.name for path in Path(self._root).iterdir()
+                   if ID.fullmatch(path.name) and path.stat().st_mtime < before]  # fmt: skip
+            for file_id in set(old) - set(known() if old else ()):
+                self.delete(file_id)
+                removed += 1
+        return removed
 
     def works(self) -> bool:
         """Whether the place can be reached."""
