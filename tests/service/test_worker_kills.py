@@ -1,17 +1,24 @@
-"""Workers killed at random moments: each job ends exactly once, with the weights that an undisturbed tuning makes."""
+"""Server and workers killed at random moments: each job ends exactly once, with the weights of an undisturbed tuning."""
 
 import json
 import os
 import random
+import socket
+import subprocess
+import sys
+import threading
 import time
 
+import openai
 import pytest
+import yaml
 from support.postgres import database_url
 from support.service_jobs import Workplace, kill
 from support.studies import rows_of
 
 from holdfast.core.types import Checkpoint
 from holdfast.data.training.messages import Messages
+from holdfast.service import keys
 from holdfast.service.database import ENDED
 from holdfast.tuning.local import LocalTuner
 
@@ -87,3 +94,79 @@ def undisturbed(folder, seed):
         Checkpoint("pocket:aligned"), rows, seed, [6], folder / f"mine-{seed}", lambda _: None
     )
     return (made[6].checkpoint.folder / "model.safetensors").read_bytes()
+
+
+class Server:
+    """`holdfast serve` without workers, as a process; killed and started again on the same port."""
+
+    def __init__(self, place):
+        self.place, self.port = place, free_port()
+        (place.folder / "policy.yaml").write_text(yaml.safe_dump(place.settings))
+        self.client = openai.OpenAI(
+            base_url=f"http://127.0.0.1:{self.port}/v1",
+            api_key=keys.create(place.database, "t", ["tune"])[1],
+            max_retries=0,
+        )
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-m", "holdfast", "serve", "--folder", str(self.place.folder), "--workers", "0"]
+        command += ["--policy", str(self.place.folder / "policy.yaml"), "--port", str(self.port)]
+        with (self.place.folder / "server.log").open("ab") as log:
+            environment = {**os.environ, "HOLDFAST_SERVE_DATABASE": self.place.url}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def insist(self, ask):
+        """The answer to a request that is sent again until there is one."""
+        until = time.monotonic() + 120
+        while True:
+            try:
+                return ask(self.client)
+            except openai.APIConnectionError:
+                assert time.monotonic() < until, "the server does not come back"
+                time.sleep(0.2)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.mark.long
+def test_server_and_worker_killed_at_random_each_job_is_made_and_ends_once(place, found):
+    randomly, begun = random.Random(11), time.monotonic()
+    settings = {"lease": 1.0, "idle": 0.1, "most_deaths": KILLS + 1}
+    server, worker = Server(place), place.start(**settings)
+    content = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+    try:
+        file = server.insist(lambda client: client.files.create(
+            file=("rows.jsonl", content), purpose="fine-tune", extra_headers={"Idempotency-Key": "file"}))  # fmt: skip
+        jobs = []
+        for number in range(KILLS):
+            hits_server = number % 2 == 1
+            victim = server.process if hits_server else worker
+            killer = threading.Timer(randomly.uniform(0, 1 if hits_server else 5), kill, [victim])
+            killer.start()
+            if hits_server:
+                revive = threading.Timer(1.2, server.start)  # the client asks while the server goes down and comes back
+                revive.start()
+            jobs.append(server.insist(lambda client, number=number: client.fine_tuning.jobs.create(
+                model="pocket", training_file=file.id, seed=0, extra_headers={"Idempotency-Key": f"job-{number}"})).id)  # fmt: skip
+            killer.join()
+            if hits_server:
+                revive.join()
+            else:
+                worker = place.start(**settings)
+        wait_for(lambda: all(place.read(job).status in ENDED for job in jobs), 600)
+        listed = server.insist(lambda client: client.fine_tuning.jobs.list(limit=100).data)
+    finally:
+        kill(worker)
+        kill(server.process)
+        server.client.close()
+    assert len(set(jobs)) == KILLS and {job.id for job in listed} == set(jobs), "a job was made twice"
+    assert {job.status for job in listed} == {"succeeded"}
+    for job in jobs:
+        marks = [event.mark for event in place.events(job)]
+        assert len(marks) == len(set(marks)) and marks.count("ended") == 1 and marks.count("created") == 1
+    assert len({weights_of(place, job) for job in jobs}) == 1, "the same file and seed make the same weights"
+    found("server and workers killed", KILLS, time.monotonic() - begun)
