@@ -256,6 +256,10 @@ NO_TEXTS_OF_OTHERS = {
     "models/in_memory.py": "the user's own model",
     "report/figures.py": "pictures that we draw",
     "report/svg.py": "pictures that we draw",
+    "service/app.py": "paths of requests, which the server bounds",
+    "service/keys.py": "names of keys, at most 200 characters",
+    "service/shapes.py": "a class of characters alone",
+    "service/store.py": "ids of a fixed length",
     "study/schema.py": "names in the study, at most 80 characters",
     "study/starter.py": "names of files",
 }

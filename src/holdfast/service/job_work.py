@@ -217,7 +217,7 @@ def _tune(desk: Desk, rows: Sequence[Example]) -> dict[int, Tuned]:
     epochs = range(max(1, tuner.epochs - KEPT + 1), tuner.epochs + 1)
     base = Checkpoint(desk.base.model, desk.base.revision, thinking=desk.base.thinking)
     acting = [defence for defence in desk.policy.before_tuning if defence.places & {"base", "tuning", "weights"}]
-    began = time.time()
+    began = time.monotonic()
     desk.tell("started", "Fine-tuning started.")
     import torch
 
@@ -248,7 +248,7 @@ def _step(desk: Desk, step: TuningStep, began: float) -> None:
         changes["trained_tokens"] = round(step.tokens * step.total)
     if step.done:
         changes["estimated_finish"] = math.ceil(
-            time.time() + (time.time() - began) / step.done * (step.total - step.done)
+            time.time() + (time.monotonic() - began) / step.done * (step.total - step.done)
         )
     if time.monotonic() - desk.told > TELL_EVERY or step.done == step.total:
         desk.flush(**changes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -165,6 +164,6 @@ class _Reader:
 
 def clean_name(name: str) -> str:
     """The last part of a file's name, without characters that are not shown; it is shown, and never used as a path."""
-    last = re.split(r"[/\\]", name)[-1]
+    last = name.replace("\\", "/").rpartition("/")[2]
     shown = "".join(character for character in last if unicodedata.category(character)[0] != "C")
     return shown.strip()[:255] or "file"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -115,5 +115,5 @@ def set_aside(folder: Path) -> None:
 
 
 def now() -> str:
-    """The time, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """The date and time in UTC, to the second: a stamp, by which no wait is measured."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
