@@ -23,6 +23,7 @@ from holdfast.service.app import create_app
 from holdfast.service.asking import Delta, TooLongError
 from holdfast.service.database import Event, Job, JobCheckpoint, Model, connect, new_id, now
 from holdfast.service.policy import policy_of
+from holdfast.service.serve import KEEP_ALIVE
 from holdfast.service.state import Service
 from holdfast.service.store import FileStore
 
@@ -140,7 +141,13 @@ def serving(folder, policy=None, url=None, files=None):
     service = make_service(folder, policy, url, files)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = uvicorn.Server(
-        uvicorn.Config(create_app(service), log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            create_app(service),
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=2,
+        )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -25,6 +25,9 @@ from holdfast.service.store import FileStore
 PARENT = "HOLDFAST_SERVE_PARENT"
 """The environment's name for the process that a worker ends with."""
 MOST_CONNECTIONS = 65_536
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection is kept. Clients drop theirs after 5 s: a server that does so at the same time
+resets the connection under a request."""
 PATIENCE = 20.0
 """Seconds that requests and workers have to end when the service is stopped."""
 LONGEST_PAUSE = 60.0
@@ -92,8 +95,8 @@ def serve(place: Place, policy: Path | None, host: str, port: int, workers: int)
     write_json_logs()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(service), host, port, log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=int(PATIENCE), backlog=2048,
+            create_app(service), host, port, log_config=None, access_log=False, server_header=False, backlog=2048,
+            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=int(PATIENCE),
         )
     )  # fmt: skip
     command = [sys.executable, "-m", "holdfast", "serve", "worker", "--folder", str(place.folder)]
