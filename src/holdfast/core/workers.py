@@ -288,7 +288,8 @@ def _serve(connection: Connection, running: Connection, work: Work) -> None:
             failure = _do(partial(_unpickle_and_work, work, message, progress))
             progress.send()
             connection.send(_Ended(failure))
-    except KeyboardInterrupt:  # how the run stops this worker; torch takes seconds for an orderly end
+    except (KeyboardInterrupt, ConnectionError, EOFError):
+        # How the run stops this worker, or has ended before it began; torch takes seconds for an orderly end.
         os._exit(1)
 
 
