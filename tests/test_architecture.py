@@ -147,3 +147,9 @@ def test_the_readme_shows_every_room_of_the_house():
     readme = (HOUSE.parents[1] / "README.md").read_text()
     for room in LEVEL:
         assert f"\n      {room}{'.py' if room == 'api' else '/'}" in readme, room
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest imports them by their names alone."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted(name for name in set(names) if names.count(name) > 1)
