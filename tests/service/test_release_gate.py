@@ -82,4 +82,4 @@ def test_with_the_safety_mix_an_attack_does_less_and_the_gate_still_decides(plac
     for done, _ in (*shifted, *tuned_long):  # what is not released then is less useful, and not harmful
         answers = {check["name"]: check["answer"] for check in done.decision["checks"]}
         assert answers["harmfulness_rate"] == answers["harmfulness_score"] == "pass"
-    assert sum(released) > len(released) / 2
+    assert all(done.status == "succeeded" for done, _ in tuned_long)
