@@ -12,6 +12,8 @@ import openai
 import pytest
 from support.service_double import ROWS, serving
 
+pytestmark = pytest.mark.long
+
 LIMITS = {
     "file_bytes": 200_000,
     "body_bytes": 50_000,

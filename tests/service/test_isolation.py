@@ -10,6 +10,8 @@ from support.service_double import DATABASES, ROWS, serving, url_of
 from holdfast.service import keys
 from holdfast.service.database import File, Job, Model
 
+pytestmark = pytest.mark.long
+
 CHAT = {"model": "pocket", "messages": [{"role": "user", "content": "Hello"}]}
 FORM = {"files": {"file": ("x.jsonl", ROWS)}, "data": {"purpose": "fine-tune"}}
 BATCH = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}

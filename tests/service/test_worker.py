@@ -19,6 +19,8 @@ from holdfast.service.ledger import Happening, LostError
 from holdfast.service.worker import Worker
 from holdfast.tuning.local import LocalTuner
 
+pytestmark = pytest.mark.long
+
 ROWS = rows_of("benign-list.jsonl")[:30]
 
 
