@@ -466,6 +466,7 @@ def plan_of(n, draw):
     return fates
 
 
+@pytest.mark.long
 def test_330_verdicts_are_accounted_for_none_invented_and_none_bought_twice_after_a_stop():
     n, width = 330, 16
     fates, tried, lock, handed = plan_of(n, Random(3)), Counter(), threading.Lock(), []
@@ -599,6 +600,7 @@ def test_a_judge_that_cannot_be_swayed_or_read_cannot_be_tested(tmp_path, small)
 # Who is asked
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_any_model_of_inspect_can_be_asked(monkeypatch):
     from inspect_ai.model import ModelOutput, ModelUsage, get_model

@@ -125,6 +125,7 @@ class KilledError(Exception):
     """In place of the signal."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("tuner", "moment"),
     [
