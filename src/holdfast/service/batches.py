@@ -8,7 +8,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -224,8 +224,7 @@ class BatchRunner:
                         return
                     answered = await self._answer(work, line)
                     async with lock:
-                        await asyncio.to_thread(kept.add, [answered])
-                    work.counts["completed" if answered["response"]["status_code"] == 200 else "failed"] += 1
+                        await _to_its_end(asyncio.to_thread(_keep, work, kept, answered))
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(LINES_AT_ONCE):
@@ -310,6 +309,22 @@ class BatchRunner:
         """Let other processes have this one's batches at once."""
         with self.service.database.writing() as session:
             session.execute(update(Batch).where(Batch.worker == self.name).values(worker=None, lease_until=None))
+
+
+def _keep(work: _Work, kept: Appender, answered: dict[str, Any]) -> None:
+    """Write a line's answer, and count it."""
+    kept.add([answered])
+    work.counts["completed" if answered["response"]["status_code"] == 200 else "failed"] += 1
+
+
+async def _to_its_end(running: Coroutine[Any, Any, None]) -> None:
+    """Wait for what runs in a thread, also where this task is cancelled meanwhile: the thread goes on in any case."""
+    task = asyncio.create_task(running)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def _read(raw: bytes) -> _Line | str:
