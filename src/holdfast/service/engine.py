@@ -24,8 +24,8 @@ from typing import Any, Literal
 from holdfast.core.errors import ModelError, RenderError
 from holdfast.core.types import Checkpoint, Message
 from holdfast.models import decoding, hub, loading
+from holdfast.models.steps.batch import Batch, Row
 from holdfast.service.asking import BadConversationError, Delta, Params, TooLongError
-from holdfast.service.batch import Batch, Row
 from holdfast.service.picking import picker
 from holdfast.service.reading import Reader
 from holdfast.service.served import Served, shares_base

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from holdfast.models.steps.lean import Projection, projection
+
 if TYPE_CHECKING:
     import torch
 
@@ -34,6 +36,19 @@ class Mix:
         """Leave the model as it was; a model whose adapters changed gets a new mix."""
         for hook in self._hooks:
             hook.remove()
+
+    def projection(self, layer: Any) -> Projection:
+        """What a linear layer does with its adapters, as a function for a lean pass."""
+        if layer not in self._layers:
+            return projection(layer)
+        base, add = projection(layer.base_layer), partial(self._add, self._layers.index(layer), layer)
+
+        def project(x: torch.Tensor) -> torch.Tensor:
+            output = base(x)
+            with_adapters: torch.Tensor | None = add((x,), output)
+            return output if with_adapters is None else with_adapters
+
+        return project
 
     def choose(self, rows: Sequence[str]) -> None:
         """Say which adapter each row of the next forward passes has; "" is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from holdfast.service.batch import likeliest_token
+from holdfast.models.steps.batch import likeliest_token
 
 if TYPE_CHECKING:
     import torch

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from holdfast.core.types import Checkpoint
 from holdfast.models import adapters, hub, loading
 from holdfast.models.loading import Loaded
+from holdfast.models.steps.lean import lean
+from holdfast.models.steps.memory import Memory, new_memory
 from holdfast.service.mixing import Mix
 
 if TYPE_CHECKING:
@@ -57,24 +58,21 @@ class Served:
         """Folder of an adapter → its name, the one that was asked least recently first."""
         self._mix: Mix | None = None
         """Where there is an adapter."""
-        taken = inspect.signature(loaded.model.forward).parameters
-        self._cache_name = "cache" if "cache" in taken else "past_key_values"  # the name is changing in transformers
+        self._lean = lean(self._model)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base's, which pads on the left."""
         return self.loaded.tokenizer
 
-    @property
-    def device(self) -> Any:
-        """Where the model is."""
-        return self.loaded.model.device
+    def new_memory(self) -> Memory:
+        """An empty memory for rows."""
+        return new_memory(self._model, self.tokenizer.pad_token_id, self._lean)
 
-    def new_cache(self) -> Any:
-        """An empty cache of keys and values, with the kind of layer that the model needs."""
-        from transformers import DynamicCache
-
-        return DynamicCache(config=self.loaded.model.config)
+    def choose(self, adapters: Sequence[str]) -> None:
+        """Say which adapter each row of the next passes is asked with; "" is the base itself."""
+        if self._mix is not None:
+            self._mix.choose(adapters)
 
     def attach(self, folder: Path, in_use: Collection[str]) -> str:
         """The name of an adapter, which is put on the base if it is not there. Names in use stay.
@@ -91,13 +89,6 @@ class Served:
         self._names[folder] = name
         return name
 
-    def forward(self, names: Sequence[str], cache: Any, **inputs: Any) -> Any:
-        """The outputs for rows that are asked with these adapters; "" is the base itself."""
-        inputs[self._cache_name] = cache
-        if self._mix is not None:
-            self._mix.choose(names)
-        return self._model(**inputs)
-
     def _load(self, folder: Path, name: str) -> None:
         """Put an adapter on the base, after a check that it changes the logits."""
         if self._mix is not None:
@@ -110,6 +101,7 @@ class Served:
         """Take up that an adapter came or went. peft's own way is switched off: it puts one on all rows."""
         self._model.base_model.disable_adapter_layers()
         self._mix = Mix(self._model)
+        self._lean = lean(self._model, self._mix.projection)
 
     def _make_room(self, in_use: Collection[str]) -> None:
         """Drop the adapters that were asked least recently, as long as nobody uses them."""
