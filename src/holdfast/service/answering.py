@@ -89,7 +89,7 @@ async def whole(
     async with aclosing(answer(service, base, model, asked)) as deltas:
         async for last in deltas:
             texts.append(last.text)
-            if gone is not None and await gone():
+            if gone is not None and last.finish is None and await gone():
                 raise DroppedError
     if last.finish is None:
         raise RuntimeError("the engine did not say how the answer ended")

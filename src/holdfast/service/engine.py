@@ -149,12 +149,12 @@ class Engine:
         return lane, Row(ids, min(params.max_tokens, room), pick, frozenset(decoding.end_of_turn_ids(loaded)))
 
     def _lane(self, model: Checkpoint) -> _Lane:
-        base = hub.resolve(model.base, model.revision)
         key = _key(model)
         with self._loading:
             lane = self.lanes.pop(key, None)
             if lane is None:
                 self._make_room()
+                base = hub.resolve(model.base, model.revision)
                 weights = replace(model, folder=None) if shares_base(model) else model
                 served = Served(loading.load(weights, self.precision), base)
                 lane = _Lane(served, Batch(served, self.most_rows))

@@ -45,7 +45,9 @@ async def create(
     request: Request, asked: NewChat, service: Here, caller: Annotated[Caller, with_scope("ask", "audit")]
 ) -> ChatCompletion | StreamingResponse:
     """Answer a conversation."""
-    base, model = await run_in_threadpool(find_to_ask, service, caller, asked.model)
+    base, model = asked.model, None
+    if base not in service.policy.bases:
+        base, model = await run_in_threadpool(find_to_ask, service, caller, asked.model)
     checkpoint = service.checkpoint(base, model)
     if not asked.stream:
         return await answering.whole(service, base, checkpoint, asked, request.is_disconnected)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Select, select
 from sqlalchemy.exc import IntegrityError
@@ -43,8 +44,8 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorBody, "description": SAID[status]} for status in all_of_them}
 
 
-def service_of(request: Request) -> Service:
-    """The service that a request came to."""
+async def service_of(request: Request) -> Service:
+    """The service that a request came to. It is async, as all here that does not wait: others cost a thread each."""
     service: Service = request.app.state.service
     return service
 
@@ -52,14 +53,14 @@ def service_of(request: Request) -> Service:
 Here = Annotated[Service, Depends(service_of)]
 
 
-def identify(
+async def identify(
     request: Request, response: Response, service: Here,
     given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
 ) -> Caller:  # fmt: skip
     """Whose request it is, and one request taken from what the key may ask in a minute."""
     if given is None:
         raise ApiError(401, "Give an API key: `Authorization: Bearer KEY`.", "missing_api_key")
-    caller = keys.recognise(service.database, given.credentials)
+    caller = await run_in_threadpool(keys.recognise, service.database, given.credentials)
     if caller is None:
         raise ApiError(401, "The API key is unknown or revoked.", "invalid_api_key")
     request.state.caller = caller
@@ -75,7 +76,7 @@ def identify(
 def with_scope(*scopes: Scope) -> Any:
     """A dependency: the caller, who must have one of the scopes."""
 
-    def check(caller: Annotated[Caller, Depends(identify)]) -> Caller:
+    async def check(caller: Annotated[Caller, Depends(identify)]) -> Caller:
         if not caller.may(*scopes):
             needed = " or ".join(f"`{scope}`" for scope in scopes)
             raise ApiError(403, f"This needs a key with the scope {needed}.", "missing_scope")
