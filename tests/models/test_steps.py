@@ -82,7 +82,7 @@ def test_rows_that_join_and_leave_change_no_logits():
     with torch.inference_mode():
         for memory in (own, ours):
             memory.read(prompts_of(5, 12, 8))
-        for turn in range(60):
+        for _ in range(60):
             compare_closely(own, ours, rows, draw.randrange(1, 6))
             if rows > 1 and draw.random() < 0.6:
                 order = list(range(rows - 1))
