@@ -165,8 +165,8 @@ class RunResults:
         """Names that one part of the results uses and another lacks."""
         names, needed = [entry.name for entry in self.summary], set(self.evaluation.categories)
         lost = [name for name in names + [each.name for each in self.conditions] if name not in self.settings]
-        compared = [name for each in self.comparisons for name in (each.name, each.against) if name is not None]
-        lost += [name for name in compared if name not in names]
+        compared = {each.name for each in self.comparisons} | {each.against or each.name for each in self.comparisons}
+        lost += sorted(compared - set(names))
         lost += [entry.name for entry in self.summary if needed - entry.by_category.keys()]
         lost += [f"the metric {each.metric!r}" for each in self.comparisons if each.metric not in METRICS]
         return [f"{name[:100]}: it is unknown, or some of it is missing" for name in dict.fromkeys(lost)]
