@@ -57,7 +57,7 @@ def received(finished, tmp_path):
 )  # fmt: skip
 def test_what_typer_says_of_an_argument_is_never_obeyed(before, bad):
     *arguments, last = before
-    assert "Error" in invoke(*arguments, f"{last}{bad}", code=2)
+    invoke(*arguments, f"{last}{bad}", code=2)
 
 
 def test_an_option_that_typer_does_not_know_is_shown():

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from holdfast.cli import signals
 from holdfast.core.errors import HoldfastError
 from holdfast.core.files import why_file_failed
 from holdfast.core.stopping import Terminated
@@ -41,7 +42,7 @@ def user_errors() -> Iterator[None]:
         typer.secho(visible(str(error)), err=True, fg="red")
         raise typer.Exit(MENDABLE) from None
     except KeyboardInterrupt as error:
-        typer.secho("Stopped. What was finished is kept; the same command goes on from there.", err=True)
+        typer.secho(signals.STOPPED, err=True, nl=False)
         raise typer.Exit(TERMINATED if isinstance(error, Terminated) else STOPPED) from None
     except (typer.Exit, typer.Abort):
         raise
