@@ -82,6 +82,17 @@ with user_errors(), stopping.safe_points():
     time.sleep(60)
 """
 
+BEFORE_REPLIES = """
+from typer import Exit
+try:
+    with user_errors(), stopping.safe_points():
+        call()
+        with stopping.hold():
+            print("asked", flush=True)
+except Exit:
+    end_now()
+"""
+
 PLACES = {
     "pydantic": IN_PYDANTIC, "tokenizers": IN_TOKENIZERS, "a finaliser": WHERE_ERRORS_ARE_LOST, "an import": IN_AN_IMPORT
 }  # fmt: skip
@@ -109,3 +120,7 @@ def test_at_work_a_signal_acts_at_the_next_safe_point(place):
 
 def test_work_that_comes_to_no_safe_point_is_ended():
     assert ended("SIGTERM", IN_PYDANTIC, NO_SAFE_POINT) == (143, "went on\n")
+
+
+def test_nothing_that_costs_is_begun_after_a_signal():
+    assert ended("SIGTERM", IN_PYDANTIC, BEFORE_REPLIES) == (143, "went on\n")
