@@ -68,8 +68,6 @@ def _end(message: str, number: int) -> NoReturn:
     with suppress(Exception):  # it was at work on this very list
         for process in sys.modules["multiprocessing"].active_children():
             process.kill()
-    with suppress(Exception):  # it was writing
-        sys.stdout.flush()
     _write((SHOW_CURSOR if os.isatty(2) else "") + message)
     os._exit(128 + number)
 
