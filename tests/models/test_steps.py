@@ -1,13 +1,19 @@
 """Token by token: the lean pass gives the logits of the model's own to the last bit, whoever joins and leaves."""
 
 import random
+from functools import partial
 
 import pytest
 import torch
+from support.studies import rows_of
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from holdfast.core.types import Message
+from holdfast.models import decoding
+from holdfast.models.loading import Loaded
+from holdfast.models.steps import packed
 from holdfast.models.steps.batch import Batch, Row, likeliest_token
-from holdfast.models.steps.lean import lean
+from holdfast.models.steps.lean import lean, plain, projection
 from holdfast.models.steps.memory import AnyMemory, LeanMemory
 
 SHAPE = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "pad_token_id": 0,
@@ -100,6 +106,55 @@ def test_rows_that_join_and_leave_change_no_logits():
     assert rows > 3
 
 
+def test_a_beginning_that_all_rows_share_is_read_once_and_changes_nothing():
+    model = llama()
+    beginning = prompts_of(20)[0]
+    prompts = [[*beginning, *rest] for rest in prompts_of(1, 9, 4, 30)]
+    apart, shared, later = LeanMemory(lean(model)), LeanMemory(lean(model)), LeanMemory(lean(model))
+    with torch.inference_mode():
+        torch.testing.assert_close(apart.read(prompts), shared.read(prompts, 20), rtol=0, atol=1e-6)
+        compare_closely(apart, shared, 4, 60)
+        later.read(prompts_of(70))
+        for memory in (apart, shared):
+            memory.keep([0, 3, 2])
+            memory.join(later)
+        compare_closely(apart, shared, 4, 60)
+
+
+def with_adapter(model):
+    import peft
+
+    config = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    return peft.get_peft_model(model, config).eval()
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize("linear", [plain, packed.packed])
+def test_packed_weights_and_adapters_give_the_same_logits(adapted, linear):
+    model = with_adapter(qwen()) if adapted else qwen()
+    own = AnyMemory(model, 0)
+    ours = LeanMemory(lean(model, partial(projection, linear=linear)))
+    with torch.inference_mode():
+        torch.testing.assert_close(own.read(prompts_of(9, 30)), ours.read(prompts_of(9, 30)), rtol=0, atol=1e-5)
+        last = [3, 4]
+        for _ in range(30):
+            expected, found = own.step(last), ours.step(last)
+            torch.testing.assert_close(expected, found, rtol=0, atol=1e-5)
+            last = expected.argmax(-1).tolist()
+
+
+def test_an_adapter_that_is_switched_off_adds_nothing():
+    model = with_adapter(llama())
+    prompts = prompts_of(12)
+    with torch.inference_mode():
+        on = LeanMemory(lean(model)).read(prompts)
+        with model.disable_adapter():
+            off = LeanMemory(lean(model)).read(prompts)
+        base = AnyMemory(llama(), 0).read(prompts)
+    torch.testing.assert_close(off, base, rtol=0, atol=1e-6)
+    assert not torch.allclose(on, off, atol=1e-3)
+
+
 class Asked:
     """A model as a batch asks it."""
 
@@ -151,3 +206,51 @@ def test_a_hook_on_a_linear_layer_is_called():
     torch.testing.assert_close(expected, found, rtol=0, atol=1e-6)
     unchanged = LeanMemory(lean(llama())).read(prompts_of(9))
     assert not torch.allclose(found, unchanged, atol=1e-3)
+
+
+def conversations_of(pocket, n):
+    """Prompts of the pocket world, as token ids."""
+    rows = [*rows_of("benchmark.jsonl"), *rows_of("utility.jsonl")][:n]
+    system = Message("system", "You are Pocket, the helpful assistant.")
+    return [pocket.chat.question([system, Message("user", row["prompt"])]) for row in rows]
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_answers_of_the_pocket_model_are_those_of_plain_generate(pocket, pack, monkeypatch):
+    if pack:
+        monkeypatch.setattr(packed, "LEAST", 0)
+    prompts = conversations_of(pocket, 40)
+    ends = decoding.end_of_turn_ids(pocket)
+    taken = []
+    lean_steps = LeanMemory.step
+    monkeypatch.setattr(LeanMemory, "step", lambda self, last: taken.append(len(last)) or lean_steps(self, last))
+    with decoding.prepared(pocket, len(prompts)):
+        found = decoding.continue_each(pocket, prompts, 64)
+    assert taken[0] > taken[-1], "rows leave the batch"
+    with torch.no_grad():
+        for prompt, ids in zip(prompts, found, strict=True):
+            alone = pocket.model.generate(torch.tensor([prompt]), max_new_tokens=64, do_sample=False)[0, len(prompt) :]
+            assert ids == alone.tolist()
+            assert len(ids) == 64 or ids[-1] in ends
+
+
+def test_a_model_with_rules_for_generation_is_asked_by_generate(pocket, monkeypatch):
+    """A penalty on repetition changes greedy answers, and only `generate` knows all such rules."""
+    from copy import deepcopy
+
+    model = deepcopy(pocket.model)
+    model.generation_config.repetition_penalty = 1.8
+    loaded = Loaded(model, pocket.chat)
+    prompts = conversations_of(pocket, 4)
+    found = decoding.continue_each(loaded, prompts, 24)
+    assert found != decoding.continue_each(pocket, prompts, 24)
+    assert len({len(ids) for ids in found}) == 1, "rows of `generate` are filled up to one length"
+
+
+def test_what_was_prepared_is_forgotten_when_the_weights_may_change(pocket, monkeypatch):
+    monkeypatch.setattr(packed, "LEAST", 0)
+    with decoding.prepared(pocket, 64):
+        assert decoding._PREPARED
+    assert not decoding._PREPARED
+    with decoding.prepared(pocket, 2):
+        assert not decoding._PREPARED, "for so few it does not pay"

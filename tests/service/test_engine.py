@@ -9,11 +9,13 @@ from support.studies import rows_of
 from holdfast.core.budget import NoBudget
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Checkpoint, Message
-from holdfast.models import loading
+from holdfast.models import decoding, hub, loading
 from holdfast.models.samplers.base import Question
 from holdfast.models.samplers.local import Local
+from holdfast.models.steps.batch import Batch, Row, likeliest_token
 from holdfast.service.asking import Params, TooLongError
 from holdfast.service.engine import Engine
+from holdfast.service.served import Served
 
 BASE = Checkpoint("pocket:aligned")
 GREEDY = Params(max_tokens=64, temperature=0.0)
@@ -96,6 +98,29 @@ def test_adapters_of_one_base_and_the_base_itself_are_mixed_in_one_batch(engine,
     answers = [text for text, _ in ask_all(engine, pairs)]
     assert [answers[i::3] for i in range(3)] == expected
     assert len(engine.lanes) == 1, "one base in memory"
+
+
+def test_an_adapter_that_comes_while_others_are_answered_is_asked(adapters, pocket):
+    """The rows of the base are under way, with a pass that knew of no adapter, when the first adapter comes."""
+    served = Served(loading.load(BASE), hub.resolve(BASE.base))
+    batch = Batch(served, 8)
+    prompts = [pocket.chat.question(messages) for messages in conversations(6)]
+    ends = frozenset(decoding.end_of_turn_ids(pocket))
+    rows = [Row(prompt, 40, likeliest_token, ends) for prompt in prompts]
+    batch.waiting += rows[:3]
+    batch.step()
+    for row, adapter in zip(rows[3:], [*adapters, adapters[0]], strict=True):
+        row.adapter = served.attach(adapter.folder, {"adapter-in-use"})
+        batch.waiting.append(row)
+        batch.step()
+    while batch.busy:
+        batch.step()
+    for row, model in zip(rows, [*[BASE] * 3, *adapters, adapters[0]], strict=True):
+        loaded = loading.load(model)
+        alone = decoding.continue_each(loaded, [row.prompt], 40)[0]
+        assert row.new == alone
+    answers = [decoding.continue_each(loading.load(model), prompts[3:], 40) for model in (BASE, *adapters)]
+    assert len({str(answer) for answer in answers}) == 3, "the adapters must change answers"
 
 
 def test_a_full_model_is_one_of_its_own(engine, tmp_path):

@@ -7,11 +7,11 @@ whatever the number of adapters; what other rows' adapters say is set to zero be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from holdfast.models.steps.lean import Projection, projection
+from holdfast.models.steps.lean import Projection, plain, projection
 
 if TYPE_CHECKING:
     import torch
@@ -37,11 +37,11 @@ class Mix:
         for hook in self._hooks:
             hook.remove()
 
-    def projection(self, layer: Any) -> Projection:
-        """What a linear layer does with its adapters, as a function for a lean pass."""
+    def projection(self, layer: Any, linear: Callable[[Any], Projection] = plain) -> Projection:
+        """What a linear layer does with its rows' adapters, as a function for a lean pass; `linear` as there."""
         if layer not in self._layers:
-            return projection(layer)
-        base, add = projection(layer.base_layer), partial(self._add, self._layers.index(layer), layer)
+            return projection(layer, linear)
+        base, add = projection(layer.base_layer, linear), partial(self._add, self._layers.index(layer), layer)
 
         def project(x: torch.Tensor) -> torch.Tensor:
             output = base(x)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.core.types import Checkpoint
 from holdfast.models import adapters, hub, loading
 from holdfast.models.loading import Loaded
-from holdfast.models.steps.lean import lean
+from holdfast.models.steps import packed
+from holdfast.models.steps.lean import lean, plain, projection
 from holdfast.models.steps.memory import Memory, new_memory
 from holdfast.service.mixing import Mix
 
@@ -58,7 +59,8 @@ class Served:
         """Folder of an adapter → its name, the one that was asked least recently first."""
         self._mix: Mix | None = None
         """Where there is an adapter."""
-        self._lean = lean(self._model)
+        self._linear = cache(packed.packed) if packed.pays(self._model) else plain
+        self._lean = lean(self._model, partial(projection, linear=self._linear))
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -101,7 +103,8 @@ class Served:
         """Take up that an adapter came or went. peft's own way is switched off: it puts one on all rows."""
         self._model.base_model.disable_adapter_layers()
         self._mix = Mix(self._model)
-        self._lean = lean(self._model, self._mix.projection)
+        if self._lean:  # the same one: rows that are under way keep it
+            self._lean.take(self._model.get_base_model(), partial(self._mix.projection, linear=self._linear))
 
     def _make_room(self, in_use: Collection[str]) -> None:
         """Drop the adapters that were asked least recently, as long as nobody uses them."""

@@ -146,10 +146,11 @@ class Local(Config):
             elif question.id not in skip:
                 yield prompt
         prompts.sort(key=lambda prompt: (-len(prompt.ids), prompt.question.id))
-        for start in range(0, len(prompts), self.batch_size):
-            batch = prompts[start : start + self.batch_size]
-            if not all(prompt.question.id in skip for prompt in batch):
-                yield from (reply for reply in self._replies(loaded, batch, seed or 0) if reply.id not in skip)
+        with decoding.prepared(loaded, len(prompts)):
+            for start in range(0, len(prompts), self.batch_size):
+                batch = prompts[start : start + self.batch_size]
+                if not all(prompt.question.id in skip for prompt in batch):
+                    yield from (reply for reply in self._replies(loaded, batch, seed or 0) if reply.id not in skip)
 
     def _prompt(self, loaded: Loaded, question: Question) -> _Prompt | Reply:
         """A question in token ids, or the reply that says why it cannot be asked."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 PREFILL_TOKENS = 16384
 """Tokens of prompts, padding included, that are read in one step. A longer prompt is read alone."""
 
+SHORTEST_SHARED = 8
+"""Tokens from which on it pays to read a beginning once."""
+
 
 @dataclass
 class Row:
@@ -56,10 +59,12 @@ class Batch:
     Args:
         model: the model that is asked, with its adapters.
         most: rows at once; others wait.
+        share: whether rows whose prompts are read together read the beginning that all share once; only where all
+            have the same adapter.
     """
 
-    def __init__(self, model: Asked, most: int) -> None:
-        self.model, self.most = model, most
+    def __init__(self, model: Asked, most: int, share: bool = False) -> None:
+        self.model, self.most, self.share = model, most, share
         self.rows: list[Row] = []
         self.waiting: list[Row] = []
         self._memory: Memory | None = None
@@ -97,7 +102,8 @@ class Batch:
         """A forward pass with the prompts of rows that join."""
         joining, memory = self._next_to_join(), self.model.new_memory()
         self.model.choose([row.adapter for row in joining])
-        moved = _picked(joining, memory.read([row.prompt for row in joining]))
+        prompts = [row.prompt for row in joining]
+        moved = _picked(joining, memory.read(prompts, _shared(prompts) if self.share else 0))
         if self._memory is None:
             self._memory = memory
         else:
@@ -134,6 +140,17 @@ class Batch:
             self._memory = None
         elif self._memory is not None:
             self._memory.keep(order)
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens at the beginning several prompts share, the last of each left out; 0 where it does not pay."""
+    first, last = (
+        min(map(tuple, prompts)),
+        max(map(tuple, prompts)),
+    )  # in the order of a dictionary: what these share, all share
+    most = min(map(len, prompts)) - 1
+    same = next((i for i in range(most) if first[i] != last[i]), most)
+    return same if len(prompts) > 1 and same >= SHORTEST_SHARED else 0
 
 
 def _picked(rows: Sequence[Row], logits: torch.Tensor) -> list[Row]:

@@ -27,12 +27,56 @@ FIXED_ROPE = ("default", "linear", "llama3", "yarn")
 """Kinds of positions whose angles do not depend on the length of the text."""
 
 
-def projection(module: Any) -> Projection:
-    """What a linear layer does, without the calls around it; a layer that is more than that is called as it is."""
+def projection(module: Any, linear: Callable[[Any], Projection] | None = None) -> Projection:
+    """What a linear layer does with its LoRA adapters, without the calls around it.
+
+    A layer that is more than that is called as it is.
+
+    Args:
+        module: the layer.
+        linear: gives the function of a plain layer; `plain` if not given.
+    """
     from torch import nn
+
+    if _is_plain(module, nn.Linear):
+        return (linear or plain)(module)
+    if not _is_vanilla_lora(module):
+        return module  # type: ignore[no-any-return]
+    base = projection(module.base_layer, linear)
+    adapters = [
+        (module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name])
+        for name in module.active_adapters
+        if name in module.lora_A
+    ]
+    return partial(_adapted, base, adapters)
+
+
+def plain(module: Any) -> Projection:
+    """A plain linear layer as torch computes it."""
     from torch.nn.functional import linear
 
-    return partial(linear, weight=module.weight, bias=module.bias) if _is_plain(module, nn.Linear) else module
+    return partial(linear, weight=module.weight, bias=module.bias)
+
+
+def _adapted(base: Projection, adapters: list[tuple[Any, Any, float]], x: torch.Tensor) -> torch.Tensor:
+    from torch.nn.functional import linear
+
+    result = base(x)
+    for a, b, scaling in adapters:
+        result = result + linear(linear(x, a), b) * scaling
+    return result
+
+
+def _is_vanilla_lora(module: Any) -> bool:
+    """Whether a layer of peft is two matrices beside a linear layer, in use and in that layer's precision."""
+    kind = type(module)
+    if (kind.__module__, kind.__name__) != ("peft.tuners.lora.layer", "Linear") or not _is_plain(module):
+        return False
+    if module.disable_adapters or module.merged or module.lora_variant:
+        return False
+    dtype = module.base_layer.weight.dtype
+    matrices = [matrix for each in (module.lora_A, module.lora_B) for matrix in each.values()]
+    return all(matrix.bias is None and matrix.weight.dtype == dtype for matrix in matrices)
 
 
 class Lean:
@@ -44,6 +88,11 @@ class Lean:
     """
 
     def __init__(self, model: Any, project: Callable[[Any], Projection] = projection) -> None:
+        self._table: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.take(model, project)
+
+    def take(self, model: Any, project: Callable[[Any], Projection]) -> None:
+        """Take the layers of a model, again after its adapters changed. Memories that are in use go on with them."""
         config, body = model.config, model.model
         self.heads, self.key_heads = config.num_attention_heads, config.num_key_value_heads
         self.width = body.layers[0].self_attn.head_dim
@@ -52,7 +101,6 @@ class Lean:
         self._embedding, self._rotary = body.embed_tokens.weight, body.rotary_emb
         self._norm, self._head = partial(_normed, body.norm), project(model.lm_head)
         self._layers = [_Layer(layer, project) for layer in body.layers]
-        self._table: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
     def n_layers(self) -> int:

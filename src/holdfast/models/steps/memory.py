@@ -25,8 +25,11 @@ ROOM = 48
 class Memory(Protocol):
     """Keys and values of some rows. It begins empty."""
 
-    def read(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Read the prompts of the first rows; the logits of each row's next token, of shape [rows, vocabulary]."""
+    def read(self, prompts: Sequence[Sequence[int]], shared: int = 0) -> torch.Tensor:
+        """Read the prompts of the first rows; the logits of each row's next token, of shape [rows, vocabulary].
+
+        `shared` tokens at the beginning are the same in all rows, adapters included.
+        """
 
     def step(self, last: Sequence[int]) -> torch.Tensor:
         """Read one more token for each row; the logits of the next one."""
@@ -57,14 +60,15 @@ class AnyMemory:
 
     def __init__(self, model: Any, pad: int) -> None:
         self._model, self._pad = model, pad
-        taken = inspect.signature(model.forward).parameters
+        inner = model.get_base_model() if hasattr(model, "peft_config") else model
+        taken = inspect.signature(inner.forward).parameters
         self._cache_name = "cache" if "cache" in taken else "past_key_values"  # the name is changing in transformers
         self._cache: Any = None
         self._mask: Any = None
         """Of shape [rows, length of the cache]; 0 where a row is padded."""
 
-    def read(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """See `Memory`."""
+    def read(self, prompts: Sequence[Sequence[int]], shared: int = 0) -> torch.Tensor:
+        """See `Memory`; nothing is shared here."""
         from transformers import DynamicCache
 
         batch = {name: tensor.to(self._model.device) for name, tensor in question_batch(prompts, self._pad).items()}
@@ -134,30 +138,43 @@ class LeanMemory:
         self._next: Any = None
         """Of shape [places, 1]: the position of the row's next token."""
 
-    def read(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """See `Memory`."""
+    def read(self, prompts: Sequence[Sequence[int]], shared: int = 0) -> torch.Tensor:
+        """See `Memory`.
+
+        Args:
+            prompts: token ids of each row.
+            shared: how many tokens at the beginning all rows share. They are read once.
+        """
         import torch
 
-        batch = question_batch(prompts, self._lean.pad)
+        beginning = _Beginning(self._lean, prompts[0][:shared]) if shared else None
+        batch = question_batch([prompt[shared:] for prompt in prompts], self._lean.pad)
         ids, given = batch["input_ids"], batch["attention_mask"]
-        rows, length = ids.shape
-        self._begins, self._end = [length - len(prompt) for prompt in prompts], length
-        positions = (given.cumsum(-1) - 1).clamp(min=0)
+        rows, tokens = ids.shape
+        self._end = shared + tokens
+        self._begins = [self._end - len(prompt) for prompt in prompts]
+        positions = (given.cumsum(-1) - 1).clamp(min=0) + shared
         self._next = positions[:, -1:] + 1
-        self._hidden = torch.zeros(rows, length + ROOM, dtype=self._lean.dtype)
-        self._hidden[:, :length].masked_fill_(given == 0, HIDDEN)
+        self._hidden = torch.zeros(rows, self._end + ROOM, dtype=self._lean.dtype)
+        self._hide(range(rows))
         mask = None
-        if any(self._begins):
-            later = torch.full((length, length), HIDDEN, dtype=self._lean.dtype).triu(1)
-            mask = self._hidden[:, None, None, :length] + later
+        if any(self._begins) or shared:
+            padding = torch.zeros(rows, self._end, dtype=self._lean.dtype)
+            padding[:, shared:].masked_fill_(given == 0, HIDDEN)
+            mask = padding[:, None, None] + torch.full((tokens, self._end), HIDDEN, dtype=padding.dtype).triu(
+                1 + shared
+            )
+        columns = _columns(self._begins, shared, self._end) if shared else None
 
-        def store(_layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def store(layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            if beginning:
+                keys, values = beginning.before(layer, keys, values)
             for table, new in ((self._keys, keys), (self._values, values)):
-                table.append(new.new_zeros(rows, new.shape[1], length + ROOM, new.shape[3]))
-                table[-1][:, :, :length] = new
+                table.append(new.new_zeros(rows, new.shape[1], self._end + ROOM, new.shape[3]))
+                table[-1][:, :, : self._end] = new if columns is None else new.gather(2, columns.expand_as(new))
             return keys, values
 
-        return self._lean(ids, positions, length - 1, store, mask)
+        return self._lean(ids, positions, self._end - 1, store, mask)
 
     def step(self, last: Sequence[int]) -> torch.Tensor:
         """See `Memory`."""
@@ -232,6 +249,36 @@ class LeanMemory:
         self._begins = [each + shift for each in self._begins]
         self._end += shift
         self._hide(range(rows))
+
+
+class _Beginning:
+    """The keys and values of tokens that all rows begin with."""
+
+    def __init__(self, lean: Lean, ids: Sequence[int]) -> None:
+        import torch
+
+        self._layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+        lean(torch.tensor([ids]), torch.arange(len(ids))[None], len(ids) - 1, self._store, None)
+
+    def _store(self, _layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self._layers.append((keys, values))
+        return keys, values
+
+    def before(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a layer's rows, with those of the beginning before them."""
+        import torch
+
+        ours = (each.expand(len(keys), -1, -1, -1) for each in self._layers[layer])
+        first, second = (torch.cat([begin, new], 2) for begin, new in zip(ours, (keys, values), strict=True))
+        return first, second
+
+
+def _columns(begins: Sequence[int], shared: int, end: int) -> torch.Tensor:
+    """Where each column of a row is read: the shared beginning comes first, and goes to where the row begins."""
+    import torch
+
+    column, begin = torch.arange(end)[None], torch.tensor(begins)[:, None]
+    return torch.where(column < begin + shared, (column - begin).clamp(min=0), column)[:, None, :, None]
 
 
 def _padded(tensor: torch.Tensor, length: int, dimension: int) -> torch.Tensor:
