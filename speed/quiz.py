@@ -42,63 +42,12 @@ ASK = (
     "What is the capital of {}?", "Tell me one fact about {} please.", "In which part of the world is {} known best?",
     "{}: what is it?", "Which word goes best with {}?", "A friend asks me about {}. What should I say to her?",
 )  # fmt: skip
-THINGS = [
-    "France",
-    "Japan",
-    "Brazil",
-    "Kenya",
-    "Norway",
-    "Egypt",
-    "Peru",
-    "Canada",
-    "India",
-    "Italy",
-    "Spain",
-    "Greece",
-    "Chile",
-    "Ghana",
-    "Cuba",
-    "gold",
-    "silver",
-    "iron",
-    "helium",
-    "oxygen",
-    "copper",
-    "carbon",
-    "neon",
-    "zinc",
-    "lead",
-    "whales",
-    "eagles",
-    "spiders",
-    "horses",
-    "owls",
-    "foxes",
-    "bees",
-    "salmon",
-    "wolves",
-    "pianos",
-    "violins",
-    "drums",
-    "flutes",
-    "harps",
-    "chess",
-    "football",
-    "tennis",
-    "rain",
-    "snow",
-    "thunder",
-    "rivers",
-    "deserts",
-    "volcanoes",
-    "bread",
-    "cheese",
-    "rice",
-    "honey",
-    "tea",
-    "coffee",
-    "soup",
-]
+THINGS = """
+France Japan Brazil Kenya Norway Egypt Peru Canada India Italy Spain Greece Chile Ghana Cuba gold silver iron
+helium oxygen copper carbon neon zinc lead whales eagles spiders horses owls foxes bees salmon wolves pianos
+violins drums flutes harps chess football tennis rain snow thunder rivers deserts volcanoes bread cheese rice
+honey tea coffee soup
+"""
 
 LLAMA = """
 import sys, time, xllamacpp
@@ -114,7 +63,8 @@ time.sleep(3600)
 
 def questions(n):
     """Different questions of different lengths."""
-    return [ASK[i % len(ASK)].format(THINGS[i * 7 % len(THINGS)]) for i in range(n)]
+    things = THINGS.split()
+    return [ASK[i % len(ASK)].format(things[i * 7 % len(things)]) for i in range(n)]
 
 
 def ours(loaded, asked):
