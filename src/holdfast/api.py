@@ -23,7 +23,7 @@ from holdfast.core.watch import watching
 from holdfast.core.workers import default_workers, quiet
 from holdfast.models.in_memory import name_of
 from holdfast.paper import reproduce as paper
-from holdfast.paper.hosted import Hosting
+from holdfast.paper.hosted import Hosting, Prices
 from holdfast.study import loader
 from holdfast.study import run as runner
 from holdfast.study.results.frames import Results
@@ -153,6 +153,9 @@ def reproduce(
     base_url: str | None = None,
     api_key_env: str | None = None,
     authorisation: str | None = None,
+    tuning_price: float | None = None,
+    input_price: float | None = None,
+    output_price: float | None = None,
     keep_checkpoints: bool = False,
     progress: bool | Watcher = True,
 ) -> Results:
@@ -173,6 +176,9 @@ def reproduce(
         base_url: the provider's address, with the preset `hosted`; the preset's if not given.
         api_key_env: the environment variable that holds its key.
         authorisation: by what right attack data are sent to it.
+        tuning_price: US dollars that it charges for a million trained tokens, counted once an epoch.
+        input_price: the same for a million tokens of prompts.
+        output_price: the same for a million generated tokens.
         keep_checkpoints: see `run`; with a provider, uploaded rows stay too.
         progress: see `run`.
 
@@ -181,7 +187,8 @@ def reproduce(
     """
     quiet()
     name = None if model is None else name_of(model)
-    hosting = Hosting(base_url, api_key_env, authorisation)
+    prices = Prices(tuning_price, input_price, output_price)
+    hosting = Hosting(base_url, api_key_env, authorisation, prices)
     wanted = paper.prepare(preset, tables, name, None if data is None else Path(data), judge, hosting)
     run_folder = _folder(out, f"reproduce-{preset}")
     with watching(progress) as watcher, script_left_alone():
