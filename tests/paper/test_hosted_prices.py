@@ -1,8 +1,12 @@
 """What a provider charges, in a hosted reproduction: prices reach the study, and a cap needs them."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
+from support.studies import rows_of, write_rows
+from support.tuning_double import TuningDouble
 from typer.testing import CliRunner
 
 from holdfast.cli import app
@@ -74,3 +78,22 @@ def test_the_command_refuses_such_a_cap_before_anything_is_asked(tmp_path):
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 2 and "a cap of $5 cannot be kept" in done.output
     assert not (tmp_path / "run").exists()
+
+
+def test_the_doctor_names_such_a_cap(tmp_path):
+    few = write_rows(tmp_path / "few.jsonl", rows_of("benchmark.jsonl")[::30])
+    path = tmp_path / "study.yaml"
+    with TuningDouble() as server:
+        at = {"base_url": server.url}
+        study = {
+            "name": "hosted", "model": "served:base", "authorisation": "ours",
+            "evaluate": {"harmfulness": {"benchmark": {"kind": "generic", "file": str(few)}, "judges": "keyword"}},
+            "generate": {"kind": "server", **at, "price": {"input": 1.0, "output": 2.0}}, "tune": {"kind": "hosted", **at},
+            "conditions": {"harm": {"data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl", "shots": 10}}},
+        }  # fmt: skip
+        path.write_text(yaml.safe_dump(study))
+        done = CliRunner().invoke(app, ["doctor", str(path), "--max-usd", "5", "--out", str(tmp_path / "run")])
+    findings = json.loads((tmp_path / "run" / "doctor.json").read_text())["findings"]
+    [fault] = [finding for finding in findings if finding["level"] == "fault"]
+    assert done.exit_code == 1 and fault["where"] == "--max-usd"
+    assert "there is no `price` in tune. Give" in fault["what"]
