@@ -16,6 +16,8 @@ CLAIMS = "claims.json"
 SCHEMA = 1
 """Raised when a field of `claims.json` changes its meaning or goes away."""
 
+Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+
 
 class Entry(TypedDict):
     """One claim, and what the run says of it."""
@@ -23,7 +25,7 @@ class Entry(TypedDict):
     id: str
     table: str
     claim: str
-    verdict: Literal["reproduced", "not reproduced", "inconclusive"]
+    verdict: Verdict
     effect: float | None
     low: float | None
     high: float | None
