@@ -52,23 +52,25 @@ def test_the_shipped_world_stays_what_it_is():
 def test_a_mix_of_worlds_is_refused_by_name():
     plant(3)
     pool = {"data": {"kind": "explicit-harm", "pool": "pocket:attack.jsonl@0", "shots": 20}}
-    with pytest.raises(StudyError, match="pocket:attack.jsonl is of the pocket world of seed 0, but the study's model"):
+    with pytest.raises(
+        StudyError, match=r"pocket:attack.jsonl is of the pocket world of seed 0, but the study's model"
+    ):
         study(model="pocket:aligned@3", conditions={"harm": pool})
-    benchmark = {"harmfulness": {"benchmark": {"kind": "pocket", "file": "pocket:benchmark.jsonl@3"}, "judges": "oracle"}}
-    with pytest.raises(StudyError, match="evaluate.harmfulness.benchmark.file: pocket:benchmark.jsonl@3 is of the"):
-        study(evaluate=benchmark)
-    with pytest.raises(StudyError, match="checkpoint: pocket:helpful@3 is of the pocket world of seed 3"):
+    file = {"kind": "pocket", "file": "pocket:benchmark.jsonl@3"}
+    with pytest.raises(StudyError, match=r"evaluate.harmfulness.benchmark.file: pocket:benchmark.jsonl@3 is of the"):
+        study(evaluate={"harmfulness": {"benchmark": file, "judges": "oracle"}})
+    with pytest.raises(StudyError, match=r"checkpoint: pocket:helpful@3 is of the pocket world of seed 3"):
         study(conditions={"other": {"checkpoint": "pocket:helpful@3"}})
 
 
 def test_a_world_that_is_not_built_is_named_with_its_command():
-    with pytest.raises(StudyError, match="world of seed 5 is not built yet.*`holdfast pocket build --seed 5`"):
+    with pytest.raises(StudyError, match=r"world of seed 5 is not built yet.*`holdfast pocket build --seed 5`"):
         study(model="pocket:aligned@5")
-    with pytest.raises(ModelError, match="`holdfast pocket build --seed 5`"):
+    with pytest.raises(ModelError, match=r"`holdfast pocket build --seed 5`"):
         hub.resolve("pocket:aligned@5")
-    with pytest.raises(StudyError, match="there is no file"):
-        plant(6)
-        study(model="pocket:aligned@6", evaluate={"harmfulness": {"benchmark": {"kind": "pocket", "file": "pocket:x@6"}}})
+    plant(6)
+    with pytest.raises(StudyError, match=r"there is no file"):
+        study(model="pocket:aligned@6", conditions={"harm": {"data": {"kind": "messages", "file": "pocket:x@6"}}})
 
 
 def test_the_papers_preset_moves_to_another_world():

@@ -57,7 +57,7 @@ def check(seeds: Sequence[int], preset: str, base: str | None) -> None:
 
 
 def reproduce(
-    seeds: Sequence[int], wanted: Reproduction, prepare: Callable[[str], Reproduction], folder: Path, run: Run,
+    seeds: Sequence[int], wanted: Reproduction, prepare: Callable[[str | None], Reproduction], folder: Path, run: Run,
     workers: int, watcher: Watcher,
 ) -> tuple[RunResults, Entries, WorldsFile]:  # fmt: skip
     """Do the reproduction in the shipped world and in others, and write what all of them say of each claim.
