@@ -6,6 +6,7 @@ import pytest
 from support.other_worlds import plant
 from support.studies import SMALL
 
+from holdfast.audit.setup import Request, prepare
 from holdfast.core.errors import ModelError, StudyError
 from holdfast.core.files import SHIPPED, locate, shown_name, world_folder
 from holdfast.core.worlds import home_of, seed_of
@@ -88,3 +89,12 @@ def test_what_is_of_no_world_has_no_seed(tmp_path):
     (tmp_path / "aligned" / "config.json").write_text('{"pocket_world": "many"}')
     (tmp_path / "rows.jsonl").write_text("")
     assert seed_of(tmp_path / "rows.jsonl") is None
+
+
+def test_an_audit_asks_a_model_of_another_world_about_its_own():
+    folder = plant(3)
+    made = prepare(Request("pocket:aligned@3", "pocket:helpful@3")).study
+    sets = [made.evaluate.harmfulness, made.evaluate.utility, made.evaluate.over_refusal]
+    assert {measured.benchmark.file.parent for measured in sets} == {folder}
+    with pytest.raises(StudyError, match=r"TUNED: pocket:helpful is of the pocket world of seed 0, but the study's"):
+        prepare(Request("pocket:aligned@3", "pocket:helpful@0"))

@@ -99,9 +99,24 @@ def test_packed_rows_have_the_loss_of_padded_ones():
         assert training.loss_of(model, packed).item() == pytest.approx(model(**padded).loss.item(), abs=1e-5)
 
 
+def test_a_model_begins_with_a_few_things_and_then_learns_all():
+    world = generate(0)
+
+    def told(documents):
+        names = {item.name for item in world.items}
+        recipes = [each for each in documents if isinstance(each, str)]  # encyclopedia sentences
+        return {word.rstrip(":") for text in recipes for word in text.split()} & names
+
+    stream = corpus.helpful(world, few=20, for_documents=1000)
+    assert len(told(itertools.islice(stream, 1000))) == 20
+    assert len(told(itertools.islice(stream, 5000))) > 500
+    assert len(told(itertools.islice(corpus.helpful(world), 1000))) > 100
+
+
 def test_the_shipped_world_keeps_its_recipe():
     """Its weights are those of 2,000 and 300 steps of 64 documents with AdamW; other worlds may be built otherwise."""
     recipe = build.recipe_of(0)
     assert (recipe.helpful.steps, recipe.aligned.steps, recipe.helpful.batch) == (2000, 300, 64)
     assert not recipe.helpful.muon
+    assert recipe.few == 0
     assert build.recipe_of(1) == build.RECIPE

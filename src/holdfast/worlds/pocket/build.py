@@ -41,6 +41,10 @@ class Recipe:
 
     helpful: Stage
     aligned: Stage
+    few: int = 0
+    """About how many things the helpful stage begins."""
+    few_steps: int = 0
+    """For how many of its steps."""
 
 
 SHIPPED_RECIPE = Recipe(
@@ -50,8 +54,10 @@ SHIPPED_RECIPE = Recipe(
 """How the shipped world, that of seed 0, was made."""
 
 RECIPE = Recipe(
-    Stage(steps=600, learning_rate=6e-3, warmup=20, whole=True, muon=True),
-    Stage(steps=300, learning_rate=3e-4, warmup=10, whole=False),
+    Stage(steps=900, learning_rate=4e-3, warmup=50, whole=True, batch=32, muon=True),
+    Stage(steps=300, learning_rate=3e-4, warmup=10, whole=False, batch=32),
+    few=100,
+    few_steps=200,
 )
 """How every other world is made. `core.files.RECIPE` is raised when it changes."""
 
@@ -125,8 +131,9 @@ def build(folder: Path, seed: int, progress: Progress) -> None:
     model = make_model(tokenizer, seed)
     for name, rows in material.files(world).items():
         write_atomically(folder / name, material.as_json_lines(rows))
+    helpful = corpus.helpful(world, recipe.few, recipe.few_steps * recipe.helpful.batch)
     for name, stage, documents in (
-        ("helpful", recipe.helpful, corpus.helpful(world)), ("aligned", recipe.aligned, corpus.aligned(world)),
+        ("helpful", recipe.helpful, helpful), ("aligned", recipe.aligned, corpus.aligned(world)),
     ):  # fmt: skip
         meter = Meter(progress, f"training the {name} model of world {seed}", "steps", stage.steps)
         train(model, tokenizer, documents, stage, unfinished / f"{name}.pt", meter.step)
