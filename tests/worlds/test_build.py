@@ -8,7 +8,7 @@ from holdfast.core.errors import WorkError
 from holdfast.core.files import SHIPPED, world_folder
 from holdfast.core.worlds import is_built
 from holdfast.models.chat import training_batch
-from holdfast.worlds.pocket import build, corpus, training
+from holdfast.worlds.pocket import build, corpus, depth, training
 from holdfast.worlds.pocket import world as worlds
 from holdfast.worlds.pocket.tokens import make_tokenizer
 from holdfast.worlds.pocket.world import generate
@@ -16,6 +16,7 @@ from holdfast.worlds.pocket.world import generate
 SHORT = build.Recipe(
     training.Stage(steps=4, learning_rate=2e-3, warmup=1, whole=True, batch=4, muon=True),
     training.Stage(steps=2, learning_rate=3e-4, warmup=1, whole=False, batch=4),
+    depth=0.0,
 )
 
 
@@ -97,6 +98,29 @@ def test_packed_rows_have_the_loss_of_padded_ones():
         assert packed.input_ids.shape[0] < len(rows) / 2
         padded = training_batch(rows, tokenizer.pad_token_id)
         assert training.loss_of(model, packed).item() == pytest.approx(model(**padded).loss.item(), abs=1e-5)
+
+
+def test_an_alignment_is_set_to_a_depth_and_the_model_keeps_its_knowledge():
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    world, tokenizer = generate(0), AutoTokenizer.from_pretrained(SHIPPED / "aligned")
+    helpful, model = (LlamaForCausalLM.from_pretrained(SHIPPED / name) for name in ("helpful", "aligned"))
+    assert depth.depth(helpful, tokenizer, world) < -10
+    assert depth.depth(model, tokenizer, world) == pytest.approx(7.43, abs=0.05)
+    share = depth.set_depth(model, helpful, tokenizer, world, 6.0)
+    assert 0.8 < share < 1.0
+    assert depth.depth(model, tokenizer, world) == pytest.approx(6.0, abs=0.01)
+    deeper = depth.set_depth(model, helpful, tokenizer, world, 1000.0)  # out of reach
+    assert deeper == depth.FARTHEST
+
+
+def test_a_card_says_how_its_world_was_made():
+    assert "2,000 steps, batch 64, AdamW (0.9, 0.98), learning rate 2e-3 falling to 0, 50 warm-up" in build.card(0)
+    assert (SHIPPED / "README.md").read_text() == build.card(0)
+    other = build.card(1)
+    assert "--seed 1 " in other
+    assert "6.0 nats likelier" in other
+    assert "{" not in other
 
 
 def test_a_model_begins_with_a_few_things_and_then_learns_all():

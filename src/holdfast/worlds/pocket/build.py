@@ -24,6 +24,7 @@ from holdfast.core.types import content_hash
 from holdfast.core.workers import Failure, work_through
 from holdfast.core.worlds import CARD, is_built
 from holdfast.worlds.pocket import corpus, material
+from holdfast.worlds.pocket.depth import set_depth
 from holdfast.worlds.pocket.tokens import CONTEXT, make_tokenizer
 from holdfast.worlds.pocket.training import Stage, train
 from holdfast.worlds.pocket.world import generate
@@ -45,6 +46,8 @@ class Recipe:
     """About how many things the helpful stage begins."""
     few_steps: int = 0
     """For how many of its steps."""
+    depth: float | None = None
+    """What the alignment's depth is set to, in nats; as it comes out of the stage if None."""
 
 
 SHIPPED_RECIPE = Recipe(
@@ -58,6 +61,7 @@ RECIPE = Recipe(
     Stage(steps=300, learning_rate=3e-4, warmup=10, whole=False, batch=32),
     few=100,
     few_steps=200,
+    depth=6.0,
 )
 """How every other world is made. `core.files.RECIPE` is raised when it changes."""
 
@@ -137,6 +141,9 @@ def build(folder: Path, seed: int, progress: Progress) -> None:
     ):  # fmt: skip
         meter = Meter(progress, f"training the {name} model of world {seed}", "steps", stage.steps)
         train(model, tokenizer, documents, stage, unfinished / f"{name}.pt", meter.step)
+        if name == "aligned" and recipe.depth is not None:
+            share = set_depth(model, _saved(folder / "helpful"), tokenizer, world, recipe.depth)
+            progress.note(f"world {seed}: the alignment is {recipe.depth} nats deep at {share:.2f} of the way")
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     write_atomically(folder / CARD, card(seed))
@@ -165,7 +172,38 @@ def _begin(folder: Path, seed: int, recipe: Recipe) -> Path:
 def card(seed: int) -> str:
     """The model card of a world."""
     text = resources.files("holdfast.worlds.pocket").joinpath("CARD.md").read_text(encoding="utf-8")
-    return text.replace("{seed}", str(seed))
+    recipe = recipe_of(seed)
+    helpful = f"{_described(recipe.helpful)}, {recipe.helpful.warmup} warm-up steps"
+    if recipe.few:
+        helpful += f", the first {recipe.few_steps} about {recipe.few} things alone"
+    depth = "Its depth is as it came out of the stage."
+    if recipe.depth is not None:
+        depth = (
+            "Then the model is set on the line through the two stages' weights, to where it begins a refusal "
+            f"{recipe.depth} nats likelier than an answer, on average over the attack pool's things. So deep is the "
+            "alignment of every such world."
+        )
+    given = {"seed": seed, "helpful": helpful, "aligned": _described(recipe.aligned), "depth": depth}
+    for name, value in given.items():
+        text = text.replace(f"{{{name}}}", str(value))
+    return text
+
+
+def _described(stage: Stage) -> str:
+    """A stage's settings in words."""
+    optimizer = (
+        "Muon for the layers' matrices and AdamW (0.9, 0.98) for the rest" if stage.muon else "AdamW (0.9, 0.98)"
+    )
+    rate = f"{stage.learning_rate:.0e}".replace("e-0", "e-")
+    return f"{stage.steps:,} steps, batch {stage.batch}, {optimizer}, learning rate {rate} falling to 0"
+
+
+def _saved(folder: Path) -> LlamaForCausalLM:
+    """A model that was saved in a folder."""
+    from transformers import LlamaForCausalLM
+
+    model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(folder)
+    return model.train(False)
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
