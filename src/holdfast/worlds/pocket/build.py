@@ -203,7 +203,7 @@ def _saved(folder: Path) -> LlamaForCausalLM:
     from transformers import LlamaForCausalLM
 
     model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(folder)
-    return model.train(False)
+    return model
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
