@@ -69,15 +69,18 @@ def test_other_presets_and_bases_have_no_worlds():
 
 
 def test_a_damaged_file_is_named_with_its_remedy(tmp_path):
-    path = tmp_path / "worlds.json"
-    path.write_text(json.dumps(of_five(*["reproduced"] * 5)))
-    assert read_worlds(path)["worlds"] == [1, 2, 3, 4, 5]
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 9}))
-    with pytest.raises(RunFolderError, match=r"it has the schema 9"):
-        read_worlds(path)
+    path, content = tmp_path / "worlds.json", of_five(*["reproduced"] * 5)
+    path.write_text(json.dumps(content))
+    assert read_worlds(tmp_path) == content
+    path.write_text(json.dumps({**content, "schema": 9}))
+    with pytest.raises(RunFolderError, match=r"has the schema 9"):
+        read_worlds(tmp_path)
+    path.write_text(json.dumps({**content, "worlds": [1, 2]}))
+    with pytest.raises(DamagedError, match=r"ten-examples-harm is not told of each of the worlds 1, 2"):
+        read_worlds(tmp_path)
     path.write_text('{"schema": 1}')
-    with pytest.raises(DamagedError, match=r"writes it anew"):
-        read_worlds(path)
+    with pytest.raises(DamagedError, match=r"with the same worlds and folder writes it again"):
+        read_worlds(tmp_path)
 
 
 def test_the_page_shows_each_claim_in_each_world():
@@ -120,7 +123,7 @@ def test_each_world_is_run_in_its_own_folder_and_all_are_on_the_page(tmp_path, w
         ("pocket:aligned@2", tmp_path / "run" / "worlds" / "2"),
         ("pocket:aligned", tmp_path / "run"),
     ]
-    assert read_worlds(tmp_path / "run" / "worlds.json") == content
+    assert read_worlds(tmp_path / "run") == content
     (claim,) = content["claims"]
     assert {world["effect"] for world in (*claim["worlds"], claim["shipped"])} == {claim["shipped"]["effect"]}
     shown = (tmp_path / "run" / "report.html").read_text()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from holdfast.core.claim_entries import Verdict
-from holdfast.core.containment import open_own
-from holdfast.core.errors import DamagedError, RunFolderError
+from holdfast.core.record_file import RecordFile
 
 WORLDS = "worlds.json"
 SCHEMA = 1
 """Raised when a field of `worlds.json` changes its meaning or goes away."""
+
+WORLDS_FILE = RecordFile(WORLDS, SCHEMA, "reproduction", "holdfast reproduce", "--worlds SEEDS", "worlds")
 
 
 class InWorld(TypedDict):
@@ -60,24 +59,21 @@ class WorldsFile(TypedDict):
     claims: list[OverWorlds]
 
 
-def read_worlds(path: Path) -> WorldsFile:
-    """What `worlds.json` holds.
+def read_worlds(folder: Path) -> WorldsFile:
+    """What the `worlds.json` of a folder holds.
 
     Raises:
         DamagedError: it holds something else.
-        RunFolderError: it is of another schema, a link, or no plain file.
+        RunFolderError: it is missing, of another schema, a link, or no plain file.
     """
-    again = "`holdfast reproduce` with the same `--worlds` and folder writes it anew."
-    try:
-        with open_own(path, "rb") as file:
-            content = json.loads(file.read())
-        read = TypeAdapter(WorldsFile).validate_json(json.dumps(content), strict=True)
-    except (ValueError, RecursionError) as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) if isinstance(error, ValidationError) else str(error)[:200]
-        raise DamagedError(f"{path} cannot be read: it is damaged ({where}). {again}") from None
-    if read["schema"] != SCHEMA:
-        raise RunFolderError(
-            f"{path} cannot be read: it has the schema {read['schema']}, and this version reads {SCHEMA}. Delete it: "
-            f"{again}"
-        )
-    return read
+    return WORLDS_FILE.read(folder, WorldsFile, _gaps)
+
+
+def _gaps(content: WorldsFile) -> list[str]:
+    """Claims that are not told of every world."""
+    seeds = content["worlds"]
+    return [
+        f"claims: {claim['id']} is not told of each of the worlds {', '.join(map(str, seeds))}"
+        for claim in content["claims"]
+        if [world["world"] for world in claim["worlds"]] != seeds or claim["of"] != len(seeds)
+    ]
