@@ -31,7 +31,7 @@ def doctor(
     """Tell what would go wrong with a study, and what it takes; no weights are loaded. Exits with 1 on a fault."""
     from holdfast.core.workers import default_workers, quiet
     from holdfast.study import doctor as doctors
-    from holdfast.study import hosted_rules, loader
+    from holdfast.study import loader
 
     quiet()
     settings = loader.read(loader.find(study))
@@ -43,8 +43,7 @@ def doctor(
             keep_checkpoints,
         )  # fmt: skip
     diagnosis.price(usd_per_hour)
-    diagnosis.attempt("--max-usd", hosted_rules.check_cap, settings, max_usd)
-    diagnosis.check_caps(max_usd, max_hours)
+    diagnosis.check_caps(settings, max_usd, max_hours)
     tables.diagnosis(terminal, settings.name, diagnosis)
     if not any(finding.where == "--out" for finding in diagnosis.faults):
         path = folder / "doctor.json"
