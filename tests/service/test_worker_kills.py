@@ -190,7 +190,11 @@ def batch_of(number):
     asked = {"method": "POST", "url": "/v1/chat/completions"}
     for line in range(LINES):
         turns = [{"role": "user", "content": f"Tell me about shelf {number}, row {line}."}]
-        yield {"custom_id": f"{line}", **asked, "body": {"model": "pocket", "messages": turns, "temperature": 0, "max_tokens": 48}}
+        yield {
+            "custom_id": f"{line}",
+            **asked,
+            "body": {"model": "pocket", "messages": turns, "temperature": 0, "max_tokens": 48},
+        }
 
 
 class Client:
@@ -283,7 +287,9 @@ def each_ended_once(place, job):
     assert set(marks.values()) == {1} and marks["ended"] == marks["created"] == 1
     assert {f"step-{step}" for step in range(1, 73)} <= set(marks)
     models = place.models(job)
-    assert len({model.id for model in models}) == len(models) == KEPT and {model.state for model in models} == {"released"}
+    assert len({model.id for model in models}) == len(models) == KEPT and {model.state for model in models} == {
+        "released"
+    }
     with place.database.reading() as session:
         steps = [kept.step for kept in session.query(JobCheckpoint).where(JobCheckpoint.job_id == job)]
     assert sorted(steps) == [48, 60, 72], "one checkpoint after each of the last epochs"
@@ -293,7 +299,11 @@ def each_ended_once(place, job):
 def undisturbed_answers(number):
     """What the model says to the requests of a batch where nothing is killed."""
     lines = list(batch_of(number))
-    questions = [Question(line["custom_id"], (Message("user", line["body"]["messages"][0]["content"]),), 48) for line in lines]
+    questions = [
+        Question(line["custom_id"], (Message("user", line["body"]["messages"][0]["content"]),), 48) for line in lines
+    ]
     loaded = cached.load(Checkpoint("pocket:aligned"))
     sampler = Local.of(loaded, temperature=0.0, top_p=1.0, batch_size=8)
-    return {line["custom_id"]: reply.text for line, reply in zip(lines, sampler.ask(questions, NoBudget(), 0), strict=True)}
+    return {
+        line["custom_id"]: reply.text for line, reply in zip(lines, sampler.ask(questions, NoBudget(), 0), strict=True)
+    }
