@@ -11,7 +11,6 @@ import asyncio
 import gzip
 import io
 import json
-import os
 import socket
 import subprocess
 import sys

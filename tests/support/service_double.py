@@ -21,6 +21,7 @@ from support import postgres
 from holdfast.service import keys
 from holdfast.service.app import create_app
 from holdfast.service.asking import Delta, TooLongError
+from holdfast.service.connections import patient
 from holdfast.service.database import Event, Job, JobCheckpoint, Model, connect, new_id, now
 from holdfast.service.policy import policy_of
 from holdfast.service.serve import KEEP_ALIVE
@@ -147,6 +148,7 @@ def serving(folder, policy=None, url=None, files=None):
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=2,
+            http=patient(service.policy.limits.idle_seconds),
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
