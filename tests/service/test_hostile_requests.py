@@ -11,14 +11,15 @@ import zipfile
 import openai
 import pytest
 from support.service_double import ROWS, serving
+from support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.long
 
 LIMITS = {
     "file_bytes": 200_000,
     "body_bytes": 50_000,
-    "idle_seconds": 0.5,
-    "upload_seconds": 1.5,
+    "idle_seconds": 2,
+    "upload_seconds": 4,
     "total_bytes": 600_000,
 }
 
@@ -37,15 +38,12 @@ def client(served):
 @pytest.fixture(autouse=True)
 def nothing_is_left(served):
     yield
-    deadline = time.monotonic() + 5
-    while (list(served.service.store.spool.iterdir()) or served.service.uploads) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert list(served.service.store.spool.iterdir()) == [] and served.service.uploads == 0
+    wait_until(lambda: not list(served.service.store.spool.iterdir()) and not served.service.uploads)
 
 
 def send(served, client, head, *pieces, wait=0.0):
     """Send raw bytes, and read what is answered until the connection closes."""
-    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE) as connection:
         key = f"Authorization: Bearer {client.api_key}\r\nHost: x\r\nConnection: close\r\n"
         connection.sendall(f"{head}\r\n{key}\r\n".encode())
         try:
@@ -102,7 +100,7 @@ def test_an_upload_that_never_ends_is_ended(client, served):
     begun = time.monotonic()
     answered = send(served, client, f"{UPLOAD}\r\nTransfer-Encoding: chunked", *pieces)
     assert status_of(answered) in (413, None)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("head", [UPLOAD, "POST /v1/fine_tuning/jobs HTTP/1.1\r\nContent-Type: application/json"])
@@ -112,7 +110,7 @@ def test_a_client_that_stops_sending_gets_a_408(client, served, head):
 
 
 def test_a_client_that_sends_a_byte_now_and_then_gets_a_408(client, served):
-    answered = send(served, client, f"{UPLOAD}\r\nContent-Length: 10000", part(b""), *[b"a"] * 20, wait=0.1)
+    answered = send(served, client, f"{UPLOAD}\r\nContent-Length: 10000", part(b""), *[b"a"] * 50, wait=0.1)
     assert status_of(answered) == 408
 
 
@@ -250,10 +248,7 @@ def test_a_reader_that_does_not_read_is_given_up(client, served):
             connection.sendall(
                 f"POST /v1/chat/completions HTTP/1.1\r\n{key}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
             )
-            deadline = time.monotonic() + 8
-            while "slow" not in served.engine.given_up and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert "slow" in served.engine.given_up
+            wait_until(lambda: "slow" in served.engine.given_up)
         assert client.models.list()
     finally:
         served.engine.script = lambda question: f"You asked: {question}"
@@ -273,15 +268,16 @@ def test_a_key_that_asks_too_often_gets_a_429_that_says_when_to_come_back(tmp_pa
 def test_more_answers_than_may_wait_get_a_429(tmp_path):
     limits = {"concurrent_chats": 1, "waiting_chats": 1}
     with serving(tmp_path, {"limits": limits}) as served:
-        served.engine.pause = 0.3
+        served.engine.pause, served.engine.script = 0.1, lambda question: "word " * 1000
         client = served.client("ask")
         asked = {"model": "pocket", "messages": [{"role": "user", "content": "a"}]}
         streams = [client.chat.completions.create(**asked, stream=True)]
         waiting = threading.Thread(target=lambda: client.chat.completions.create(**asked))
         waiting.start()
-        time.sleep(0.2)
+        wait_until(lambda: served.service.waiting == 2)
         with pytest.raises(openai.RateLimitError):
             client.chat.completions.create(**asked)
+        served.engine.pause = 0
         assert len(list(streams[0])) > 2
-        waiting.join(10)
+        waiting.join(PATIENCE)
         assert served.engine.most_at_once == 1

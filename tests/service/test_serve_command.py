@@ -6,13 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
 from support.postgres import database_url
+from support.waiting import wait_until
 from typer.testing import CliRunner
 
 from holdfast.cli import app
@@ -95,13 +95,6 @@ def children_of(pid):
     return subprocess.run(
         ["pgrep", "-P", str(pid), "-f", "serve worker"], capture_output=True, text=True, check=False
     ).stdout.split()
-
-
-def wait_until(reached, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.1)
 
 
 def is_alive(pid):

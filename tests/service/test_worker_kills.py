@@ -60,7 +60,7 @@ def wait_for(what, seconds=120):
 def test_killed_at_random_each_job_ends_exactly_once(place, tmp_path, found):
     randomly, begun = random.Random(7), time.monotonic()
     jobs = [place.job(ROWS, seed=seed) for seed in range(2)]
-    settings = {"lease": 1.0, "idle": 0.1, "most_deaths": KILLS + 1}
+    settings = {"lease": 3.0, "idle": 0.1, "most_deaths": 100}
     workers, kills = [place.start(**settings) for _ in range(2)], 0
     try:
         while kills < KILLS:
@@ -148,7 +148,7 @@ def free_port():
 @pytest.mark.long
 def test_server_and_worker_killed_at_random_each_job_is_made_and_ends_once(place, found):
     randomly, begun = random.Random(11), time.monotonic()
-    settings = {"lease": 1.0, "idle": 0.1, "most_deaths": KILLS + 1}
+    settings = {"lease": 3.0, "idle": 0.1, "most_deaths": 100}
     server, worker = Server(place), place.start(**settings)
     content = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
     try:
@@ -243,7 +243,7 @@ def has_ended(place, kind, name):
 @pytest.mark.long
 def test_server_and_worker_killed_together_jobs_and_batches_end_once_and_nothing_is_lost(place, found):
     randomly, begun = random.Random(13), time.monotonic()
-    settings = {"lease": 1.0, "idle": 0.1, "most_deaths": KILLS + 1}
+    settings = {"lease": 3.0, "idle": 0.1, "most_deaths": 100}
     server, worker = Server(place), place.start(**settings)
     client, jobs, batches, attempts = Client(server), [], [], 0
     try:

@@ -17,6 +17,7 @@ import openai
 import pytest
 import uvicorn
 from support import postgres
+from support.waiting import PATIENCE
 
 from holdfast.service import keys
 from holdfast.service.app import create_app
@@ -91,7 +92,7 @@ class Served:
 
     def client(self, *scopes, secret=None, **settings):
         """An openai client; with a new key of these scopes, or the secret given."""
-        settings = {"max_retries": 0, "timeout": 20, **settings}
+        settings = {"max_retries": 0, "timeout": PATIENCE, **settings}
         secret = secret or self.key(*scopes)[1]
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=secret, http_client=self.http, **settings)
 

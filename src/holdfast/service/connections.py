@@ -36,6 +36,10 @@ class PatientProtocol(H11Protocol):
         """A client has come."""
         super().connection_made(transport)
         self._awaited = self.loop.time()
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: what the system has of an answer does not stay either
+            with suppress(OSError):
+                timeout = int(self.patience * 1000)
+                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout)
         self._look_later()
         if len(self.connections) > self.most:
             self._throw_away()
@@ -58,7 +62,7 @@ class PatientProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete and not self.transport.is_closing()
 
     def _look_later(self) -> None:
-        self._timer = self.loop.call_later(self.patience, self._look)
+        self._timer = self.loop.call_later(self.patience / 2, self._look)
 
     def _look(self) -> None:
         """Throw the client away if it has done nothing since the last look."""

@@ -44,7 +44,7 @@ SCOPE_OF = {"fine-tune": "tune", "batch": "ask"}
 QUICK = ("rows",)
 """Kinds of checks that are done while the upload is answered."""
 
-MOST_LISTED = 1000
+MOST_LISTED = 500
 """Files of one page of a list, however many are asked for: a page is made and kept in memory whole."""
 
 CHECKING = threading.Lock()
