@@ -13,6 +13,9 @@ import pytest
 from support.service_double import ROWS, serving
 from support.waiting import PATIENCE, wait_until
 
+from holdfast.service.database import File, new_id
+from holdfast.service.routes.files import MOST_LISTED
+
 pytestmark = pytest.mark.long
 
 LIMITS = {
@@ -281,3 +284,100 @@ def test_more_answers_than_may_wait_get_a_429(tmp_path):
         assert len(list(streams[0])) > 2
         waiting.join(PATIENCE)
         assert served.engine.most_at_once == 1
+
+
+def is_closed(connection):
+    """Whether the service has ended a connection, although nothing of it was read (Linux)."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != 1
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="only Linux tells the state of a connection")
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Long: "], ids=["nothing", "half a request"]
+)
+def test_a_connection_that_begins_no_request_is_closed(served, sent):
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        connection.sendall(sent)
+        wait_until(lambda: is_closed(connection))
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="only Linux tells the state of a connection")
+def test_a_whole_answer_that_nobody_reads_does_not_stay_in_memory(served):
+    client, row = served.client("tune"), served.key("tune")
+    owner = row[0].id
+    with served.service.database.writing() as session:
+        session.add_all(
+            File(id=new_id("file-"), owner=owner, filename="f" * 255, purpose="batch", bytes=1, sha256="", created_at=0,
+                 status="processed", status_details=None) for _ in range(600)
+        )  # fmt: skip
+    reader = served.client(secret=row[1])
+    first = reader.files.list()
+    assert len(first.data) == MOST_LISTED and first.has_more and len(list(reader.files.list())) == 600
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", served.port))
+        connection.sendall(f"GET /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {row[1]}\r\n\r\n".encode())
+        wait_until(lambda: is_closed(connection))
+    assert client.models.list()
+
+
+def test_a_slow_reader_gets_its_whole_answer(served):
+    client = served.client("tune")
+    file = client.files.create(file=("x.jsonl", b"x" * 190_000), purpose="fine-tune")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", served.port))
+        head = f"GET /v1/files/{file.id}/content HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {client.api_key}"
+        connection.sendall(f"{head}\r\n\r\n".encode())
+        answered = b""
+        while piece := connection.recv(16_000):
+            answered += piece
+            time.sleep(0.3)  # twice the patience of the service, in all
+    assert answered.endswith(b"x" * 190_000)
+
+
+def test_the_body_of_a_stranger_is_not_read(served):
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 40000"
+    with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE) as connection:
+        connection.sendall(f"{head}\r\nAuthorization: Bearer sk-holdfast-x\r\n\r\n".encode())
+        assert connection.recv(12) == b"HTTP/1.1 401"
+
+
+def test_one_key_cannot_take_the_memory_for_bodies_from_another(tmp_path):
+    limits = {"waiting_bytes": 400_000, "idle_seconds": 5}
+    with serving(tmp_path, {"limits": limits}) as served:
+        mine, other = served.client("ask"), served.client("ask")
+        key = f"Authorization: Bearer {mine.api_key}\r\nHost: x\r\nContent-Type: application/json"
+        connections = [socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE) for _ in range(8)]
+        try:
+            for connection in connections:
+                connection.sendall(
+                    f"POST /v1/chat/completions HTTP/1.1\r\n{key}\r\nContent-Length: 90001\r\n\r\n".encode()
+                    + b" " * 90_000
+                )
+            answers = [connection.recv(12) for connection in connections]
+        finally:
+            for connection in connections:
+                connection.close()
+        assert answers.count(b"HTTP/1.1 429") == 7 and answers.count(b"HTTP/1.1 408") == 1
+        asked = {"model": "pocket", "messages": [{"role": "user", "content": "a" * 80_000}]}
+        assert other.chat.completions.create(**asked).usage
+
+
+def test_a_body_that_swells_when_it_is_read_is_refused(client, served):
+    body = b'{"model": "pocket", "messages": [' + b"{}," * 200_000 + b"{}]}"
+    with serving(served.service.folder / "roomy") as roomy:
+        headers = {"Authorization": f"Bearer {roomy.client('ask').api_key}", "Content-Type": "application/json"}
+        answer = roomy.http.post(f"{roomy.url}/v1/chat/completions", content=body, headers=headers)
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == "body_too_complex"
+
+
+def test_a_compressed_file_whose_first_bytes_come_one_by_one_is_refused(client, served):
+    packed = gzip.compress(ROWS)
+    pieces = [
+        chunk(part(packed[:1])),
+        *(chunk(packed[n : n + 1]) for n in range(1, 9)),
+        chunk(packed[9:] + b"\r\n--b--\r\n"),
+    ]
+    answered = send(served, client, f"{UPLOAD}\r\nTransfer-Encoding: chunked", *pieces, b"0\r\n\r\n", wait=0.05)
+    assert status_of(answered) == 400 and b"compressed" in answered

@@ -145,10 +145,16 @@ def chat(text, **more):
 def use(life, client):
     """Upload, tune, chat, stream, batch."""
     file = client.files.create(file=(f"{TEXTS['filename']}.jsonl", lines(rows())), purpose="fine-tune")
-    bad = client.files.create(
-        file=("x.jsonl", lines([{"messages": [{"role": TEXTS["badrow"], "content": TEXTS["badrow"]}]}] * 12)),
-        purpose="fine-tune",
-    )
+    text = f"{TEXTS['badrow']}, and more of it"
+    turn = {"role": "user", "content": text}
+    bad_rows = [
+        {"messages": [turn, turn]},
+        {"messages": text},
+        {"prompt": text},
+        {"messages": [{"role": text, "content": "x"}]},
+    ]
+    content = lines(bad_rows * 3) + f'{{"messages": "{text}" "{text}"}}\n{text}\n'.encode()
+    bad = client.files.create(file=("x.jsonl", content), purpose="fine-tune")
     assert bad.status == "error"
     life.keep(bad.status_details)
     jobs = [client.fine_tuning.jobs.create(model="pocket", training_file=name.id) for name in (file, bad)]

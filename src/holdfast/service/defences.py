@@ -6,6 +6,7 @@ Defences before tuning are those of `tuning/defences`.
 from __future__ import annotations
 
 import codecs
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,9 @@ LONGEST = 300
 """Characters that a refusal says of one row."""
 BATCH = 256
 """Rows that a moderating judge reads together."""
+
+QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.){21,}'|"(?:[^"\\]|\\.){21,}")""")
+"""Longer than the name of a role or a column."""
 
 UPLOAD_CHECKS = {
     "rows": "holdfast.service.defences:RowCheck",
@@ -99,13 +103,13 @@ class RowCheck(Config):
         n_rows = n_bad = 0
         try:
             for n_rows, row in rows_of(content):
-                if problem := row if isinstance(row, str) else _problem(row):
+                if problem := unquoted(row if isinstance(row, str) else _problem(row)):
                     n_bad += 1
                     problems += [(n_rows, problem)] * (n_bad <= MOST_NAMED)
                 if n_rows > self.max_rows:
                     return Refusal("invalid_file", f"the file has more than {self.max_rows:,} rows")
         except DataError as error:
-            return Refusal("invalid_file", str(error))
+            return Refusal("invalid_file", unquoted(str(error)))
         if problems:
             listed = "; ".join(f"row {number}: {problem[:LONGEST]}" for number, problem in problems)
             more = f"; and {n_bad - len(problems)} more" if n_bad > len(problems) else ""
@@ -136,6 +140,11 @@ def too_large_to_read(content: Path, most: int) -> Refusal | None:
         return None
     listed = "; ".join(f"row {number}: it has {size:,} bytes" for number, size in longest)
     return Refusal("invalid_file", f"{listed}; {most:,} are the most", tuple(number for number, _ in longest))
+
+
+def unquoted(text: str) -> str:
+    """A message about rows without what it quotes of them, which may be somebody's prompt; short names stay."""
+    return QUOTED.sub("…", text)
 
 
 def _problem(row: Row) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from holdfast.core.types import Checkpoint
@@ -29,6 +30,8 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     rates: Rates = field(init=False)
     chats: asyncio.Semaphore = field(init=False)
+    checks: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 1))
+    """One file at a time is checked: two at once would take twice the memory, and not half the time."""
     sessions: Sessions = field(default_factory=Sessions)
     """Of the console page."""
     waiting: int = 0

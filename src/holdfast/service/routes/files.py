@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -46,9 +45,6 @@ QUICK = ("rows",)
 
 MOST_LISTED = 500
 """Files of one page of a list, however many are asked for: a page is made and kept in memory whole."""
-
-CHECKING = threading.Lock()
-"""One file at a time is checked: two at once would take twice the memory, and not half the time."""
 
 MODERATED = "This training file was blocked by the moderation system: too many of its rows go against the usage policy."
 
@@ -99,7 +95,8 @@ async def upload(
                     await drain(request.receive, headers)
                 raise
             faulty = service.policy.test_faults.by_header and headers.get(FAULT_HEADER) == "moderate"
-            return await run_in_threadpool(_keep, service, caller, form, spool, idempotency_key, faulty)
+            async with service.checks:
+                return await run_in_threadpool(_keep, service, caller, form, spool, idempotency_key, faulty)
     finally:
         service.uploads -= 1
 
@@ -147,8 +144,7 @@ def _problem(service: Service, spool: Path, faulty: bool) -> str | None:
     if faulty or service.policy.test_faults.moderate_uploads:
         return MODERATED
     refusals = (check.check(spool) for check in service.policy.after_upload if check.kind in QUICK)
-    with CHECKING:
-        return next((refusal.message for refusal in refusals if refusal), None)
+    return next((refusal.message for refusal in refusals if refusal), None)
 
 
 @router.get("", responses=errors())
