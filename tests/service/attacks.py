@@ -19,7 +19,7 @@ import time
 import zipfile
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -35,7 +35,7 @@ LIMITS = {
 """The shipped ones, but for shorter waits, and rates that would end an attack before it begins."""
 PATIENCE = 30
 """Seconds in which a client that does not read must be given up: several times `idle_seconds`."""
-ESTABLISHED = 1
+ESTABLISHED = "01"
 """The state of a TCP connection, as Linux numbers them."""
 ROW = b'{"messages": [{"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "Left."}]}\n'
 UPLOAD = "POST /v1/files", "multipart/form-data; boundary=b"
@@ -55,7 +55,13 @@ class Target:
     """The key of a client that means no harm."""
     size: float
     """1 for the full attack."""
-    files: list[str] = field(default_factory=list)
+    looked: tuple[float, str] = (0.0, "")
+
+    def connections(self):
+        """Those of this machine, as they were half a second ago at most."""
+        if time.monotonic() - self.looked[0] > 0.5:
+            self.looked = time.monotonic(), Path("/proc/net/tcp").read_text()
+        return self.looked[1]
 
     def clients(self, n):
         """How many clients an attack of this size has."""
@@ -213,13 +219,19 @@ async def _pour(writer, head, pieces, chunked, pause):
 
 
 async def _until_closed(of, connection):
-    """Wait until the service ends a connection that is not read."""
+    """Wait until the service has a connection no more that is not read; its client may not hear of that."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        if connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED:
+        await asyncio.sleep(1)
+        if not is_held(of.port, connection, of.connections()):
             return "closed"
-        await asyncio.sleep(0.2)
     return "still open"
+
+
+def is_held(port, connection, table=None):
+    """Whether a service on this machine has a connection still (Linux)."""
+    ends = f"0100007F:{port:04X} 0100007F:{connection.getsockname()[1]:04X} {ESTABLISHED}"
+    return ends in (table or Path("/proc/net/tcp").read_text())
 
 
 async def many(n, one):
