@@ -33,7 +33,7 @@ LIMITS = {
     "file_bytes": 64 * MIB, "requests_per_minute": 1_000_000, "open_jobs": 10_000, "idle_seconds": 5, "upload_seconds": 20,
 }  # fmt: skip
 """The shipped ones, but for shorter waits, and rates that would end an attack before it begins."""
-PATIENCE = 30
+PATIENCE = 150
 """Seconds in which a client that does not read must be given up: several times `idle_seconds`."""
 ESTABLISHED = "01"
 """The state of a TCP connection, as Linux numbers them."""
