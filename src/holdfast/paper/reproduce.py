@@ -149,7 +149,7 @@ def reproduce(
     evidence = content_hash([done.results.evidence, [claim.model_dump(mode="json") for claim in wanted.claims]])
     if not done.changed and path.is_file():
         try:
-            written = read_entries(path)
+            written = read_entries(folder)
         except DamagedError as error:
             watcher.note(str(error))
         else:
@@ -186,10 +186,9 @@ def show(folder: Path, results: RunResults, entries: Sequence[Mapping[str, Any]]
 
 def claims_of(folder: Path) -> list[dict[str, Any]] | None:
     """The entries of a folder's `claims.json`, if it holds a reproduction."""
-    path = folder / CLAIMS
-    if not path.is_file():
+    if not (folder / CLAIMS).is_file():
         return None
-    entries: list[dict[str, Any]] = read_entries(path)["claims"]
+    entries: list[dict[str, Any]] = read_entries(folder)["claims"]
     return entries
 
 

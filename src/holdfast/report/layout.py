@@ -236,7 +236,7 @@ def benchmark_notes(results: RunResults) -> list[str]:
 def sentences(cautions: Sequence[Caution]) -> list[str]:
     """Cautions as sentences."""
     return [
-        f"{entry.condition}: {entry.text}." if entry.condition else f"{entry.text[0].upper()}{entry.text[1:]}."
+        f"{entry.condition}: {entry.text}." if entry.condition else f"{entry.text[:1].upper()}{entry.text[1:]}."
         for entry in cautions
     ]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from holdfast.core import durable
+from holdfast.core import durable, stopping
 from holdfast.core.errors import HoldfastError
 from holdfast.service.database import Database, connect
 from holdfast.service.logs import log, write_json_logs
@@ -108,7 +108,8 @@ def serve(place: Place, policy: Path | None, host: str, port: int, workers: int)
     log("serving", host=host, port=port, workers=workers, version=server.config.app.version)  # type: ignore[union-attr]
     crew.start()
     try:
-        server.run()
+        with stopping.safe_points():
+            server.run()  # which sends itself the signals that stopped it once more, at its end
     except SystemExit:
         raise HoldfastError(
             f"the service cannot listen on {host}:{port}; is another one running? --port takes another port."
