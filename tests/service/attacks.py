@@ -406,14 +406,19 @@ async def upload(of, content):
 
 
 async def ask_meanwhile(of, ended, seen):
-    """Be another client: a list and a conversation, twice a second."""
+    """Be another client: a list, a conversation and an upload, twice a second."""
+    form = {"files": {"file": ("x.jsonl", ROW * 12)}, "data": {"purpose": "fine-tune"}}
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{of.port}/v1", headers=bearer(of.other), timeout=120
     ) as client:
         while not ended.is_set():
             begun = time.monotonic()
             try:
-                answers = [await client.get("/models"), await client.post("/chat/completions", json=asked())]
+                answers = [
+                    await client.get("/models"),
+                    await client.post("/chat/completions", json=asked()),
+                    await client.post("/files", **form),
+                ]
                 seen += [(answer.status_code, time.monotonic() - begun) for answer in answers]
             except httpx.HTTPError as error:
                 seen.append((type(error).__name__, time.monotonic() - begun))

@@ -365,6 +365,23 @@ def test_one_key_cannot_take_the_memory_for_bodies_from_another(tmp_path):
         assert other.chat.completions.create(**asked).usage
 
 
+def test_one_key_cannot_keep_another_from_uploading(tmp_path):
+    with serving(tmp_path, {"limits": {"concurrent_uploads": 4, "idle_seconds": 60}}) as served:
+        mine, other = served.client("tune"), served.client("tune")
+        key = f"Authorization: Bearer {mine.api_key}\r\nHost: x\r\nContent-Length: 10000"
+        connections = [socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE) for _ in range(6)]
+        try:
+            for connection in connections:
+                connection.sendall(f"{UPLOAD}\r\n{key}\r\n\r\n".encode() + part(b"x"))
+            wait_until(lambda: served.service.uploads.total() == 2)
+            assert other.files.create(file=("x.jsonl", ROWS), purpose="fine-tune").status == "processed"
+            with pytest.raises(openai.RateLimitError):
+                mine.files.create(file=("x.jsonl", ROWS), purpose="fine-tune")
+        finally:
+            for connection in connections:
+                connection.close()
+
+
 def test_a_body_that_swells_when_it_is_read_is_refused(client, served):
     body = b'{"model": "pocket", "messages": [' + b"{}," * 200_000 + b"{}]}"
     with serving(served.service.folder / "roomy") as roomy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,8 +37,8 @@ class Service:
     """Of the console page."""
     waiting: int = 0
     """Chat completions that are answered or wait."""
-    uploads: int = 0
-    """Uploads under way."""
+    uploads: Counter[str] = field(default_factory=Counter)
+    """Uploads under way, by the id of their key."""
     stopping: bool = False
 
     def __post_init__(self) -> None:

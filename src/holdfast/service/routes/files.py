@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -83,9 +84,10 @@ async def upload(
     if declared.isdigit() and int(declared) > limits.file_bytes + OVERHEAD:
         await drain(request.receive, headers)
         raise too_large(limits)
-    if service.uploads >= limits.concurrent_uploads:
+    most, mine = limits.concurrent_uploads, service.uploads[caller.id]
+    if service.uploads.total() >= most or mine >= max(1, most // 2):  # no key keeps the others from uploading
         raise ApiError(429, "Too many uploads are under way. Try again.", "busy", retry_after=2)
-    service.uploads += 1
+    service.uploads[caller.id] += 1
     try:
         with service.store.spooled() as spool:
             try:
@@ -98,7 +100,8 @@ async def upload(
             async with service.checks:
                 return await run_in_threadpool(_keep, service, caller, form, spool, idempotency_key, faulty)
     finally:
-        service.uploads -= 1
+        service.uploads[caller.id] -= 1
+        service.uploads += Counter()  # forget whoever has none
 
 
 def _keep(
