@@ -6,6 +6,7 @@ Every function raises `HoldfastError` for whatever a user can mend; the message 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from holdfast.core.watch import watching
 from holdfast.core.workers import default_workers, quiet
 from holdfast.models.in_memory import name_of
 from holdfast.paper import reproduce as paper
+from holdfast.paper import worlds as other_worlds
 from holdfast.paper.hosted import Hosting
 from holdfast.study import loader
 from holdfast.study import run as runner
@@ -154,6 +156,7 @@ def reproduce(
     api_key_env: str | None = None,
     authorisation: str | None = None,
     keep_checkpoints: bool = False,
+    worlds: Sequence[int] = (),
     progress: bool | Watcher = True,
 ) -> Results:
     """Reproduce the paper's tables and figures; `Results.claims` has the verdict on each of its claims.
@@ -174,6 +177,7 @@ def reproduce(
         api_key_env: the environment variable that holds its key.
         authorisation: by what right attack data are sent to it.
         keep_checkpoints: see `run`; with a provider, uploaded rows stay too.
+        worlds: seeds of pocket worlds in which it is reproduced too; `worlds.json` in the folder says what they say.
         progress: see `run`.
 
     Raises:
@@ -182,13 +186,21 @@ def reproduce(
     quiet()
     name = None if model is None else name_of(model)
     hosting = Hosting(base_url, api_key_env, authorisation)
-    wanted = paper.prepare(preset, tables, name, None if data is None else Path(data), judge, hosting)
+    prepare = partial(paper.prepare, preset, tables, data=None if data is None else Path(data), judge=judge,
+                      hosting=hosting)  # fmt: skip
+    if worlds:
+        other_worlds.check(worlds, preset, name)
+    wanted, n_workers = prepare(name), workers or default_workers()
     run_folder = _folder(out, f"reproduce-{preset}")
     with watching(progress) as watcher, script_left_alone():
-        record, _ = paper.reproduce(
-            wanted, run_folder, _seeds(seeds, wanted.study), workers or default_workers(), watcher,
-            limits(max_usd, max_hours), replace, keep_checkpoints,
+        run = partial(
+            paper.reproduce, seeds=_seeds(seeds, wanted.study), workers=n_workers, watcher=watcher,
+            limits=limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
         )  # fmt: skip
+        if worlds:
+            record, *_ = other_worlds.reproduce(worlds, wanted, prepare, run_folder, run, n_workers, watcher)
+        else:
+            record, _ = run(wanted, run_folder)
     return Results(run_folder, record)
 
 

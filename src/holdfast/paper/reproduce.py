@@ -19,6 +19,7 @@ from holdfast.core.protocols import Judge, Watcher
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import content_hash
+from holdfast.core.world_entries import WORLDS, WorldsFile, read_worlds
 from holdfast.paper import hosted
 from holdfast.paper.claims import Claim, decide, read_claims
 from holdfast.paper.hosted import Hosting
@@ -181,7 +182,8 @@ def show(folder: Path, results: RunResults, entries: Sequence[Mapping[str, Any]]
         write_atomically(folder / "figures" / f"{drawing.name}.svg", drawing.svg())
         (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
     scores = score_rows(results, RunFolder(folder))
-    write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn, scores))
+    worlds = worlds_of(folder)
+    write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn, scores, worlds))
 
 
 def claims_of(folder: Path) -> list[dict[str, Any]] | None:
@@ -190,6 +192,11 @@ def claims_of(folder: Path) -> list[dict[str, Any]] | None:
         return None
     entries: list[dict[str, Any]] = read_entries(folder)["claims"]
     return entries
+
+
+def worlds_of(folder: Path) -> WorldsFile | None:
+    """What a folder's `worlds.json` says, if the paper was reproduced in several worlds."""
+    return read_worlds(folder) if (folder / WORLDS).is_file() else None
 
 
 def draw(results: RunResults, layout: Mapping[str, Any]) -> dict[str, list[figures.Drawing]]:
