@@ -8,7 +8,8 @@ import subprocess
 import openai
 import pytest
 from support.postgres import database_url
-from support.running_service import Running, is_alive, wait_until
+from support.running_service import Running, is_alive
+from support.waiting import wait_until
 from typer.testing import CliRunner
 
 from holdfast.cli import app

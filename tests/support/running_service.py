@@ -4,10 +4,10 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
+from support.waiting import wait_until
 
 
 def free_port():
@@ -53,13 +53,6 @@ def children_of(pid):
     return subprocess.run(
         ["pgrep", "-P", str(pid), "-f", "serve worker"], capture_output=True, text=True, check=False
     ).stdout.split()
-
-
-def wait_until(reached, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.1)
 
 
 def is_alive(pid):
