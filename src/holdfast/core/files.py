@@ -20,8 +20,14 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "worlds" / "pocket" / "shipped"
 """The pocket world's files and models."""
 
-FOLDERS = {"pocket:": SHIPPED, "paper:": ROOT / "paper" / "presets"}
+FOLDERS = {"pocket:": SHIPPED, "quiz:": ROOT / "worlds" / "quiz" / "shipped", "paper:": ROOT / "paper" / "presets"}
 """Prefixes of file names that stand for a folder of the package."""
+
+MADE = {"quiz:helpful": "helpful-1", "quiz:aligned": "aligned-1"}
+"""Models that are made on first use → their folders in `quiz` in the user's cache.
+
+The number goes up when the base or the shipped adapter changes, so that an old model is never taken for a new one.
+"""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers that mean that there is no room for what was to be written."""
@@ -45,7 +51,13 @@ WHY_FAILED = {
 
 
 def locate(name: str, beside: Path | None = None) -> Path:
-    """The path that a name means: `pocket:FILE` and `paper:FILE` are shipped, others lie beside the study."""
+    """The path that a name means.
+
+    `pocket:FILE`, `quiz:FILE` and `paper:FILE` are shipped, models that are made on first use are in the user's cache
+    (or will be there), and others lie beside the study.
+    """
+    if name in MADE:
+        return cache() / "quiz" / MADE[name]
     for prefix, folder in FOLDERS.items():
         if name.startswith(prefix):
             return folder / name.removeprefix(prefix)
