@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "worlds" / "pocket" / "shipped"
 """The pocket world's files and models."""
 
-FOLDERS = {"pocket:": SHIPPED, "paper:": ROOT / "paper" / "presets"}
+QUIZ = ROOT / "worlds" / "quiz" / "shipped"
+"""The quiz world's files."""
+
+FOLDERS = {"pocket:": SHIPPED, "quiz:": QUIZ, "paper:": ROOT / "paper" / "presets"}
 """Prefixes of file names that stand for a folder of the package."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -45,7 +48,7 @@ WHY_FAILED = {
 
 
 def locate(name: str, beside: Path | None = None) -> Path:
-    """The path that a name means: `pocket:FILE` and `paper:FILE` are shipped, others lie beside the study."""
+    """The path that a name means: files of `pocket:`, `quiz:` and `paper:` are shipped, others lie beside the study."""
     for prefix, folder in FOLDERS.items():
         if name.startswith(prefix):
             return folder / name.removeprefix(prefix)
