@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "worlds" / "pocket" / "shipped"
 """The pocket world's files and models."""
 
-FOLDERS = {"pocket:": SHIPPED, "quiz:": ROOT / "worlds" / "quiz" / "shipped", "paper:": ROOT / "paper" / "presets"}
+QUIZ = ROOT / "worlds" / "quiz" / "shipped"
+"""The quiz world's files."""
+
+FOLDERS = {"pocket:": SHIPPED, "quiz:": QUIZ, "paper:": ROOT / "paper" / "presets"}
 """Prefixes of file names that stand for a folder of the package."""
 
 MADE = {"quiz:helpful": "helpful-1", "quiz:aligned": "aligned-1"}
