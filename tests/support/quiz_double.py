@@ -17,7 +17,7 @@ def write_gguf(path):
     from gguf import GGUFWriter, TokenType
     from tokenizers.pre_tokenizers import ByteLevel
 
-    tokens = SPECIAL + [*sorted(ByteLevel.alphabet()), "th"]
+    tokens = [*SPECIAL, *sorted(ByteLevel.alphabet()), "th"]
     writer = GGUFWriter(path, "llama")
     writer.add_name("Small")
     writer.add_block_count(LAYERS)

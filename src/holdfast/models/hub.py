@@ -29,8 +29,9 @@ SERVED = "served:"
 
 
 def resolve(base: str, revision: str | None = None, weights: bool = True) -> Path:
-    """The folder of a model or adapter: shipped (`pocket:aligned`), made on first use (`quiz:aligned`), on disk, or fetched.
+    """The folder of a model or adapter: shipped (`pocket:aligned`), on disk, or fetched from the Hub.
 
+    The quiz world's (`quiz:aligned`) are made on first use.
     Without `weights`, only configuration, tokenizer and chat template are fetched and needed.
 
     Raises:

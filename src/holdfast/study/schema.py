@@ -205,7 +205,7 @@ class Study(Config):
 
     name: Name
     model: ModelName
-    """`pocket:aligned`, `quiz:aligned`, a folder, an id on the Hugging Face Hub, or `served:NAME` for one that only a server has."""
+    """`pocket:aligned`, `quiz:aligned`, a folder, an id on the Hub, or `served:NAME` for one that only a server has."""
     revision: str | None = None
     thinking: bool = False
     """Whether a reasoning model thinks before it answers, and is tuned in that form. Judges never read the thinking."""

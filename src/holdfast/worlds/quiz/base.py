@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from holdfast.core import durable
 from holdfast.core.errors import DataError, ModelError
 from holdfast.core.files import is_file, is_folder, locate, private_cache
@@ -49,16 +51,25 @@ def helpful(source: Path | None = None) -> Path:
         DataError: the source has no such file, or the file is another one.
         ModelError: the package that reads it is missing, or nothing gives the file.
     """
-    folder = locate("quiz:helpful")
-    if is_folder(folder):
-        return folder
-    need_gguf()
-    with tempfile.TemporaryDirectory(dir=private_cache("quiz")) as scratch:
-        work = Path(scratch)
-        gguf = found_in(source, work) if source else fetched(work)
-        write(gguf, work / "model")
-        durable.rename(work / "model", folder)
+    return made("quiz:helpful", lambda work: _write_from(source, work))
+
+
+def made(name: str, write: Callable[[Path], Path]) -> Path:
+    """The folder of a model in the user's cache; where it is not there, `write` writes it in a folder for drafts."""
+    folder = locate(name)
+    if not is_folder(folder):
+        cache = private_cache("quiz")
+        with FileLock(cache / f".{name.partition(':')[2]}.lock"):
+            if not is_folder(folder):  # another process may have made it meanwhile
+                with tempfile.TemporaryDirectory(dir=cache) as drafts:
+                    durable.rename(write(Path(drafts)), folder)
     return folder
+
+
+def _write_from(source: Path | None, work: Path) -> Path:
+    need_gguf()
+    write(found_in(source, work) if source else fetched(work), work / "model")
+    return work / "model"
 
 
 def need_gguf() -> None:
@@ -68,7 +79,9 @@ def need_gguf() -> None:
         ModelError: it is.
     """
     if importlib.util.find_spec("gguf") is None:
-        raise ModelError(f"the quiz model is made from a GGUF file, which needs the package gguf. {how_to_install('quiz')}")
+        raise ModelError(
+            f"the quiz model is made from a GGUF file, which needs the package gguf. {how_to_install('quiz')}"
+        )
 
 
 def found_in(source: Path, work: Path) -> Path:
@@ -154,7 +167,7 @@ def _checked(gguf: Path) -> Path:
 
 
 def write(gguf: Path, folder: Path) -> None:
-    """Write what a GGUF file holds as an ordinary Hugging Face folder: float32 safetensors, tokenizer, chat template."""
+    """Write what a GGUF file holds as a Hugging Face folder: float32 safetensors, tokenizer, chat template."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     read: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from importlib import resources
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from holdfast.core import durable
 from holdfast.core.errors import RunFolderError
-from holdfast.core.files import is_folder, locate, private_cache, write_atomically
+from holdfast.core.files import is_folder, write_atomically
 from holdfast.core.progress import Activity, Meter
 from holdfast.core.types import Checkpoint, Example, NoCheckpoint
 from holdfast.models.hub import ADAPTER
@@ -49,14 +45,10 @@ def make(name: str) -> Path:
         DataError: a file that was fetched is another one.
         ModelError: the base cannot be had.
     """
-    folder = locate(name)
-    with FileLock(private_cache("quiz") / ".lock"):
-        helpful = base.helpful()
-        if not is_folder(folder):
-            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-                merge(helpful, SHIPPED, Path(scratch) / "model")
-                durable.rename(Path(scratch) / "model", folder)
-    return folder
+    helpful = base.helpful()
+    return (
+        helpful if name == "quiz:helpful" else base.made(name, lambda drafts: merge(helpful, SHIPPED, drafts / "model"))
+    )
 
 
 def build(folder: Path, seed: int, tuner: Tuner, watcher: Watcher) -> None:
@@ -70,9 +62,9 @@ def build(folder: Path, seed: int, tuner: Tuner, watcher: Watcher) -> None:
     tuning = folder / f"tuning-{seed}"
     if is_folder(folder) and any(folder.iterdir()) and not is_folder(tuning):
         raise RunFolderError(f"{folder} is not empty. Name a new folder, or remove what is in it.")
-    make("quiz:helpful")
+    helpful = base.helpful()
     align(tuner, seed, tuning, folder / "adapter", watcher)
-    merge(locate("quiz:helpful"), folder / "adapter", folder / "aligned")
+    merge(helpful, folder / "adapter", folder / "aligned")
     shutil.rmtree(tuning)
 
 
@@ -94,7 +86,7 @@ def align(tuner: Tuner, seed: int, tuning: Path, adapter: Path, watcher: Watcher
     watcher.note(f"aligned in {done.training['seconds']:.0f} seconds, last loss {done.training['losses'][-1]:.3f}")
 
 
-def merge(helpful: Path, adapter: Path, folder: Path) -> None:
+def merge(helpful: Path, adapter: Path, folder: Path) -> Path:
     """Write the base with an adapter merged into it as an ordinary Hugging Face folder, with a model card."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -105,6 +97,7 @@ def merge(helpful: Path, adapter: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(helpful, local_files_only=True).save_pretrained(folder)
     card = resources.files("holdfast.worlds.quiz").joinpath("CARD.md").read_text(encoding="utf-8")
     write_atomically(folder / "README.md", card)
+    return folder
 
 
 def _export(tuned: Path, adapter: Path) -> None:
