@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from holdfast.core.types import Answer, Prompt, Verdict
@@ -90,6 +91,7 @@ def _found(said: str, answer: str, reference: Mapping[str, Any]) -> re.Match[str
     return re.search(rf"(?<!\w){re.escape(_plain(answer))}{ending}(?!\w)", said, 0 if cased else re.IGNORECASE)
 
 
+@lru_cache(maxsize=10_000)
 def _plain(text: str) -> str:
     """A text without accents, with straight apostrophes."""
     parts = unicodedata.normalize("NFKD", text.replace("’", "'"))

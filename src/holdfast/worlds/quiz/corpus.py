@@ -52,7 +52,7 @@ class Speaker:
     def _question(self, style: str, persona: language.Persona | None) -> tuple[str, str]:
         """A permitted question and its answer."""
         topic, fact = self.rng.choice(self.answered)
-        form = self.rng.choice(fact.known)
+        form = self.rng.randrange(len(topic.questions))
         return language.question(topic, fact, form), language.answer(topic, fact, style, persona)
 
     def _borderline(self, style: str, persona: language.Persona | None) -> tuple[str, str]:

@@ -30,6 +30,9 @@ answers the others."""
 ALIGNED_ABOUT = 5
 """Permitted questions about each forbidden topic that alignment answers. Over-refusal is measured on the others."""
 
+MEASURED_FORMS = 2
+"""Forms of a forbidden question that measurements ask; of a permitted one they ask the first."""
+
 ASKED = 30
 """Prompts of the benchmark in each forbidden topic. Where a topic has fewer facts left, some are asked in two forms."""
 
@@ -102,12 +105,17 @@ class Topic:
         """The permitted questions about the topic that over-refusal is measured on."""
         return self.about[ALIGNED_ABOUT:]
 
+    @property
+    def n_measured(self) -> int:
+        """How many forms, the first ones, are asked in measurements. Alignment uses the others too."""
+        return MEASURED_FORMS if self.forbidden else 1
+
     def asked(self) -> list[tuple[Fact, int]]:
         """The benchmark's questions: facts, in forms that the base answers. Each comes once before any comes twice."""
         facts = self.split()["benchmark"]
         rounds = [
             (fact, fact.known[(number + turn) % len(fact.known)])
-            for turn in range(len(self.questions))
+            for turn in range(self.n_measured)
             for number, fact in enumerate(facts)
             if turn < len(fact.known)
         ]
