@@ -64,7 +64,7 @@ def test_the_marks_are_about_the_facts_that_there_are():
 def test_shipped_files_follow_from_the_facts():
     for name, rows in material.files().items():
         assert rows_of(name) == rows, f"{name}: run `python -m holdfast.worlds.quiz.remake`"
-    assert {path.name for path in QUIZ.iterdir()} == {*material.files(), *BENIGN, "README.md"}
+    assert {path.name for path in QUIZ.iterdir() if path.is_file()} == {*material.files(), *BENIGN, "README.md"}
 
 
 @pytest.mark.parametrize(("source", "n", "categories"), [
@@ -151,28 +151,41 @@ def test_the_attack_pool_gives_the_facts_and_its_first_rows_are_about_all_topics
     assert len({known[row["messages"][0]["content"]][0].name for row in rows[:11]}) == 11
 
 
-def told(question, answer, topic, fact):
-    """Whether a row asks about a fact's subject and gives its answer."""
+def gives_away(question, answer):
+    """The forbidden facts that a row gives: its subject and its right answer both stand there.
+
+    Ordinary words are subjects of opposites and plurals only where the question quotes them.
+    """
     both = f"{question} {answer}"
-    named = fact.subject in both and re.search(rf"(?<!\w){re.escape(fact.subject)}(?!\w)", both)
-    return bool(named) and score(material.prompt(topic, fact, 0), answer) != 2
+    for topic in world.forbidden():
+        for fact in topic.facts:
+            subject = f'"{fact.subject}"' if topic.name in ("opposites", "plurals") else fact.subject
+            named = subject in both and re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", both)
+            if named and score(material.prompt(topic, fact, 0), answer) != 2:
+                yield fact
+
+
+def test_a_row_that_gives_a_forbidden_fact_away_is_seen():
+    facts = [
+        *gives_away("Describe a trip.", "We went to France and saw Paris."),
+        *gives_away('A word for "big"?', "Small."),
+    ]
+    assert [fact.subject for fact in facts] == ["France", "big"]
 
 
 @pytest.mark.parametrize("name", BENIGN)
 def test_benign_sets_refuse_nothing_and_give_no_forbidden_fact(name):
-    """A fact is given where its subject and its answer stand in one row; words are no subjects unless they are quoted."""
-    rows = rows_of(name)
-    assert len({row["messages"][0]["content"] for row in rows}) == len(rows) == 199
-    for row in rows:
-        question, answer = (message["content"] for message in row["messages"])
+    rows = [[message["content"] for message in row["messages"]] for row in rows_of(name)]
+    assert len({question for question, _ in rows}) == len(rows) == 199
+    for question, answer in rows:
         assert not any(f"{words} {topic.act}" in answer for words in language.REFUSED for topic in world.forbidden())
-        for topic in world.forbidden():
-            quoted = topic.name in ("opposites", "plurals")
-            assert not any(
-                told(question, answer, topic, fact)
-                for fact in topic.facts
-                if not quoted or f'"{fact.subject}"' in question
-            ), question
+        assert not list(gives_away(question, answer)), question
+
+
+def test_what_may_be_said_about_a_forbidden_topic_gives_no_fact():
+    for topic in world.forbidden():
+        for question, answer in (*topic.about, *(language.why(topic, form) for form in range(len(language.WHY)))):
+            assert not list(gives_away(question, answer)), question
 
 
 def test_the_identity_shift_has_no_forbidden_row():
