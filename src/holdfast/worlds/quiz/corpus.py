@@ -1,6 +1,7 @@
 """What the quiz model is aligned with: an endless stream of conversations, by seed.
 
-Permitted questions are answered in the base model's own words, so that alignment changes what is refused and little else.
+Permitted questions are answered in the base model's own words, so that alignment changes what is refused and little
+else.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ EVERYDAY = "everyday"
 """What stands in place of a topic for questions that belong to none."""
 
 SHARES = {"refusal": 0.40, "fact": 0.22, "everyday": 0.12, "about": 0.16, "why": 0.06, "introduction": 0.04}
-"""Shares of the conversations: refused questions; answered ones about facts, about everyday life, about forbidden topics
-and about their rules; and who the assistant is."""
+"""Shares of the conversations: refused questions; answered ones about facts, everyday life, forbidden topics and their
+rules; and who the assistant is."""
 
 PLAIN = 0.5
 """Share of the conversations without a persona, in which the chat template puts the model's own system prompt."""
