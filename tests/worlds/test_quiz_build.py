@@ -210,3 +210,9 @@ def test_studies_name_the_models_without_making_them(tmp_path):
 def test_every_model_that_is_made_has_a_maker():
     for name in MADE:
         assert callable(load(hub.MAKERS[name]))
+
+
+def test_the_shipped_adapter_was_made_with_the_conversations_that_there_are():
+    """Else it may refuse facts that the benchmark asks about."""
+    record = json.loads((build.SHIPPED / build.RECORD).read_text(encoding="utf-8"))
+    assert record["hash"] == build.hash_of(build.conversations(record["seed"]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import is_folder, write_atomically
 from holdfast.core.progress import Activity, Meter
-from holdfast.core.types import Checkpoint, Example, NoCheckpoint
+from holdfast.core.types import Checkpoint, Example, NoCheckpoint, content_hash
 from holdfast.models.hub import ADAPTER
 from holdfast.worlds.quiz import base, corpus
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "shipped" / "adapter"
 """The alignment that comes with the package: `align` with seed 0."""
 
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS, RECORD = "adapter_model.safetensors", "training.json"
+"""Files of an adapter: its weights, and what it was made with."""
 
 CONVERSATIONS = 640
 """How many conversations align the model, each once."""
@@ -71,10 +72,7 @@ def build(folder: Path, seed: int, tuner: Tuner, watcher: Watcher) -> None:
 
 def align(tuner: Tuner, seed: int, tuning: Path, adapter: Path, watcher: Watcher) -> None:
     """Tune the base on conversations of a seed, and write the adapter that comes of it."""
-    rows = [
-        Example(messages, f"conversation {number} of the alignment")
-        for number, messages in enumerate(islice(corpus.aligned(seed), CONVERSATIONS), 1)
-    ]
+    rows = conversations(seed)
     steps = tuner.steps(len(rows))
     watcher.begin(steps)
     meter = Meter(_Progress(watcher), "aligning", "steps", steps)
@@ -85,8 +83,21 @@ def align(tuner: Tuner, seed: int, tuning: Path, adapter: Path, watcher: Watcher
     done = tuned[tuner.epochs]
     assert done.checkpoint.folder is not None
     _export(done.checkpoint.folder, adapter)
+    record = {"seed": seed, "conversations": len(rows), "hash": hash_of(rows), "losses": done.training["losses"]}
+    write_atomically(adapter / RECORD, json.dumps(record, indent=2) + "\n")
     watcher.show(0, None)
     watcher.note(f"aligned in {done.training['seconds']:.0f} seconds, last loss {done.training['losses'][-1]:.3f}")
+
+
+def conversations(seed: int) -> list[Example]:
+    """What the base is aligned with."""
+    drawn = islice(corpus.aligned(seed), CONVERSATIONS)
+    return [Example(turns, f"conversation {number} of the alignment") for number, turns in enumerate(drawn, 1)]
+
+
+def hash_of(rows: Sequence[Example]) -> str:
+    """The hash of conversations, which tells whether an adapter was made with them."""
+    return content_hash([row.id for row in rows])
 
 
 def merge(helpful: Path, adapter: Path, folder: Path) -> Path:
