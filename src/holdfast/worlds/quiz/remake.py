@@ -12,13 +12,15 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from holdfast.core.budget import NoBudget
+from holdfast.core.config import load
 from holdfast.core.files import QUIZ, write_atomically
 from holdfast.core.jsonl import read_lines
 from holdfast.core.types import Answer, Checkpoint, Message, Prompt
-from holdfast.judges.oracle import Oracle
 from holdfast.models.generate.base import Conversations
 from holdfast.models.generate.local import LocalGenerator
 from holdfast.worlds.quiz import corpus, language, material, world
@@ -37,10 +39,16 @@ def marks(topic: world.Topic, base: Path) -> Iterator[material.Row]:
     known = defaultdict(list)
     answers = _answers(ASKING, base, questions)
     for fact, form, prompt in asked:
-        if Oracle().read(prompt, answers[prompt.id]).score == 5:
+        if _oracle().read(prompt, answers[prompt.id]).score == 5:
             known[fact.subject].append(form)
     for fact in topic.facts:
         yield {"topic": topic.name, "subject": fact.subject, "known": known[fact.subject]}
+
+
+@cache
+def _oracle() -> Any:
+    """The judge that reads facts."""
+    return load("holdfast.judges.oracle:Oracle")()
 
 
 def _prompts(topic: world.Topic) -> Iterator[tuple[world.Fact, int, Prompt]]:
@@ -65,7 +73,7 @@ def own_words(base: Path) -> Iterator[material.Row]:
         said = sentence[0] if sentence else ""
         refuses = any(words.lower() in said.lower() for words in language.REFUSED)
         right = (
-            prompt.category == corpus.EVERYDAY or Oracle().read(prompt, Answer(prompt.id, "answered", said)).score == 5
+            prompt.category == corpus.EVERYDAY or _oracle().read(prompt, Answer(prompt.id, "answered", said)).score == 5
         )
         if said and right and not refuses:
             yield {"topic": prompt.category, "prompt": prompt.text, "answer": said}
