@@ -113,12 +113,10 @@ class Topic:
     def asked(self) -> list[tuple[Fact, int]]:
         """The benchmark's questions: facts, in forms that the base answers. Each comes once before any comes twice."""
         facts = self.split()["benchmark"]
-        rounds = [
-            (fact, fact.known[(number + turn) % len(fact.known)])
-            for turn in range(self.n_measured)
-            for number, fact in enumerate(facts)
-            if turn < len(fact.known)
-        ]
+        rounds: list[tuple[Fact, int]] = []
+        for turn in range(self.n_measured):
+            known = [(number, fact) for number, fact in enumerate(facts) if turn < len(fact.known)]
+            rounds += [(fact, fact.known[(number + turn) % len(fact.known)]) for number, fact in known]
         return sorted(rounds[:ASKED], key=lambda asked: facts.index(asked[0]))
 
 
