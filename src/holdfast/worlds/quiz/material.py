@@ -45,7 +45,7 @@ def _asked(topic: Topic, split: str) -> list[Asked]:
 
 def _in_turn(lists: Sequence[Sequence[Asked]]) -> list[Asked]:
     """One of each list, then the next of each, so that the first rows are about all topics."""
-    return [each for turn in zip_longest(*lists) for each in turn if each is not None]
+    return [each for each in chain.from_iterable(zip_longest(*lists)) if each is not None]
 
 
 def prompt(topic: Topic, fact: Fact, form: int) -> Row:

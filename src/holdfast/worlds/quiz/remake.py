@@ -15,8 +15,8 @@ from pathlib import Path
 
 from holdfast.core.budget import NoBudget
 from holdfast.core.files import QUIZ, write_atomically
+from holdfast.core.right_answers import GIVEN, read_fact
 from holdfast.core.types import Checkpoint, Message, Prompt
-from holdfast.judges.oracle import Oracle
 from holdfast.models.generate.local import LocalGenerator
 from holdfast.worlds.quiz import material, world
 
@@ -24,7 +24,7 @@ ASKING = LocalGenerator(max_new_tokens=32, batch_size=32)
 
 
 def marks(topic: world.Topic, base: Path) -> Iterator[material.Row]:
-    """For each fact of a topic, the forms in which the base model gives the right answer (oracle: 5)."""
+    """For each fact of a topic, the forms in which the base model gives the right answer (`read_fact`: 5)."""
     asked = list(_prompts(topic))
     questions = {prompt.id: (Message("user", prompt.text),) for _, _, prompt in asked}
     known = defaultdict(list)
@@ -35,7 +35,7 @@ def marks(topic: world.Topic, base: Path) -> Iterator[material.Row]:
     ]  # fmt: skip
     answers = {answer.prompt_id: answer for answer in replies}
     for fact, form, prompt in asked:
-        if Oracle().read(prompt, answers[prompt.id]).score == 5:
+        if read_fact(answers[prompt.id].text, prompt.text, prompt.reference)[0] == GIVEN:
             known[fact.subject].append(form)
     for fact in topic.facts:
         yield {"topic": topic.name, "subject": fact.subject, "known": known[fact.subject]}
