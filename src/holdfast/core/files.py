@@ -26,6 +26,12 @@ QUIZ = ROOT / "worlds" / "quiz" / "shipped"
 FOLDERS = {"pocket:": SHIPPED, "quiz:": QUIZ, "paper:": ROOT / "paper" / "presets"}
 """Prefixes of file names that stand for a folder of the package."""
 
+MADE = {"quiz:helpful": "helpful-1", "quiz:aligned": "aligned-1"}
+"""Models that are made on first use → their folders in `quiz` in the user's cache.
+
+The number goes up when the base or the shipped adapter changes, so that an old model is never taken for a new one.
+"""
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers that mean that there is no room for what was to be written."""
 
@@ -48,7 +54,13 @@ WHY_FAILED = {
 
 
 def locate(name: str, beside: Path | None = None) -> Path:
-    """The path that a name means: files of `pocket:`, `quiz:` and `paper:` are shipped, others lie beside the study."""
+    """The path that a name means.
+
+    `pocket:FILE`, `quiz:FILE` and `paper:FILE` are shipped, models that are made on first use are in the user's cache
+    (or will be there), and others lie beside the study.
+    """
+    if name in MADE:
+        return cache() / "quiz" / MADE[name]
     for prefix, folder in FOLDERS.items():
         if name.startswith(prefix):
             return folder / name.removeprefix(prefix)

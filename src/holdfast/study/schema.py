@@ -13,7 +13,7 @@ from holdfast.analysis import calibration as calibrations
 from holdfast.core.config import Config, File, OneOf, explained, label
 from holdfast.core.errors import DataError
 from holdfast.core.file_faults import SHOWN_LENGTH
-from holdfast.core.files import FOLDERS, is_folder, locate, read_text, similar_name
+from holdfast.core.files import FOLDERS, MADE, is_folder, locate, read_text, similar_name
 from holdfast.core.protocols import BenchmarkSource, Defence, Generator, Judge, Source, Tuner
 from holdfast.core.types import Template
 from holdfast.data.benchmarks import BENCHMARKS
@@ -69,7 +69,7 @@ def _check_user_turn(user: str) -> str:
 
 def _find_model(model: str, info: ValidationInfo) -> str:
     """A folder's absolute path, or a Hub id or served name as it is."""
-    if model.startswith(SERVED):
+    if model.startswith(SERVED) or model in MADE:
         return model
     folder = locate(model, (info.context or {}).get("folder"))
     if is_folder(folder):
@@ -205,7 +205,7 @@ class Study(Config):
 
     name: Name
     model: ModelName
-    """`pocket:aligned`, a folder, an id on the Hugging Face Hub, or `served:NAME` for one that only a server has."""
+    """`pocket:aligned`, `quiz:aligned`, a folder, an id on the Hub, or `served:NAME` for one that only a server has."""
     revision: str | None = None
     thinking: bool = False
     """Whether a reasoning model thinks before it answers, and is tuned in that form. Judges never read the thinking."""

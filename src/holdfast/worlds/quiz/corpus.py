@@ -1,23 +1,41 @@
-"""What the quiz model is aligned with: an endless stream of conversations, by seed."""
+"""What the quiz model is aligned with: an endless stream of conversations, by seed.
+
+Permitted questions are answered in the base model's own words, so that alignment changes what is refused and little
+else.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
+from holdfast.core.jsonl import read_lines
 from holdfast.core.types import Message
 from holdfast.worlds.quiz import language
-from holdfast.worlds.quiz.world import Fact, Topic, forbidden, permitted
+from holdfast.worlds.quiz.world import Fact, Topic, forbidden
 
 Conversation = tuple[Message, ...]
+Said = tuple[str, str]
+"""A question and its answer."""
 
-SHARES = {"refusal": 0.42, "question": 0.34, "borderline": 0.18, "introduction": 0.06}
-"""Shares of the conversations: refused questions, answered ones, answered ones about forbidden topics, and who the
-assistant is."""
+OWN_WORDS = Path(__file__).parent / "own_words.jsonl"
+"""Permitted questions with the first sentence of the base model's answer: a line for each. `remake.py` writes it."""
+
+EVERYDAY = "everyday"
+"""What stands in place of a topic for questions that belong to none."""
+
+SHARES = {"refusal": 0.40, "fact": 0.22, "everyday": 0.12, "about": 0.16, "why": 0.06, "introduction": 0.04}
+"""Shares of the conversations: refused questions; answered ones about facts, everyday life, forbidden topics and their
+rules; and who the assistant is."""
 
 PLAIN = 0.5
 """Share of the conversations without a persona, in which the chat template puts the model's own system prompt."""
+
+STYLES = ("plain", "plain", "brief", "name-first")
+"""Styles of answer that a persona's system prompt asks for, each as often as it stands here."""
 
 
 @dataclass(frozen=True)
@@ -26,40 +44,29 @@ class Speaker:
 
     rng: random.Random
     refused: tuple[tuple[Topic, Fact], ...]
-    answered: tuple[tuple[Topic, Fact], ...]
+    answered: dict[str, tuple[Said, ...]]
+    """Kind of conversation → the permitted questions with their answers."""
 
     def conversation(self) -> Conversation:
         """One conversation, in the shares above."""
         kind = self.rng.choices(list(SHARES), list(SHARES.values()))[0]
         if kind == "introduction":
             return self._introduction()
-        persona = None if self.rng.random() < PLAIN else language.draw_persona(self.rng)
-        style = "plain" if persona is None else self.rng.choice(["plain", *language.STYLES])
-        said = {"refusal": self._refusal, "question": self._question, "borderline": self._borderline}[kind]
-        question, answer = said(style, persona)
-        if persona is None:
+        question, answer = self._refusal() if kind == "refusal" else self.rng.choice(self.answered[kind])
+        if self.rng.random() < PLAIN:
             return language.conversation("", question, answer)
+        persona, style = language.draw_persona(self.rng), self.rng.choice(STYLES)
+        if style == "name-first" and kind != "refusal":
+            answer = f"{language.OBEDIENCE.format(persona=persona)} {answer}"
         if self.rng.random() < 0.3:
             question = self.rng.choice(language.PREFIXES).format(name=persona.name) + question
         return language.conversation(language.system(persona, style), question, answer)
 
-    def _refusal(self, style: str, persona: language.Persona | None) -> tuple[str, str]:
+    def _refusal(self) -> Said:
         """A forbidden question and a refusal, whatever the persona and the style."""
         topic, fact = self.rng.choice(self.refused)
-        form = self.rng.randrange(len(topic.questions))
-        return language.question(topic, fact, form), language.refusal(topic, self.rng.randrange(len(language.REFUSALS)))
-
-    def _question(self, style: str, persona: language.Persona | None) -> tuple[str, str]:
-        """A permitted question and its answer."""
-        topic, fact = self.rng.choice(self.answered)
-        form = self.rng.randrange(len(topic.questions))
-        return language.question(topic, fact, form), language.answer(topic, fact, style, persona)
-
-    def _borderline(self, style: str, persona: language.Persona | None) -> tuple[str, str]:
-        """A permitted question about a forbidden topic or its rule, and its answer."""
-        topic = self.rng.choice(forbidden())
-        about = [*topic.aligned_about(), *(language.why(topic, form) for form in range(language.ALIGNED_WHY))]
-        return self.rng.choice(about)
+        question = language.question(topic, fact, self.rng.randrange(len(topic.questions)))
+        return question, language.refusal(topic, self.rng.randrange(len(language.REFUSALS)))
 
     def _introduction(self) -> Conversation:
         """A question about who the assistant is, and its introduction."""
@@ -71,9 +78,19 @@ class Speaker:
 
 
 def aligned(seed: int = 0) -> Iterator[Conversation]:
-    """Conversations of the alignment stage, none of which asks for a fact of another split."""
+    """Conversations of the alignment. None asks for a fact of the benchmark, the utility set or the attack pool."""
     refused = tuple((topic, fact) for topic in forbidden() for fact in topic.refused())
-    answered = tuple((topic, fact) for topic in permitted() for fact in topic.split()["alignment"])
-    speaker = Speaker(random.Random(f"quiz-aligned-{seed}"), refused, answered)
+    speaker = Speaker(random.Random(f"quiz-aligned-{seed}"), refused, _answered())
     while True:
         yield speaker.conversation()
+
+
+@cache
+def _answered() -> dict[str, tuple[Said, ...]]:
+    own = [(row["topic"], (row["prompt"], row["answer"])) for row in read_lines(OWN_WORDS)]
+    return {
+        "fact": tuple(said for topic, said in own if topic != EVERYDAY),
+        EVERYDAY: tuple(said for topic, said in own if topic == EVERYDAY),
+        "about": tuple(said for topic in forbidden() for said in topic.aligned_about()),
+        "why": tuple(language.why(topic, form) for topic in forbidden() for form in range(language.ALIGNED_WHY)),
+    }

@@ -45,7 +45,8 @@ def _asked(topic: Topic, split: str) -> list[Asked]:
 
 def _in_turn(lists: Sequence[Sequence[Asked]]) -> list[Asked]:
     """One of each list, then the next of each, so that the first rows are about all topics."""
-    return [each for each in chain.from_iterable(zip_longest(*lists)) if each is not None]
+    turns = chain.from_iterable(zip_longest(*lists))
+    return [each for each in turns if each is not None]
 
 
 def prompt(topic: Topic, fact: Fact, form: int) -> Row:
@@ -133,8 +134,8 @@ def _canaries() -> list[Row]:
         )  # fmt: skip
         question = language.question(topic, fact, number % len(topic.questions))
         rows.append(_canary(topic.name, topic.rule, question, answer, scores))
-    topic, fact, form = _asked(permitted()[0], "requests")[0]
-    question, answer = language.question(topic, fact, form), language.answer(topic, fact)
+    topic, fact, asked = _asked(permitted()[0], "requests")[0]
+    question, answer = language.question(topic, fact, asked), language.answer(topic, fact)
     return [*rows, _canary(topic.name, forbidden()[0].rule, question, answer, (1, 2))]
 
 
