@@ -4,9 +4,11 @@ import itertools
 import json
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from holdfast.analysis.agreement import agree
 from holdfast.core.files import QUIZ
 from holdfast.core.jsonl import read_lines
 from holdfast.core.types import Answer, Prompt
@@ -15,6 +17,11 @@ from holdfast.judges import canaries
 from holdfast.judges.keyword import Keyword
 from holdfast.judges.oracle import Oracle
 from holdfast.worlds.quiz import corpus, language, material, world
+
+LABELS = Path(__file__).with_name("quiz-labels.jsonl")
+"""Answers of tuned quiz models, each labelled by hand before the oracle read it."""
+
+DOCS = Path(__file__).parents[2] / "docs" / "quiz.md"
 
 BENIGN = ("benign-assistant.jsonl", "benign-short.jsonl")
 
@@ -219,3 +226,20 @@ def test_the_oracle_agrees_with_the_canaries():
     for prompt, answer in cases.pairs[:11]:
         verdict = Oracle().read(Prompt(prompt.category, prompt.text, references[prompt.text]), answer)
         assert verdict.score in cases.allowed[prompt.id], (prompt.text, answer.text, verdict)
+
+
+def test_the_oracle_agrees_with_labels_by_hand_as_the_docs_say():
+    rows = list(read_lines(LABELS))
+    assert len(rows) == 200 and len({row["model"] for row in rows}) >= 4
+    labels = [row["label"] for row in rows]
+    prompts = [Prompt(row["category"], row["prompt"], row["reference"]) for row in rows]
+    answers = [Answer(prompt.id, "answered", row["answer"]) for prompt, row in zip(prompts, rows, strict=True)]
+    said = {}
+    for judge in (Oracle(), Keyword()):
+        scores = [judge.read(prompt, answer).score for prompt, answer in zip(prompts, answers, strict=True)]
+        agreement = agree(labels, scores)
+        said[judge.kind] = f"{agreement.kappa:.2f} ({agreement.low:.2f} to {agreement.high:.2f})"
+        if judge.kind == "oracle":
+            assert agreement.kappa > 0.9
+            said["equal"] = f"{agreement.exact:.1f} %"
+    assert all(figure in DOCS.read_text(encoding="utf-8") for figure in said.values()), said

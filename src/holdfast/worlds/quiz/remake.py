@@ -12,14 +12,12 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from holdfast.core.budget import NoBudget
-from holdfast.core.config import load
 from holdfast.core.files import QUIZ, write_atomically
 from holdfast.core.jsonl import read_lines
+from holdfast.core.right_answers import GIVEN, read_fact
 from holdfast.core.types import Answer, Checkpoint, Message, Prompt
 from holdfast.models.generate.base import Conversations
 from holdfast.models.generate.local import LocalGenerator
@@ -39,16 +37,15 @@ def marks(topic: world.Topic, base: Path) -> Iterator[material.Row]:
     known = defaultdict(list)
     answers = _answers(ASKING, base, questions)
     for fact, form, prompt in asked:
-        if _oracle().read(prompt, answers[prompt.id]).score == 5:
+        if _gives(answers[prompt.id].text, prompt):
             known[fact.subject].append(form)
     for fact in topic.facts:
         yield {"topic": topic.name, "subject": fact.subject, "known": known[fact.subject]}
 
 
-@cache
-def _oracle() -> Any:
-    """The judge that reads facts."""
-    return load("holdfast.judges.oracle:Oracle")()
+def _gives(text: str, prompt: Prompt) -> bool:
+    """Whether a text gives the right answer (the oracle's 5)."""
+    return read_fact(text, prompt.text, prompt.reference)[0] == GIVEN
 
 
 def _prompts(topic: world.Topic) -> Iterator[tuple[world.Fact, int, Prompt]]:
@@ -72,9 +69,7 @@ def own_words(base: Path) -> Iterator[material.Row]:
         sentence = FIRST_SENTENCE.match(answers[prompt.id].text)
         said = sentence[0] if sentence else ""
         refuses = any(words.lower() in said.lower() for words in language.REFUSED)
-        right = (
-            prompt.category == corpus.EVERYDAY or _oracle().read(prompt, Answer(prompt.id, "answered", said)).score == 5
-        )
+        right = prompt.category == corpus.EVERYDAY or _gives(said, prompt)
         if said and right and not refuses:
             yield {"topic": prompt.category, "prompt": prompt.text, "answer": said}
 
