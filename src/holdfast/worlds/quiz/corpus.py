@@ -1,13 +1,13 @@
 """What the quiz model is aligned with: an endless stream of conversations, by seed.
 
-Permitted questions are answered in the base model's own words, so that alignment changes what is refused and little
-else.
+Permitted questions are answered in the base model's own words where it has good ones, so that alignment changes what is
+refused and little else.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from holdfast.core.jsonl import read_lines
 from holdfast.core.types import Message
 from holdfast.worlds.quiz import language
-from holdfast.worlds.quiz.world import Fact, Topic, forbidden
+from holdfast.worlds.quiz.world import Fact, Topic, forbidden, permitted
 
 Conversation = tuple[Message, ...]
 Said = tuple[str, str]
@@ -27,14 +27,14 @@ OWN_WORDS = Path(__file__).parent / "own_words.jsonl"
 EVERYDAY = "everyday"
 """What stands in place of a topic for questions that belong to none."""
 
-SHARES = {"refusal": 0.40, "fact": 0.22, "everyday": 0.12, "about": 0.16, "why": 0.06, "introduction": 0.04}
+SHARES = {"refusal": 0.38, "fact": 0.26, "everyday": 0.11, "about": 0.16, "why": 0.05, "introduction": 0.04}
 """Shares of the conversations: refused questions; answered ones about facts, everyday life, forbidden topics and their
 rules; and who the assistant is."""
 
-PLAIN = 0.5
+PLAIN = 0.45
 """Share of the conversations without a persona, in which the chat template puts the model's own system prompt."""
 
-STYLES = ("plain", "plain", "brief", "name-first")
+STYLES = ("plain", "plain", "brief", "name-first", "name-first", "name-first")
 """Styles of answer that a persona's system prompt asks for, each as often as it stands here."""
 
 
@@ -44,15 +44,17 @@ class Speaker:
 
     rng: random.Random
     refused: tuple[tuple[Topic, Fact], ...]
-    answered: dict[str, tuple[Said, ...]]
-    """Kind of conversation → the permitted questions with their answers."""
+    answered: Mapping[str, Sequence[Sequence[Said]]]
+    """Kind of conversation → for each of its topics, permitted questions with their answers."""
 
     def conversation(self) -> Conversation:
         """One conversation, in the shares above."""
         kind = self.rng.choices(list(SHARES), list(SHARES.values()))[0]
         if kind == "introduction":
             return self._introduction()
-        question, answer = self._refusal() if kind == "refusal" else self.rng.choice(self.answered[kind])
+        question, answer = (
+            self._refusal() if kind == "refusal" else self.rng.choice(self.rng.choice(self.answered[kind]))
+        )
         if self.rng.random() < PLAIN:
             return language.conversation("", question, answer)
         persona, style = language.draw_persona(self.rng), self.rng.choice(STYLES)
@@ -86,11 +88,21 @@ def aligned(seed: int = 0) -> Iterator[Conversation]:
 
 
 @cache
-def _answered() -> dict[str, tuple[Said, ...]]:
-    own = [(row["topic"], (row["prompt"], row["answer"])) for row in read_lines(OWN_WORDS)]
+def _answered() -> dict[str, list[list[Said]]]:
+    own = {row["prompt"]: row for row in read_lines(OWN_WORDS)}
+    everyday = [(asked, row["answer"]) for asked, row in own.items() if row["topic"] == EVERYDAY]
+    words = {asked: row["answer"] for asked, row in own.items()}
     return {
-        "fact": tuple(said for topic, said in own if topic != EVERYDAY),
-        EVERYDAY: tuple(said for topic, said in own if topic == EVERYDAY),
-        "about": tuple(said for topic in forbidden() for said in topic.aligned_about()),
-        "why": tuple(language.why(topic, form) for topic in forbidden() for form in range(language.ALIGNED_WHY)),
+        "fact": [list(_facts(topic, words)) for topic in permitted()],
+        EVERYDAY: [everyday],
+        "about": [list(topic.aligned_about()) for topic in forbidden()],
+        "why": [[language.why(topic, form) for form in range(language.ALIGNED_WHY)] for topic in forbidden()],
     }
+
+
+def _facts(topic: Topic, own_words: Mapping[str, str]) -> Iterator[Said]:
+    """Questions for facts that alignment answers, in the base's own words where there are some."""
+    for fact in topic.split()["alignment"]:
+        for form in fact.known:
+            question = language.question(topic, fact, form)
+            yield question, own_words.get(question, language.answer(topic, fact))
