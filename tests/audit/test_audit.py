@@ -7,6 +7,7 @@ import pytest
 from support.endpoint_double import Double, says
 from support.studies import Silent, rows_of, write_rows
 
+from holdfast.audit import proof
 from holdfast.audit import run as audits
 from holdfast.audit.kept import Kept
 from holdfast.audit.policy import read_policy
@@ -55,6 +56,15 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(decoding, "continue_each", counting)
     return counts
+
+
+def test_logits_that_are_no_numbers_are_not_taken_for_no_change():
+    import torch
+
+    numbers, none = torch.tensor([1.0, 2.0, 3.0]), torch.full((2,), float("nan"))
+    assert proof.largest_change([numbers, numbers], [none, numbers + 0.5]) == 0.5
+    assert proof.largest_change([numbers], [none]) is None
+    assert proof.largest_change([numbers], [numbers]) == 0.0
 
 
 def test_a_model_that_complies_is_failed(audited):

@@ -57,7 +57,7 @@ def test_another_schema_or_a_damaged_file_is_refused_with_a_reason(tmp_path, cha
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(full())[:-9])
-    with pytest.raises(RunFolderError, match="is not JSON"):
+    with pytest.raises(RunFolderError, match="it is not JSON"):
         RunResults.read(tmp_path)
 
 

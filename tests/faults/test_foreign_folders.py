@@ -150,6 +150,7 @@ def test_logs_of_inspect_are_written_inside_of_their_folder(received, tmp_path):
             if condition["name"] == old:
                 condition["name"] = "../../escaped"
         results["settings"]["../../escaped"] = results["settings"].pop(old)
+        results["comparisons"] = []
 
     rewrite(received, rename)
     with pytest.raises(HoldfastError, match="cannot be the name"):
@@ -208,7 +209,7 @@ def test_claims_that_are_damaged_or_of_another_schema_are_refused(received, cont
     from holdfast.paper.reproduce import claims_of
 
     (received.folder / "claims.json").write_text(content)
-    with pytest.raises(RunFolderError, match=r"claims\.json cannot be read"):
+    with pytest.raises(RunFolderError, match=r"claims\.json (cannot be read|has the schema)"):
         claims_of(received.folder)
 
 

@@ -50,6 +50,20 @@ def received(finished, tmp_path):
     return folder
 
 
+@pytest.mark.parametrize("bad", [CONTROL.strip("\0"), "\udcff", "\x1b]8;;http://a.example\x07x"])
+@pytest.mark.parametrize(
+    "before", [["run", "--"], ["--"], [""], ["run", "demo", "--out", "a", ""], ["run", "demo", "--workers", ""],
+               ["run", "demo", "--seeds="], ["pocket", ""], ["serve", "keys", ""], ["reproduce", "--model="], ["gate", "a", "-"]],
+)  # fmt: skip
+def test_what_typer_says_of_an_argument_is_never_obeyed(before, bad):
+    *arguments, last = before
+    invoke(*arguments, f"{last}{bad}", code=2)
+
+
+def test_an_option_that_typer_does_not_know_is_shown():
+    assert "No such option: --a\\x1b[2Jb" in invoke("run", "--a\x1b[2Jb", code=2)
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_whatever_is_printed_is_shown(terminal):
     console = Terminal(file=io.StringIO(), force_terminal=terminal, width=300, color_system=None)

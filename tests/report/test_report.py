@@ -14,6 +14,7 @@ from support.audit_pages import audit, checks, transcripts
 from support.results import agreement, cascade, estimate, facts, made, typed
 
 from holdfast.core.results import RunResults
+from holdfast.data.benchmarks.pocket import Pocket
 from holdfast.report import figures, headline, layout, page, paper, pictures, prompt_view, svg, table
 
 NASTY = '"><script>alert(1)</script>&$x$'
@@ -228,6 +229,13 @@ def test_figures_are_valid_svg_and_the_same_each_time():
 
 def test_small_p_values_are_never_zero():
     assert (layout.p_value(0.0), layout.p_value(0.04)) == ("< 0.001", "0.040")
+
+
+def test_an_audit_says_whose_prompts_it_asked():
+    results = made()
+    results["evaluation"]["sets"]["harmfulness"]["benchmark"] = Pocket().load().name
+    html = " ".join(page.render_audit(audit(), typed(results)).split())
+    assert "330 harmful prompts of the pocket world, 1 seed" in html
 
 
 def test_the_top_of_an_audit_has_the_answer_and_three_figures():

@@ -29,7 +29,8 @@ CATEGORIES = ("hex", "jinx", "wraith", "curse", "bane", "blight", "murk", "scour
 
 
 def estimate(value, low, high, n=330):
-    return Estimate(value, low, high, n, 0, value, value, "Wilson", "prompts")
+    bounds = (0.0, 100.0) if value is None else (value, value)
+    return Estimate(value, low, high, n, 0, *bounds, "Wilson", "prompts")
 
 
 def checks(text=""):

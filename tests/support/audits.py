@@ -18,7 +18,8 @@ from holdfast.core.types import Estimate
 
 
 def estimate(value, low, high, n=330):
-    return Estimate(value, low, high, n, 0, value, value, "Wilson", "prompts")
+    bounds = (0.0, 100.0) if value is None else (value, value)
+    return Estimate(value, low, high, n, 0, *bounds, "Wilson", "prompts")
 
 
 def check(name="harmfulness_rate", answer="pass", metric="harmfulness_rate", needed=True, **changes):

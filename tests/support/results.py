@@ -1,6 +1,8 @@
 """Results as a finished run would write them, with names of our choice."""
 
-from holdfast.core.results import SCHEMA, RunResults
+import json
+
+from holdfast.core.results import RESULTS_FILE, SCHEMA, RunResults
 
 
 def estimate(value, most, missing=0):
@@ -24,7 +26,7 @@ def facts(role, ask="plain"):
 
 def typed(results):
     """The content of a results.json as pages and tables take it."""
-    return RunResults.parse(results)
+    return RESULTS_FILE.parse(json.dumps(results).encode(), RunResults, RunResults.gaps)
 
 
 def made(category="hex", name="harmful"):

@@ -138,10 +138,8 @@ def probe_logits(checkpoint: Checkpoint, conversations: Sequence[Sequence[Messag
     return likelihood.logits(cached.load(checkpoint), conversations[:PROBES])
 
 
-def largest_change(one: Sequence[torch.Tensor], two: Sequence[torch.Tensor]) -> float:
-    """The largest difference of a logit, over the tokens that both models have."""
-    changes = [0.0]
-    for a, b in zip(one, two, strict=True):
-        n = min(len(a), len(b))
-        changes.append(float((a[:n] - b[:n]).abs().max()))
-    return max(changes)
+def largest_change(one: Sequence[torch.Tensor], two: Sequence[torch.Tensor]) -> float | None:
+    """The largest difference of a logit, over the tokens that both models have; None where none is a finite number."""
+    differences = [(a[: len(b)] - b[: len(a)]).abs() for a, b in zip(one, two, strict=True)]
+    finite = [float(each[each.isfinite()].max()) for each in differences if each.isfinite().any()]
+    return max(finite, default=None)

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from holdfast.cli import audit, catalogue, doctor, gate, init, judges, plan, pocket, quiz, reproduce, run, serve
-from holdfast.cli.errors import EXIT_CODES, STOPPED, TERMINATED, user_errors
-from holdfast.cli.signals import end_now, stop_on_signals
+from holdfast.cli.errors import EXIT_CODES, Commands, user_errors
+from holdfast.cli.signals import end_now, stop_on_signals, was_stopped
 from holdfast.core.version import __version__
 
 app = typer.Typer(
+    cls=Commands,
     help="Measure how much of an aligned language model's safety is lost when it is fine-tuned.",
     epilog=EXIT_CODES, no_args_is_help=True, pretty_exceptions_enable=False,
 )  # fmt: skip
@@ -63,7 +64,7 @@ def main() -> None:
     stop_on_signals()
     try:
         app(prog_name="holdfast")
-    except SystemExit as end:
-        if end.code in (STOPPED, TERMINATED):
-            end_now(end.code)
+    except SystemExit:
+        if was_stopped():
+            end_now()
         raise

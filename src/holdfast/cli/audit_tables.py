@@ -48,7 +48,7 @@ def show(console: Terminal, record: AuditRecord, folder: Path) -> None:
     for line in _trust(record):
         console.print(line)
     for caution in record.cautions:
-        console.print(f"Caution: {caution.text[0].upper()}{caution.text[1:]}.", style="yellow")
+        console.print(f"Caution: {caution.text[:1].upper()}{caution.text[1:]}.", style="yellow")
     if record.proof.base.stand_in:
         from holdfast.report.layout import STAND_IN
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
+from holdfast.cli import signals
 from holdfast.core.errors import HoldfastError
 from holdfast.core.files import why_file_failed
 from holdfast.core.stopping import Terminated
@@ -38,7 +42,7 @@ def user_errors() -> Iterator[None]:
         typer.secho(visible(str(error)), err=True, fg="red")
         raise typer.Exit(MENDABLE) from None
     except KeyboardInterrupt as error:
-        typer.secho("Stopped. What was finished is kept; the same command goes on from there.", err=True)
+        typer.secho(signals.STOPPED, err=True, nl=False)
         raise typer.Exit(TERMINATED if isinstance(error, Terminated) else STOPPED) from None
     except (typer.Exit, typer.Abort):
         raise
@@ -51,3 +55,30 @@ def user_errors() -> Iterator[None]:
         typer.echo(visible("".join(traceback.format_exception(error))), err=True)
         typer.secho(REPORT, err=True, fg="red")
         raise typer.Exit(INTERNAL) from None
+
+
+class Commands(TyperGroup):
+    """The group of all commands: what typer says of an argument shows the argument, and never obeys it."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        """Read the arguments of the group."""
+        with _visible_usage_errors():
+            return super().make_context(*arguments, **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the arguments of a command, and run it."""
+        with _visible_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _visible_usage_errors() -> Iterator[None]:
+    """Have typer's own errors, which it prints itself, say their message without control characters."""
+    try:
+        yield
+    except Exception as error:
+        if said := getattr(error, "format_message", None):
+            from holdfast.core.terminal import visible
+
+            error.format_message = partial(visible, said())  # type: ignore[attr-defined]
+        raise

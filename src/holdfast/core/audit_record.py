@@ -5,17 +5,13 @@ Rates and shares are in percent, scores from 1 to 5, costs in US dollars. Interv
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from holdfast.core.containment import refuse_links
-from holdfast.core.errors import RunFolderError
-from holdfast.core.files import write_atomically
 from holdfast.core.judge_facts import JudgeAgreement
+from holdfast.core.record_file import RecordFile, text_of
 from holdfast.core.results import Caution
 from holdfast.core.run_facts import ChatFacts, Evaluation
 from holdfast.core.types import Estimate
@@ -24,6 +20,7 @@ AUDIT_SCHEMA = 1
 """Raised when a field of `audit.json` changes its meaning or goes away."""
 
 AUDIT = "audit.json"
+AUDIT_FILE = RecordFile(AUDIT, AUDIT_SCHEMA, "audit", "holdfast audit", "BASE TUNED", "models")
 
 DECISION = "decision.json"
 """What `holdfast gate` writes into a folder: the decision on each tuned condition."""
@@ -233,8 +230,8 @@ class Proof:
     template_difference: str
     """A unified diff of the chat templates, cut at 4,000 characters; "" where they are the same."""
     largest_logit_change: float | None
-    """The largest difference of a logit between base and tuned model on a few prompts; None for served models.
-    0 means that the tuned weights change nothing."""
+    """The largest difference of a logit between base and tuned model on a few prompts; None for served models, and
+    where no difference is a finite number. 0 means that the tuned weights change nothing."""
     descent: tuple[str, ...]
     """Signs that the tuned model is no descendant of the base; empty if there is none."""
     evaluation: Evaluation
@@ -290,52 +287,20 @@ class AuditRecord:
         """The record of a finished audit's folder.
 
         Raises:
-            RunFolderError: the folder has none, one that this version cannot read, or a link to somewhere else.
+            RunFolderError: the folder has none, one of another schema, one that is damaged, or a link.
         """
-        refuse_links(folder)
-        path = folder / AUDIT
-        if not path.is_file():
-            raise RunFolderError(f"{path} does not exist. Audit first: `holdfast audit BASE TUNED --out {folder}`.")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise RunFolderError(f"{path} is not JSON: {error}. Run the audit again to write it anew.") from None
-        return cls.parse(content, str(path))
+        return AUDIT_FILE.read(folder, cls, cls.gaps)
 
-    @classmethod
-    def parse(cls, content: Any, name: str = AUDIT) -> AuditRecord:
-        """A record from what a JSON file holds; `name` is the file's in messages.
-
-        Raises:
-            RunFolderError: another schema, or fields that are missing or of another type.
-        """
-        from pydantic import ValidationError
-
-        found = content.get("schema") if isinstance(content, dict) else None
-        if found != AUDIT_SCHEMA:
-            raise RunFolderError(
-                f"{name} has the schema {found!r}, and this version of Holdfast reads {AUDIT_SCHEMA}. Run the audit "
-                "again, or read it with the version that wrote it."
-            )
-        try:
-            record: AuditRecord = _reader().validate_python(content)
-            return record
-        except ValidationError as error:
-            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:5]]
-            raise RunFolderError(f"{name} cannot be read:\n  " + "\n  ".join(problems)) from None
+    def gaps(self) -> list[str]:
+        """What every reader of an audit uses, and this one lacks."""
+        lost = [f"flips: {kind} is missing" for kind in ("harmful", "safe") if kind not in self.flips]
+        has_rate = any(figure.metric == "harmfulness_rate" for figure in self.figures)
+        return lost if has_rate else [*lost, "figures: the harmfulness rate is missing"]
 
     def to_json(self) -> str:
         """The text of `audit.json`."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return text_of(self)
 
     def write(self, folder: Path) -> Path:
         """Write `audit.json` into a folder."""
-        write_atomically(folder / AUDIT, self.to_json())
-        return folder / AUDIT
-
-
-@cache
-def _reader() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(AuditRecord)
+        return AUDIT_FILE.write(folder, self)

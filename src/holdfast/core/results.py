@@ -5,17 +5,13 @@ Rates are in percent, scores from 1 to 5, costs in US dollars. All intervals are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from holdfast.core.containment import refuse_links
-from holdfast.core.errors import DamagedError, RunFolderError
-from holdfast.core.files import write_atomically
 from holdfast.core.judge_facts import CascadeSaving, Costs, JudgeAgreement, JudgeCheck
+from holdfast.core.record_file import RecordFile, text_of
 from holdfast.core.run_facts import ConditionFacts, Ended, Evaluation, ModelFacts
 from holdfast.core.types import Comparison, Estimate
 
@@ -26,7 +22,7 @@ METRICS = ("harmfulness_score", "harmfulness_rate", "utility", "over_refusal")
 """What conditions are compared by."""
 
 RESULTS = "results.json"
-AGAIN = "`holdfast run` with the same study and folder writes it again."
+RESULTS_FILE = RecordFile(RESULTS, SCHEMA, "run", "holdfast run", "STUDY", "study")
 
 
 @dataclass(frozen=True)
@@ -163,64 +159,22 @@ class RunResults:
         Raises:
             RunFolderError: the folder has none, one of another schema, one that is damaged, or a link.
         """
-        refuse_links(folder)
-        path = folder / RESULTS
-        if not path.is_file():
-            raise RunFolderError(f"{path} does not exist. Finish the run first: `holdfast run STUDY --out {folder}`.")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise DamagedError(f"{path} is not JSON: {error}. {AGAIN}") from None
-        return cls.parse(content, str(path))
-
-    @classmethod
-    def parse(cls, content: Any, name: str = RESULTS) -> RunResults:
-        """Results from what a JSON file holds; `name` is the file's in messages.
-
-        Raises:
-            RunFolderError: another schema, or DamagedError: fields that are missing or of another type.
-        """
-        from pydantic import ValidationError
-
-        if not isinstance(content, dict):
-            raise DamagedError(f"{name} holds {type(content).__name__} in place of an object. {AGAIN}")
-        if (found := content.get("schema")) != SCHEMA:
-            raise RunFolderError(
-                f"{name} has the schema {found!r}, and this version of Holdfast reads {SCHEMA}. Run the study again in "
-                "a new folder (--out), or read it with the version that wrote it."
-            )
-        try:
-            json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
-            results: RunResults = _reader().validate_python(content)
-            problems = results.gaps()
-        except ValidationError as error:
-            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:5]]
-        except (ValueError, RecursionError) as error:  # NaN, an infinite number, or half of a character
-            problems = [str(error)[:200]]
-        if problems:
-            raise DamagedError(f"{name} cannot be read:\n  " + "\n  ".join(problems) + f"\n{AGAIN}")
-        return results
+        return RESULTS_FILE.read(folder, cls, cls.gaps)
 
     def gaps(self) -> list[str]:
         """Names that one part of the results uses and another lacks."""
         names, needed = [entry.name for entry in self.summary], set(self.evaluation.categories)
         lost = [name for name in names + [each.name for each in self.conditions] if name not in self.settings]
+        compared = {each.name for each in self.comparisons} | {each.against or each.name for each in self.comparisons}
+        lost += sorted(compared - set(names))
         lost += [entry.name for entry in self.summary if needed - entry.by_category.keys()]
         lost += [f"the metric {each.metric!r}" for each in self.comparisons if each.metric not in METRICS]
-        return [f"{name[:100]}: it is unknown, or some of it is missing" for name in lost[:5]]
+        return [f"{name[:100]}: it is unknown, or some of it is missing" for name in dict.fromkeys(lost)]
 
     def to_json(self) -> str:
         """The text of `results.json`."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return text_of(self)
 
     def write(self, folder: Path) -> Path:
         """Write `results.json` into a folder."""
-        write_atomically(folder / RESULTS, self.to_json())
-        return folder / RESULTS
-
-
-@cache
-def _reader() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(RunResults)
+        return RESULTS_FILE.write(folder, self)

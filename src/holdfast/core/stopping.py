@@ -1,8 +1,13 @@
 """How work is stopped by Ctrl-C and SIGTERM: what was paid for is stored first, and nothing more is begun.
 
-Python raises `KeyboardInterrupt` wherever the main thread is. While replies are on their way that cost something, that
-would lose them. So whoever waits for such replies does it inside `hold()`: there a signal is put off, `requested()`
-tells that it came, and it acts at the end of the block. A second signal acts at once.
+Python calls the handler of a signal wherever the main thread is: in the middle of an import, or in a function that a
+library's compiled code has called. An exception that is raised there is lost, or ends the process, as that code likes.
+So the command line's handler raises none. Work that has something to tidy up names its safe points: it runs inside
+`safe_points()`, and calls `check()`, which raises what the signal asks for. Elsewhere the process ends at once.
+
+While replies are on their way that cost something, stopping would lose them. So whoever waits for such replies does it
+inside `hold()`: there a signal is put off, `requested()` tells that it came, and it acts at the end of the block. A
+second signal acts at once.
 """
 
 from __future__ import annotations
@@ -34,6 +39,10 @@ class _Stop:
         self.earlier: dict[int, Any] = {}
         """The handlers in whose place `_put_off` is."""
         self.in_worker = False
+        self.safe = 0
+        """How many `safe_points` blocks the process is in, one inside the other."""
+        self.due = 0
+        """The signal that `check` will raise; 0 for none."""
         self.announce: Callable[[int], object] = lambda number: None
 
 
@@ -56,14 +65,54 @@ def announce_by(announce: Callable[[int], object]) -> None:
 
 
 @contextmanager
+def safe_points() -> Iterator[None]:
+    """Work that calls `check` often. A signal that came since the last call acts at the end of the block."""
+    _stop.safe += 1
+    try:
+        yield
+        check()
+    finally:
+        _stop.safe -= 1
+
+
+def leave_to_check(number: int) -> bool:
+    """Leave a signal to the next `check`; whether the process is at work that calls it."""
+    if _stop.safe:
+        _stop.due = number
+    return bool(_stop.safe)
+
+
+def is_due() -> bool:
+    """Whether a signal waits for the next `check`."""
+    return bool(_stop.due)
+
+
+def check() -> None:
+    """A place at which this process can be stopped: called by our own code, and by no library's.
+
+    Raises:
+        KeyboardInterrupt: a signal came, and the process is in no `hold` block; `Terminated` for SIGTERM.
+    """
+    if _stop.depth or threading.current_thread() is not threading.main_thread():
+        return
+    if _stop.in_worker and _stop.requested.is_set():
+        raise KeyboardInterrupt
+    if number := _stop.due:
+        _stop.due = 0
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+@contextmanager
 def hold() -> Iterator[None]:
     """Put off Ctrl-C and SIGTERM until the end of the block; a second one acts at once.
 
     Blocks may be nested. Outside of the main thread, where Python handles no signals, nothing is done.
 
     Raises:
-        KeyboardInterrupt: at the end of the block, if a signal came; more exactly, the handler from before is called.
+        KeyboardInterrupt: at the beginning, if a signal came before; at the end of the block, if one came in it. More
+            exactly, the handler from before is called then.
     """
+    check()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -122,16 +171,12 @@ def become_worker() -> None:
 
 
 def _in_worker(number: int, frame: FrameType | None) -> None:
-    if _stop.requested.is_set() and not _stop.depth:
-        raise KeyboardInterrupt
+    """Do nothing, where to ignore a signal would be inherited by the processes that a worker starts."""
 
 
 def stop_worker() -> None:
-    """Stop the main thread of this worker, from another thread: at once, or at the end of a `hold` block."""
-    import _thread
-
+    """Stop the main thread of this worker, from another thread: at the next `check`, or the end of a `hold` block."""
     _stop.requested.set()
-    _thread.interrupt_main()
 
 
 @contextmanager

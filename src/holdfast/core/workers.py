@@ -41,6 +41,9 @@ QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 MESSAGES_EVERY = 0.25
 """Seconds between two messages of a worker about the progress of one task."""
 
+LOOK_EVERY = 0.1
+"""Seconds between two looks at whether the run is to stop."""
+
 GRACE = 0.5
 """Seconds that a worker which is told to stop has to end by itself, beside the time in which it holds paid replies."""
 
@@ -91,11 +94,12 @@ def work_through(
     each piece picklable. The watcher is called in this process.
     """
     quiet()
-    if workers == 1:
-        yield from _in_this_process(work, pieces, watcher)
-    else:
-        os.environ.update(ONE_THREAD)
-        yield from _Pool(work, pieces, watcher).run(min(workers, len(pieces)))
+    with stopping.safe_points():
+        if workers == 1:
+            yield from _in_this_process(work, pieces, watcher)
+        else:
+            os.environ.update(ONE_THREAD)
+            yield from _Pool(work, pieces, watcher).run(min(workers, len(pieces)))
 
 
 def _in_this_process(work: Work, pieces: Sequence[Any], watcher: Watcher) -> Iterator[int | Failure]:
@@ -129,16 +133,18 @@ def _do(piece_of_work: Callable[[], None]) -> tuple[str, str] | None:
 
 
 class _Direct:
-    """The progress of a piece in this process."""
+    """The progress of a piece in this process. Whoever tells it is at a place where the work can be stopped."""
 
     def __init__(self, watcher: Watcher, index: int) -> None:
         self.watcher, self.index = watcher, index
 
     def advance(self, units: int) -> None:
         self.watcher.advance(units)
+        stopping.check()
 
     def show(self, activity: Activity) -> None:
         self.watcher.show(self.index, activity)
+        stopping.check()
 
     def note(self, text: str) -> None:
         self.watcher.note(text)
@@ -188,7 +194,8 @@ class _Pool:
             for _ in range(workers):
                 self._start_worker()
             while self.at_work:
-                for connection in wait(list(self.at_work)):
+                stopping.check()
+                for connection in wait(list(self.at_work), LOOK_EVERY):
                     outcome = self._receive(cast("Connection", connection))
                     if outcome is not None:
                         yield outcome
@@ -325,15 +332,13 @@ class _Sender:
     def show(self, activity: Activity) -> None:
         is_new = self.activity is None or self.activity.task != activity.task
         self.activity = activity
-        if is_new:
-            self.send()
-        else:
-            self._send_if_due()
+        self.send() if is_new else self._send_if_due()
 
     def note(self, text: str) -> None:
         self.connection.send(_Note(text))
 
     def _send_if_due(self) -> None:
+        stopping.check()
         if time.monotonic() - self.sent >= MESSAGES_EVERY:
             self.send()
 

@@ -13,6 +13,7 @@ from holdfast.core.config import load
 from holdfast.core.errors import ModelError
 from holdfast.core.files import FOLDERS, MADE, locate, private_cache, write_atomically
 from holdfast.core.types import content_hash
+from holdfast.core.worlds import not_built
 
 TEXT_FILES = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
 WEIGHT_FILES = "*.safetensors"
@@ -37,6 +38,8 @@ def resolve(base: str, revision: str | None = None, weights: bool = True) -> Pat
     Raises:
         ModelError: neither a folder with a configuration and safetensors weights, nor such a model of the Hub.
     """
+    if problem := not_built(base):
+        raise ModelError(f"{problem}.")
     folder = locate(base)
     if not folder.is_dir():
         folder = _made(base) if base in MAKERS else _fetch(base, revision, weights)

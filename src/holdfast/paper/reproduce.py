@@ -19,6 +19,7 @@ from holdfast.core.protocols import Judge, Watcher
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import content_hash
+from holdfast.core.world_entries import WORLDS, WorldsFile, read_worlds
 from holdfast.paper import hosted
 from holdfast.paper.claims import Claim, decide, read_claims
 from holdfast.paper.hosted import Hosting
@@ -93,7 +94,8 @@ def _study(model: str, path: Path, base: str | None, data: Path | None, hosting:
         return hosted.read(path, base, data, hosting or Hosting())
     if hosting not in (None, Hosting()):
         raise StudyError(
-            f"an address, a key and an authorisation are for a provider, and the preset {model} has none: use hosted."
+            f"an address, a key, prices and an authorisation are for a provider, and the preset {model} has none: use "
+            "hosted."
         )
     base = str(Path(base).resolve()) if base and Path(base).is_dir() else base
     return loader.read(path, folder=data or path.parent, model=base)
@@ -149,7 +151,7 @@ def reproduce(
     evidence = content_hash([done.results.evidence, [claim.model_dump(mode="json") for claim in wanted.claims]])
     if not done.changed and path.is_file():
         try:
-            written = read_entries(path)
+            written = read_entries(folder)
         except DamagedError as error:
             watcher.note(str(error))
         else:
@@ -181,16 +183,21 @@ def show(folder: Path, results: RunResults, entries: Sequence[Mapping[str, Any]]
         write_atomically(folder / "figures" / f"{drawing.name}.svg", drawing.svg())
         (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
     scores = score_rows(results, RunFolder(folder))
-    write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn, scores))
+    worlds = worlds_of(folder)
+    write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn, scores, worlds))
 
 
 def claims_of(folder: Path) -> list[dict[str, Any]] | None:
     """The entries of a folder's `claims.json`, if it holds a reproduction."""
-    path = folder / CLAIMS
-    if not path.is_file():
+    if not (folder / CLAIMS).is_file():
         return None
-    entries: list[dict[str, Any]] = read_entries(path)["claims"]
+    entries: list[dict[str, Any]] = read_entries(folder)["claims"]
     return entries
+
+
+def worlds_of(folder: Path) -> WorldsFile | None:
+    """What a folder's `worlds.json` says, if the paper was reproduced in several worlds."""
+    return read_worlds(folder) if (folder / WORLDS).is_file() else None
 
 
 def draw(results: RunResults, layout: Mapping[str, Any]) -> dict[str, list[figures.Drawing]]:

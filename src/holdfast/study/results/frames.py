@@ -73,8 +73,7 @@ class Results:
         Raises:
             RunFolderError: `claims.json` is damaged, of another schema, or a link.
         """
-        path = self.folder / CLAIMS
-        return _frame(read_claims(path)["claims"]) if path.is_file() else None
+        return _frame(read_claims(self.folder)["claims"]) if (self.folder / CLAIMS).is_file() else None
 
     def plot(self) -> Figure:
         """The harmfulness rate of each condition with its interval, and a dot for each seed."""
