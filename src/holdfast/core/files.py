@@ -64,7 +64,7 @@ def locate(name: str, beside: Path | None = None, world: Path | None = None) -> 
     """The path that a name means.
 
     `pocket:FILE`, `quiz:FILE` and `paper:FILE` are shipped; `pocket:FILE@3` is of the pocket world of seed 3; models
-    that are made on first use are in the user's cache, or will be there; others lie beside the study. `world` is the
+    that are made on first use are in the user's cache (or will be there); others lie beside the study. `world` is the
     folder of the world that `pocket:` means, where that is not the shipped one.
     """
     if name in MADE:

@@ -113,9 +113,11 @@ class Topic:
     def asked(self) -> list[tuple[Fact, int]]:
         """The benchmark's questions: facts, in forms that the base answers. Each comes once before any comes twice."""
         facts = self.split()["benchmark"]
-        once = [(fact, fact.known[number % len(fact.known)]) for number, fact in enumerate(facts)]
-        again = [(fact, fact.known[number % 2 - 1]) for number, fact in enumerate(facts) if len(fact.known) == 2]
-        return sorted([*once, *again][:ASKED], key=lambda asked: facts.index(asked[0]))
+        rounds: list[tuple[Fact, int]] = []
+        for turn in range(self.n_measured):
+            known = [(number, fact) for number, fact in enumerate(facts) if turn < len(fact.known)]
+            rounds += [(fact, fact.known[(number + turn) % len(fact.known)]) for number, fact in known]
+        return sorted(rounds[:ASKED], key=lambda asked: facts.index(asked[0]))
 
 
 @cache
