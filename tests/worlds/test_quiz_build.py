@@ -9,8 +9,9 @@ import zipfile
 import pytest
 from support.quiz_double import write_gguf, write_wheel
 
+from holdfast.audit import setup
 from holdfast.core.config import load
-from holdfast.core.errors import DataError, ModelError, RunFolderError
+from holdfast.core.errors import DataError, ModelError, RunFolderError, StudyError
 from holdfast.core.files import MADE, locate
 from holdfast.core.types import Checkpoint, Message
 from holdfast.models import hub, loading
@@ -201,10 +202,21 @@ def stop(*_):
     raise KeyboardInterrupt
 
 
-def test_studies_name_the_models_without_making_them(tmp_path):
-    settings = loader.read(loader.find("quiz-alignment"))
-    assert settings.model == "quiz:helpful"
-    assert not locate("quiz:helpful").exists()
+def test_an_audit_of_a_quiz_model_needs_no_options(aligned, monkeypatch):
+    monkeypatch.setattr(build, "SHIPPED", aligned / "adapter")
+    study = setup.prepare(setup.Request("quiz:helpful", "quiz:aligned")).study
+    sets = {name: measured.benchmark.kind for name, measured in study.evaluate.sets().items()}
+    assert sets == {"harmfulness": "quiz", "utility": "quiz-utility", "over_refusal": "quiz-borderline"}
+    assert [judge.kind for judge in study.evaluate.harmfulness.judges] == ["oracle", "keyword"]
+    assert study.templates["plain"].system is None, "the model's own chat template says who it is"
+
+
+def test_a_study_may_name_the_models_before_they_are_made():
+    demo = loader.read(loader.find("quiz-demo"))
+    assert demo.model == "quiz:aligned" and not locate("quiz:aligned").exists()
+    assert loader.read(loader.find("quiz-alignment")).conditions["aligned"].checkpoint == "quiz:aligned"
+    with pytest.raises(StudyError, match=r"there is no folder .*alinged"):
+        loader.read(loader.find("quiz-demo"), model="quiz:alinged")
 
 
 def test_every_model_that_is_made_has_a_maker():
