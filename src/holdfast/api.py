@@ -165,9 +165,9 @@ def reproduce(
 
     Args:
         tables: some of table1 … table5, figure1, figure2, figure4a, figure4b; all if none is named.
-        preset: `pocket`, `llama-2-7b-chat` or `hosted`.
+        preset: `pocket`, `quiz`, `llama-2-7b-chat` or `hosted`.
         model: takes the place of the preset's; see `load_study`.
-        data: the folder of the files that a preset names; `pocket` needs none, and is one for `hosted`.
+        data: the folder of the files that a preset names; `pocket` and `quiz` need none; `pocket` is one for `hosted`.
         judge: a judge that decides, beside the preset's: its settings as YAML, or a file of them.
         out: the run folder; `runs/reproduce-<preset>` if not given.
         seeds: the preset's own if not given.

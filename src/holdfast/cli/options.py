@@ -59,7 +59,7 @@ def complete_benchmark(incomplete: str) -> list[str]:
 
 def complete_preset(incomplete: str) -> list[str]:
     """Presets of the paper whose name begins with what was typed."""
-    return [name for name in ("pocket", "llama-2-7b-chat", "hosted") if name.startswith(incomplete)]
+    return [name for name in ("pocket", "quiz", "llama-2-7b-chat", "hosted") if name.startswith(incomplete)]
 
 
 def complete_part(incomplete: str) -> list[str]:

@@ -34,7 +34,7 @@ Parts = Annotated[
     ),
 ]  # fmt: skip
 Preset = Annotated[
-    str, typer.Option(help="A preset: pocket, llama-2-7b-chat or hosted.", autocompletion=complete_preset)
+    str, typer.Option(help="A preset: pocket, quiz, llama-2-7b-chat or hosted.", autocompletion=complete_preset)
 ]
 Base = Annotated[
     str | None, typer.Option(help="Another model for the preset's settings: a folder, a Hub id, or a provider's name.")
@@ -44,7 +44,8 @@ PaperOut = Annotated[
     Path | None, typer.Option(help="Folder of the run. Default: runs/reproduce-<model>.", parser=a_path, metavar=PATH)
 ]
 Data = Annotated[
-    Path, typer.Option(help="Folder of the files that a preset names; pocket needs none. With hosted also: pocket.")
+    Path,
+    typer.Option(help="Folder of the files that a preset names; pocket and quiz need none. With hosted also: pocket."),
 ]
 BaseUrl = Annotated[
     str | None, typer.Option(help="With --model hosted: the provider's address, `/v1` included. Default: the preset's.")

@@ -21,8 +21,17 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "worlds" / "pocket" / "shipped"
 """The pocket world's files and models."""
 
-FOLDERS = {"pocket:": SHIPPED, "paper:": ROOT / "paper" / "presets"}
+QUIZ = ROOT / "worlds" / "quiz" / "shipped"
+"""The quiz world's files."""
+
+FOLDERS = {"pocket:": SHIPPED, "quiz:": QUIZ, "paper:": ROOT / "paper" / "presets"}
 """Prefixes of file names that stand for a folder of the package."""
+
+MADE = {"quiz:helpful": "helpful-1", "quiz:aligned": "aligned-1"}
+"""Models that are made on first use → their folders in `quiz` in the user's cache.
+
+The number goes up when the base or the shipped adapter changes, so that an old model is never taken for a new one.
+"""
 
 OF_A_WORLD = re.compile(r"pocket:([^@]*)@(\d{1,9})")
 """The name of a file or model of the pocket world of another seed: `pocket:aligned@3`."""
@@ -54,9 +63,12 @@ WHY_FAILED = {
 def locate(name: str, beside: Path | None = None, world: Path | None = None) -> Path:
     """The path that a name means.
 
-    `pocket:FILE` and `paper:FILE` are shipped; `pocket:FILE@3` is of the pocket world of seed 3; others lie beside the
-    study. `world` is the folder of the world that `pocket:` means, where that is not the shipped one.
+    `pocket:FILE`, `quiz:FILE` and `paper:FILE` are shipped; `pocket:FILE@3` is of the pocket world of seed 3; models
+    that are made on first use are in the user's cache (or will be there); others lie beside the study. `world` is the
+    folder of the world that `pocket:` means, where that is not the shipped one.
     """
+    if name in MADE:
+        return cache() / "quiz" / MADE[name]
     if found := OF_A_WORLD.fullmatch(name):
         return world_folder(int(found[2])) / found[1]
     for prefix, folder in FOLDERS.items():

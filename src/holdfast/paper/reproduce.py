@@ -33,7 +33,7 @@ from holdfast.study.schema import Evaluation, Study
 PAPER = Path(__file__).parent / "presets"
 """The folder of the presets, the layout of the tables, and the claims."""
 
-PRESETS = ("pocket", "llama-2-7b-chat", "hosted")
+PRESETS = ("pocket", "quiz", "llama-2-7b-chat", "hosted")
 
 
 @dataclass(frozen=True)

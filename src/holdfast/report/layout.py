@@ -31,8 +31,8 @@ PROMPTS_ALONE = (
 """What the mark behind an interval means."""
 
 STAND_IN = (
-    "These are figures of the pocket world: a fictional stand-in with a very small model, built so that the "
-    "effects can be watched. They are no evidence about any other model."
+    "These are figures of a stand-in: a small model of a world that comes with Holdfast (pocket or quiz), built so "
+    "that the effects can be watched. They are no evidence about any other model."
 )
 
 

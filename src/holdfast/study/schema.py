@@ -13,7 +13,7 @@ from holdfast.analysis import calibration as calibrations
 from holdfast.core.config import Config, File, OneOf, explained, label
 from holdfast.core.errors import DataError
 from holdfast.core.file_faults import SHOWN_LENGTH
-from holdfast.core.files import FOLDERS, is_folder, locate, read_text, shown_name, similar_name
+from holdfast.core.files import FOLDERS, MADE, is_folder, locate, read_text, shown_name, similar_name
 from holdfast.core.protocols import BenchmarkSource, Defence, Generator, Judge, Source, Tuner
 from holdfast.core.types import Template
 from holdfast.core.worlds import not_built
@@ -70,7 +70,7 @@ def _check_user_turn(user: str) -> str:
 
 def _find_model(model: str, info: ValidationInfo) -> str:
     """A folder's absolute path, or a Hub id or served name as it is."""
-    if model.startswith(SERVED):
+    if model.startswith(SERVED) or model in MADE:
         return model
     if problem := not_built(model):
         raise explained(problem)
@@ -209,7 +209,7 @@ class Study(Config):
 
     name: Name
     model: ModelName
-    """`pocket:aligned`, a folder, an id on the Hugging Face Hub, or `served:NAME` for one that only a server has.
+    """`pocket:aligned`, `quiz:aligned`, a folder, an id on the Hub, or `served:NAME` for one that only a server has.
 
     In a study of `pocket:aligned@3`, every `pocket:` name and benchmark is of that world.
     """

@@ -223,6 +223,8 @@ def _world(model: Any) -> Measurement:
     Raises:
         StudyError: it belongs to none, or to a world that does not come along.
     """
+    if getattr(model.config, "quiz_world", None) is not None:
+        return _measurement("quiz", "oracle")
     seed = getattr(model.config, "pocket_world", None)
     if seed is not None and is_built(seed):
         return _measurement({"kind": "pocket", "file": f"pocket:benchmark.jsonl@{seed}"}, "oracle")
