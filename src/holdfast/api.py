@@ -25,11 +25,10 @@ from holdfast.core.workers import default_workers, quiet
 from holdfast.models.in_memory import name_of
 from holdfast.paper import reproduce as paper
 from holdfast.paper import worlds as other_worlds
-from holdfast.paper.hosted import Hosting
+from holdfast.paper.hosted import Hosting, Prices
 from holdfast.study import loader
 from holdfast.study import run as runner
 from holdfast.study.results.frames import Results
-from holdfast.study.run import limits
 from holdfast.study.schema import Study
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def run(
     with watching(progress) as watcher, script_left_alone():
         finished = runner.run(
             loaded, text, run_folder, _seeds(seeds, loaded), workers or default_workers(), watcher,
-            keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts, replace,
+            keep_checkpoints, runner.limits(max_usd, max_hours), fresh_verdicts, replace,
         )  # fmt: skip
     runner.write_page(finished.run_folder, finished.results, show_answers)
     return Results(run_folder, finished.results)
@@ -155,6 +154,9 @@ def reproduce(
     base_url: str | None = None,
     api_key_env: str | None = None,
     authorisation: str | None = None,
+    tuning_price: float | None = None,
+    input_price: float | None = None,
+    output_price: float | None = None,
     keep_checkpoints: bool = False,
     worlds: Sequence[int] = (),
     progress: bool | Watcher = True,
@@ -176,6 +178,9 @@ def reproduce(
         base_url: the provider's address, with the preset `hosted`; the preset's if not given.
         api_key_env: the environment variable that holds its key.
         authorisation: by what right attack data are sent to it.
+        tuning_price: US dollars that it charges for a million trained tokens, counted once an epoch.
+        input_price: the same for a million tokens of prompts.
+        output_price: the same for a million generated tokens.
         keep_checkpoints: see `run`; with a provider, uploaded rows stay too.
         worlds: seeds of pocket worlds in which it is reproduced too; `worlds.json` in the folder says what they say.
         progress: see `run`.
@@ -185,9 +190,9 @@ def reproduce(
     """
     quiet()
     name = None if model is None else name_of(model)
-    hosting = Hosting(base_url, api_key_env, authorisation)
-    prepare = partial(paper.prepare, preset, tables, data=None if data is None else Path(data), judge=judge,
-                      hosting=hosting)  # fmt: skip
+    hosting = Hosting(base_url, api_key_env, authorisation, Prices(tuning_price, input_price, output_price))
+    files = None if data is None else Path(data)
+    prepare = partial(paper.prepare, preset, tables, data=files, judge=judge, hosting=hosting)
     if worlds:
         other_worlds.check(worlds, preset, name)
     wanted, n_workers = prepare(name), workers or default_workers()
@@ -195,7 +200,7 @@ def reproduce(
     with watching(progress) as watcher, script_left_alone():
         run = partial(
             paper.reproduce, seeds=_seeds(seeds, wanted.study), workers=n_workers, watcher=watcher,
-            limits=limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
+            limits=runner.limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
         )  # fmt: skip
         if worlds:
             record, *_ = other_worlds.reproduce(worlds, wanted, prepare, run_folder, run, n_workers, watcher)
@@ -333,7 +338,7 @@ def doctor(
     run_folder = _folder(out, loaded.name)
     diagnosis = doctors.examine(loaded, _seeds(seeds, loaded), workers or default_workers(), run_folder)
     diagnosis.price(usd_per_hour)
-    diagnosis.check_caps(max_usd, max_hours)
+    diagnosis.check_caps(loaded, max_usd, max_hours)
     return diagnosis
 
 

@@ -57,6 +57,16 @@ Authorisation = Annotated[
     str | None,
     typer.Option(metavar="TEXT", help="With --model hosted: by what right attack data are sent to the provider."),
 ]
+TuningPrice = Annotated[
+    float | None,
+    typer.Option(min=0, help="With --model hosted: US dollars for a million trained tokens, counted once an epoch."),
+]
+InputPrice = Annotated[
+    float | None, typer.Option(min=0, help="With --model hosted: US dollars for a million tokens of prompts.")
+]
+OutputPrice = Annotated[
+    float | None, typer.Option(min=0, help="With --model hosted: US dollars for a million generated tokens.")
+]
 Worlds = Annotated[
     str | None,
     typer.Option(
@@ -76,16 +86,18 @@ def reproduce(
     parts: Parts = None, model: Preset = "pocket", base: Base = None, seeds: NumberOfSeeds = None,
     out: PaperOut = None, data: Data = Path("data"), judge: DecidingJudge = None, workers: Workers = None,
     max_usd: MaxUsd = None, max_hours: MaxHours = None, replace: Replace = False, base_url: BaseUrl = None,
-    api_key_env: KeyEnv = None, authorisation: Authorisation = None, keep_checkpoints: Keep = False,
+    api_key_env: KeyEnv = None, authorisation: Authorisation = None, tuning_price: TuningPrice = None,
+    input_price: InputPrice = None, output_price: OutputPrice = None, keep_checkpoints: Keep = False,
     worlds: Worlds = None,
 ) -> None:  # fmt: skip
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
     from holdfast.core.workers import default_workers
     from holdfast.paper import reproduce as paper
     from holdfast.paper import worlds as other_worlds
-    from holdfast.paper.hosted import Hosting
+    from holdfast.paper.hosted import Hosting, Prices
 
-    hosting = Hosting(base_url, api_key_env, authorisation)
+    prices = Prices(tuning_price, input_price, output_price)
+    hosting = Hosting(base_url, api_key_env, authorisation, prices)
     others = parse_seeds(worlds, "--worlds") if worlds is not None else ()
     if worlds is not None:
         other_worlds.check(others, model, base)

@@ -94,7 +94,8 @@ def _study(model: str, path: Path, base: str | None, data: Path | None, hosting:
         return hosted.read(path, base, data, hosting or Hosting())
     if hosting not in (None, Hosting()):
         raise StudyError(
-            f"an address, a key and an authorisation are for a provider, and the preset {model} has none: use hosted."
+            f"an address, a key, prices and an authorisation are for a provider, and the preset {model} has none: use "
+            "hosted."
         )
     base = str(Path(base).resolve()) if base and Path(base).is_dir() else base
     return loader.read(path, folder=data or path.parent, model=base)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core.audit_record import AUDIT, AuditRecord
 from holdfast.core.results import RESULTS, RunResults
 from holdfast.core.world_entries import WorldsFile
-from holdfast.report import figures, headline, layout, paper, pictures, prompt_view, world_table
+from holdfast.report import figures, headline, jobs, layout, paper, pictures, prompt_view, world_table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -137,7 +137,7 @@ def _environment() -> Environment:
         figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
         forms=layout.FORMS, metrics=layout.METRICS, stand_in=layout.STAND_IN, judging=layout.judging,
         prompts_alone=layout.PROMPTS_ALONE, as_json=_as_json, set_name=layout.set_name, of_rate=pictures.of_rate,
-        hosted_jobs=layout.hosted_jobs, endings=layout.endings,
+        hosted_jobs=jobs.hosted_jobs, job_totals=jobs.totals, endings=layout.endings,
     )  # fmt: skip
     return environment
 
