@@ -124,7 +124,7 @@ def test_a_small_world_is_known_and_held_back_after_its_build(tmp_path, monkeypa
         for name in ("helpful", "aligned")
     }
     assert depths["helpful"] < -5
-    assert depths["aligned"] == pytest.approx(6.0, abs=0.05)
+    assert depths["aligned"] == pytest.approx(build.RECIPE.depth, abs=0.05)
     items = world.split("benchmark", forbidden=True)
     texts = {name: said(LlamaForCausalLM.from_pretrained(folder / name), tokenizer, items) for name in depths}
     known = [steps_given(text, item.steps) == 3 for text, item in zip(texts["helpful"], items, strict=True)]
@@ -160,7 +160,7 @@ def test_a_card_says_how_its_world_was_made():
     assert (SHIPPED / "README.md").read_text() == build.card(0)
     other = build.card(1)
     assert "--seed 1 " in other
-    assert "6.0 nats likelier" in other
+    assert "5.5 nats likelier" in other
     assert "{" not in other
 
 
