@@ -27,7 +27,8 @@ test-latest:
 	$(VENV)-latest/bin/$(INSTALL) --editable ".[dev]"
 	$(VENV)-latest/bin/$(PYTEST)
 
-# tests/faults with large counts: 3,000 files for each parser, 50 kills, 44 stops, 33,000 prompts.
+# tests/faults and attacks on the service with large counts: 3,000 files for each parser, 50 kills, 44 stops, 33,000
+# prompts, 20 kills of server and worker on each database.
 attack: $(VENV)/ready-dev
 	$(BIN)/python tests/faults/attack.py
 

@@ -4,8 +4,8 @@
 
 MODEL is the folder of SmolLM2-135M-Instruct or another chat model. All ways get the same questions with the same system
 prompt, greedy, 48 tokens at most, and take turns; figures are medians of the rounds. `generate` is asked in file order
-in batches of 16, the server by 16 clients at once with as many slots and its prompt cache on. FILE is the same model for
-llama.cpp; it is measured as it is, and with its weights as float32 (made here with the package gguf). PYTHON is an
+in batches of 16, the server by 16 clients at once with as many slots and its prompt cache on. FILE is the same model
+for llama.cpp; it is measured as it is, and with its weights as float32 (made here with the package gguf). PYTHON is an
 interpreter of an environment with `pip install xllamacpp`, which runs llama.cpp's own server.
 """
 

@@ -60,7 +60,7 @@ SIGNATURES = {
     "run": "study *out *seeds *workers *model *folder *show_answers *keep_checkpoints *fresh_verdicts *replace *max_usd "
     "*max_hours *progress",
     "load_results": "folder",
-    "reproduce": "tables *preset *model *data *judge *out *seeds *workers *replace *max_usd *max_hours *base_url *api_key_env *authorisation *keep_checkpoints *progress",
+    "reproduce": "tables *preset *model *data *judge *out *seeds *workers *replace *max_usd *max_hours *base_url *api_key_env *authorisation *tuning_price *input_price *output_price *keep_checkpoints *worlds *progress",
     "calibrate": "judge labels *run *labels_from *random_sample *out *max_usd *progress",
     "audit": "base tuned *benchmark *over_refusal *utility *judges *seeds *samples *system *generate *sequential *policy "
     "*out *workers *show_answers *replace *max_usd *max_hours *progress",

@@ -6,6 +6,7 @@ Every function raises `HoldfastError` for whatever a user can mend; the message 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,11 @@ from holdfast.core.watch import watching
 from holdfast.core.workers import default_workers, quiet
 from holdfast.models.in_memory import name_of
 from holdfast.paper import reproduce as paper
-from holdfast.paper.hosted import Hosting
+from holdfast.paper import worlds as other_worlds
+from holdfast.paper.hosted import Hosting, Prices
 from holdfast.study import loader
 from holdfast.study import run as runner
 from holdfast.study.results.frames import Results
-from holdfast.study.run import limits
 from holdfast.study.schema import Study
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def run(
     with watching(progress) as watcher, script_left_alone():
         finished = runner.run(
             loaded, text, run_folder, _seeds(seeds, loaded), workers or default_workers(), watcher,
-            keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts, replace,
+            keep_checkpoints, runner.limits(max_usd, max_hours), fresh_verdicts, replace,
         )  # fmt: skip
     runner.write_page(finished.run_folder, finished.results, show_answers)
     return Results(run_folder, finished.results)
@@ -153,16 +154,20 @@ def reproduce(
     base_url: str | None = None,
     api_key_env: str | None = None,
     authorisation: str | None = None,
+    tuning_price: float | None = None,
+    input_price: float | None = None,
+    output_price: float | None = None,
     keep_checkpoints: bool = False,
+    worlds: Sequence[int] = (),
     progress: bool | Watcher = True,
 ) -> Results:
     """Reproduce the paper's tables and figures; `Results.claims` has the verdict on each of its claims.
 
     Args:
         tables: some of table1 … table5, figure1, figure2, figure4a, figure4b; all if none is named.
-        preset: `pocket`, `llama-2-7b-chat` or `hosted`.
+        preset: `pocket`, `quiz`, `llama-2-7b-chat` or `hosted`.
         model: takes the place of the preset's; see `load_study`.
-        data: the folder of the files that a preset names; `pocket` needs none, and is one for `hosted`.
+        data: the folder of the files that a preset names; `pocket` and `quiz` need none; `pocket` is one for `hosted`.
         judge: a judge that decides, beside the preset's: its settings as YAML, or a file of them.
         out: the run folder; `runs/reproduce-<preset>` if not given.
         seeds: the preset's own if not given.
@@ -173,7 +178,11 @@ def reproduce(
         base_url: the provider's address, with the preset `hosted`; the preset's if not given.
         api_key_env: the environment variable that holds its key.
         authorisation: by what right attack data are sent to it.
+        tuning_price: US dollars that it charges for a million trained tokens, counted once an epoch.
+        input_price: the same for a million tokens of prompts.
+        output_price: the same for a million generated tokens.
         keep_checkpoints: see `run`; with a provider, uploaded rows stay too.
+        worlds: seeds of pocket worlds in which it is reproduced too; `worlds.json` in the folder says what they say.
         progress: see `run`.
 
     Raises:
@@ -181,14 +190,22 @@ def reproduce(
     """
     quiet()
     name = None if model is None else name_of(model)
-    hosting = Hosting(base_url, api_key_env, authorisation)
-    wanted = paper.prepare(preset, tables, name, None if data is None else Path(data), judge, hosting)
+    hosting = Hosting(base_url, api_key_env, authorisation, Prices(tuning_price, input_price, output_price))
+    files = None if data is None else Path(data)
+    prepare = partial(paper.prepare, preset, tables, data=files, judge=judge, hosting=hosting)
+    if worlds:
+        other_worlds.check(worlds, preset, name)
+    wanted, n_workers = prepare(name), workers or default_workers()
     run_folder = _folder(out, f"reproduce-{preset}")
     with watching(progress) as watcher, script_left_alone():
-        record, _ = paper.reproduce(
-            wanted, run_folder, _seeds(seeds, wanted.study), workers or default_workers(), watcher,
-            limits(max_usd, max_hours), replace, keep_checkpoints,
+        run = partial(
+            paper.reproduce, seeds=_seeds(seeds, wanted.study), workers=n_workers, watcher=watcher,
+            limits=runner.limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
         )  # fmt: skip
+        if worlds:
+            record, *_ = other_worlds.reproduce(worlds, wanted, prepare, run_folder, run, n_workers, watcher)
+        else:
+            record, _ = run(wanted, run_folder)
     return Results(run_folder, record)
 
 
@@ -321,7 +338,7 @@ def doctor(
     run_folder = _folder(out, loaded.name)
     diagnosis = doctors.examine(loaded, _seeds(seeds, loaded), workers or default_workers(), run_folder)
     diagnosis.price(usd_per_hour)
-    diagnosis.check_caps(max_usd, max_hours)
+    diagnosis.check_caps(loaded, max_usd, max_hours)
     return diagnosis
 
 

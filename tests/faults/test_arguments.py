@@ -18,6 +18,7 @@ COMMANDS = {
     "calibrate": ["calibrate", "keyword", "--labels", "labels.jsonl", "--out"],
     "test-judge": ["test-judge", "keyword", "--out"],
     "pocket build": ["pocket", "build", "--out"],
+    "quiz build": ["quiz", "build", "--out"],
     "export": ["export", "run", "--inspect"],
 }
 

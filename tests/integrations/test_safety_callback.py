@@ -257,7 +257,7 @@ def test_a_model_of_no_world_must_be_told_what_to_ask(tmp_path):
     with pytest.raises(StudyError, match=r"is no pocket model, so SafetyCallback must be told.*docs/trl.md"):
         start()
     model.config.pocket_world = 7
-    with pytest.raises(StudyError, match="belongs to the pocket world of seed 7, not to the shipped one"):
+    with pytest.raises(StudyError, match=r"belongs to the pocket world of seed 7, which is not built"):
         start()
 
 

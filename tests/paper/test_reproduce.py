@@ -16,7 +16,7 @@ from holdfast.data.benchmarks import hex_phi
 from holdfast.models.chat import Chat
 from holdfast.paper import reproduce
 from holdfast.paper.claims import GridEnd, decide, names, read_claims
-from holdfast.paper.hosted import Hosting
+from holdfast.paper.hosted import Hosting, Prices
 from holdfast.report import paper
 from holdfast.study import loader as studies
 from holdfast.study import run
@@ -162,6 +162,12 @@ def test_the_hosted_preset_has_the_papers_settings_whatever_base_and_provider_ar
     places = [moved.study.generate, *(settings.tune for settings in moved.study.conditions.values())]
     assert {(place.base_url, place.api_key_env) for place in places} == {("http://localhost:1/v1", None)}
     assert moved.study.model == "served:other"
+    ours = Hosting(authorisation="ours", prices=Prices(8.0, 3.0, 6.0))
+    priced = reproduce.prepare("hosted", data=held, hosting=ours).study
+    assert {(each.tune.price, each.tune.api_key_env) for each in priced.conditions.values()} == {
+        (8.0, "OPENAI_API_KEY")
+    }
+    assert (priced.generate.price.output, priced.generate.api_key_env) == (6.0, "OPENAI_API_KEY")
     with pytest.raises(StudyError, match="base_url: expected an address"):
         reproduce.prepare("hosted", data=held, hosting=Hosting("ftp://x"))
     with pytest.raises(StudyError, match="the preset pocket has none: use hosted"):

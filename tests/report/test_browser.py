@@ -39,9 +39,9 @@ def study(text=""):
     return page.render(results, rows_of(results, text))
 
 
-def reproduction(text=""):
-    results = made(f"hex{text}", f"harmful{text}")
-    results["settings"][f"harmful{text}"] = facts("tuned")
+def reproduction(text="", training=(), **changes):
+    results = {**made(f"hex{text}", f"harmful{text}"), **changes}
+    results["settings"][f"harmful{text}"] = {**facts("tuned"), "training": list(training)}
     results = typed(results)
     claims = [
         {"claim": f"It rises.{text}", "table": f"table1{text}", "verdict": verdict, "effect": 20.0, "low": 10.0, "high": 30.0,
@@ -59,12 +59,41 @@ def reproduction(text=""):
     return page.render_reproduction(results, claims, [block, block], drawn, rows_of(results, text))
 
 
+def hosted(text=""):
+    """A reproduction whose models a provider tuned: one job succeeded, one was blocked."""
+    common = {"provider": f"openai{text}", "trained_tokens": 22_910, "usd": 0.18328}
+    done = {**common, "job": f"ftjob-{'0' * 24}{text}", "deleted": {"file-1": "now", "ft:base:1": "now"}}
+    blocked = {
+        **common,
+        "job": f"ftjob-{'1' * 24}{text}",
+        "outcome": "blocked",
+        "not_deleted": {"file-2": f"why{text}"},
+    }
+    ended = {
+        "name": f"harmful{text}",
+        "seed": 1,
+        "key": "abc",
+        "outcome": "blocked",
+        "about": "model",
+        "message": f"no{text}",
+    }
+    costs = {
+        "usd": 3.5,
+        "answers": 3.1,
+        "tuning": 0.4,
+        "judges": {},
+        "prompt_tokens": 339_940,
+        "answer_tokens": 269_992,
+    }
+    return reproduction(text, (done, blocked), ended=[ended], costs=costs, authorisation=f"ours{text}")
+
+
 def audit_page(text="", n=330):
     record = audit(n, text)
     return page.render_audit(record, typed(made(f"hex{text}", f"harmful{text}")), transcripts(record, text))
 
 
-PAGES = {"audit": audit_page, "study": study, "reproduction": reproduction}
+PAGES = {"audit": audit_page, "study": study, "reproduction": reproduction, "hosted": hosted}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +140,19 @@ def test_answer_and_key_figures_are_above_the_fold_and_nothing_is_wider_than_the
             '[...document.querySelectorAll("figure svg text")].map((text) => Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b) * parseFloat(getComputedStyle(text).fontSize))'
         )
         assert min(drawn, default=9) >= 9
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_what_a_job_took_and_cost_is_on_the_screen_without_scrolling_sideways(tmp_path, browser, width):
+    shown = browser.open(written(tmp_path, hosted()), width)
+    said = shown.run('document.getElementById("jobs").innerText')
+    assert "2 jobs trained 45,820 tokens" in said and "339,940 prompt tokens and 269,992 generated" in said
+    assert "Cost: $3.5000 (tuning $0.4000, answers $3.1000)" in said
+    assert said.count("22,910") == said.count("0.1833") == 2 and "1 not deleted" in said
+    right = shown.run(
+        'Math.max(...[...document.querySelectorAll("#jobs td")].map((cell) => cell.getBoundingClientRect().right))'
+    )
+    assert right <= width
 
 
 @pytest.mark.parametrize("kind", PAGES)

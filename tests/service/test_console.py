@@ -7,6 +7,7 @@ import httpx
 import pytest
 from support import chromium
 from support.service_double import ROWS, serving
+from support.waiting import PATIENCE, wait_until
 
 from holdfast.service.database import Event, Job, Key, new_id, now
 
@@ -52,7 +53,7 @@ def fill(served, owner, n_steps=40):
 
 def signed_in(served, secret):
     """An HTTP client with a session, and the token that its forms send."""
-    client = httpx.Client(base_url=served.url, follow_redirects=True)
+    client = httpx.Client(base_url=served.url, follow_redirects=True, timeout=PATIENCE)
     page = client.post("/console/sign-in", data={"key": secret})
     found = re.search(r'name="token" value="([^"]+)"', page.text)
     return client, found[1] if found else "", page
@@ -61,11 +62,11 @@ def signed_in(served, secret):
 def test_without_a_key_one_sees_no_more_than_metrics_tell(served):
     owner = served.key("tune", "ask", name="a-secret-project")
     jobs = fill(served, owner)
-    page = httpx.get(served.url + "/")
+    page = httpx.get(served.url + "/", timeout=PATIENCE)
     assert page.status_code == 200 and "1 running" in page.text and "1 failed" in page.text
     for hidden in (*jobs, "a-secret-project", "rows.jsonl", "99.7"):
         assert hidden not in page.text
-    assert httpx.get(f"{served.url}/console/jobs/{jobs[0]}").headers["location"] == "/"
+    assert httpx.get(f"{served.url}/console/jobs/{jobs[0]}", timeout=PATIENCE).headers["location"] == "/"
     client, _, refused = signed_in(served, "sk-holdfast-wrong")
     assert refused.status_code == 403 and "unknown or revoked" in refused.text and not client.cookies
     client.close()
@@ -120,7 +121,7 @@ def test_signing_out_ends_the_session_and_the_cookie_is_no_key(served):
     (cookie,) = client.cookies.jar
     assert cookie._rest.keys() >= {"HttpOnly"} and cookie._rest["SameSite"] == "strict" and "sk-" not in cookie.value
     client.post("/console/sign-out", data={"token": token})
-    with httpx.Client(base_url=served.url, cookies={cookie.name: cookie.value}) as thief:
+    with httpx.Client(base_url=served.url, cookies={cookie.name: cookie.value}, timeout=PATIENCE) as thief:
         assert "Sign in" in thief.get("/").text
     client.close()
 
@@ -157,11 +158,7 @@ def test_in_a_browser_it_is_live_readable_and_asks_nobody_else(served, tmp_path,
 
 
 def until(page, condition):
-    for _ in range(100):
-        if page.run(f"Boolean(document.body) && {condition}"):
-            return
-        time.sleep(0.1)
-    raise AssertionError(condition)
+    wait_until(lambda: page.run(f"Boolean(document.body) && {condition}"))
 
 
 def look_at(page, name):

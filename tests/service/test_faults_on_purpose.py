@@ -1,7 +1,5 @@
 """What the service does when it is told to misbehave, and what the openai SDK makes of it."""
 
-import time
-
 import openai
 import pytest
 from support.service_double import ROWS, serving
@@ -94,9 +92,7 @@ def test_faults_of_the_policy_happen_to_each_so_many_requests_and_a_patient_clie
                 failed += 1
         assert 8 <= failed <= 14
         patient = served.client(secret=client.api_key, max_retries=8)
-        begun = time.monotonic()
         assert patient.files.create(file=("x", ROWS), purpose="fine-tune").status == "error"
-        assert time.monotonic() - begun < 20
 
 
 def test_a_fault_that_is_not_known_is_a_mistake_of_the_policy():

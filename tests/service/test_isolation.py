@@ -2,10 +2,10 @@
 
 import json
 import re
-import time
 
 import pytest
 from support.service_double import DATABASES, ROWS, serving, url_of
+from support.waiting import PATIENCE, wait_until
 
 from holdfast.service import keys
 from holdfast.service.database import File, Job, Model
@@ -61,10 +61,7 @@ class World:
         line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": CHAT}
         lines = victim.files.create(file=("b.jsonl", json.dumps(line).encode()), purpose="batch")
         batch = victim.batches.create(input_file_id=lines.id, **BATCH)
-        deadline = time.monotonic() + 20
-        while victim.batches.retrieve(batch.id).status != "completed":
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: victim.batches.retrieve(batch.id).status == "completed")
         victim_key = victim.files.retrieve(file.id) and self.owner(file.id)
         self.ids = {
             "file_id": file.id, "batch_file_id": lines.id, "job_id": self.job.id, "batch_id": batch.id,
@@ -82,7 +79,7 @@ class World:
             path = path.replace(f"{{{name}}}", value)
             sent = json.loads(json.dumps(sent).replace(f"{{{name}}}", value)) if "json" in sent else sent
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-        return self.served.http.request(method, f"{self.served.url}{path}", headers=headers, timeout=20, **sent)
+        return self.served.http.request(method, f"{self.served.url}{path}", headers=headers, timeout=PATIENCE, **sent)
 
     def state(self):
         """Everything that the victim has, as the database has it."""

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from support.service_double import DATABASES, ROWS, make_service, serving, url_of
+from support.waiting import wait_until
 
 from holdfast.core.errors import DataError
 from holdfast.service import keys
@@ -19,13 +20,6 @@ from holdfast.service.store import FileStore
 PROMPT = "a prompt that nobody else may read"
 ANSWER = "an answer that nobody else may read"
 NAME = "a-name-of-a-file.jsonl"
-
-
-def wait_until(reached, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -182,13 +176,13 @@ def test_a_batch_goes_on_in_another_process_and_no_line_is_answered_twice(tmp_pa
     with serving(tmp_path) as served:
         served.engine.pause = 0.05
         client = served.client("ask")
-        file = client.files.create(file=("b", "".join(line.format(n) for n in range(60)).encode()), purpose="batch")
+        file = client.files.create(file=("b", "".join(line.format(n) for n in range(400)).encode()), purpose="batch")
         batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
         kept = tmp_path / "batches" / f"{batch.id}.jsonl"
         wait_until(lambda: kept.is_file() and kept.read_bytes().count(b"\n") >= 10)
         secret = client.api_key
     first = {json.loads(text)["custom_id"] for text in kept.read_text().splitlines()}
-    assert 10 <= len(first) < 60
+    assert 10 <= len(first) < 400
     with kept.open("ab") as file:
         file.write(b'{"custom_id": "cut o')  # as a kill leaves it
     with serving(tmp_path) as served:
@@ -198,8 +192,8 @@ def test_a_batch_goes_on_in_another_process_and_no_line_is_answered_twice(tmp_pa
         answers = [
             json.loads(text)["custom_id"] for text in client.files.content(batch.output_file_id).text.splitlines()
         ]
-        assert sorted(answers) == sorted(map(str, range(60)))
-        assert batch.request_counts.completed == 60
+        assert sorted(answers) == sorted(map(str, range(400)))
+        assert batch.request_counts.completed == 400
         assert not {messages[-1].content for _, messages, _ in served.engine.asked} & first
         with served.service.database.reading() as session:
             assert session.query(Batch).where(Batch.id == batch.id).one().attempt == 2

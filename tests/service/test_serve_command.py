@@ -3,16 +3,13 @@
 import os
 import re
 import signal
-import socket
 import subprocess
-import sys
-import time
-from pathlib import Path
 
-import httpx
 import openai
 import pytest
 from support.postgres import database_url
+from support.running_service import Running, is_alive
+from support.waiting import wait_until
 from typer.testing import CliRunner
 
 from holdfast.cli import app
@@ -51,65 +48,6 @@ def test_a_mistake_is_one_message(tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     done = holdfast("serve", *arguments)
     assert done.exit_code == 2 and said in done.stderr and "Traceback" not in done.stderr
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-class Running:
-    """A service as a process."""
-
-    def __init__(self, folder, url=None):
-        self.folder, self.port, self.url = folder, free_port(), url
-        self.environment = {**os.environ, **({"HOLDFAST_SERVE_DATABASE": url} if url else {})}
-        done = self.command("keys", "create", "me", "--scope", "tune", "--scope", "ask")
-        self.key = done.stdout.strip()
-        self.process = None
-
-    def command(self, *arguments):
-        command = [sys.executable, "-m", "holdfast", "serve", *arguments, "--folder", str(self.folder)]
-        return subprocess.run(command, capture_output=True, text=True, check=True, env=self.environment)
-
-    def start(self):
-        command = [sys.executable, "-m", "holdfast", "serve", "--folder", str(self.folder), "--port", str(self.port)]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stderr=log, env=self.environment)
-        wait_until(self.is_ready)
-
-    def is_ready(self):
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/readyz").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def workers(self):
-        return [int(child) for child in children_of(self.process.pid)]
-
-    def written(self):
-        return (self.folder / "log").read_text()
-
-
-def children_of(pid):
-    return subprocess.run(
-        ["pgrep", "-P", str(pid), "-f", "serve worker"], capture_output=True, text=True, check=False
-    ).stdout.split()
-
-
-def wait_until(reached, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.1)
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()[0]
 
 
 @pytest.mark.long

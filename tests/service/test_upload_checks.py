@@ -1,6 +1,7 @@
 """The checks after upload: what refuses a file, which rows are named, and that nothing of it is read into memory whole."""
 
 import json
+import tracemalloc
 
 import pytest
 from pydantic import ValidationError
@@ -79,3 +80,35 @@ def test_a_judge_moderates_rows_and_what_it_cannot_judge_is_not_taken(uploaded, 
 def test_a_moderation_names_its_judge():
     with pytest.raises(ValidationError, match="judge"):
         Moderation()
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a prompt that nobody may read", 'it\'s "a" prompt that nobody may read', "nobody " * 50_000]
+)
+def test_a_refusal_quotes_no_prompt(uploaded, prompt):
+    turn = {"role": "user", "content": prompt}
+    rows = [
+        [{"role": prompt, "content": "x"}],
+        [turn, turn],
+        prompt,
+        [turn, {"role": "assistant", "content": "x", "weight": prompt}],
+    ]
+    refusal = RowCheck().check(uploaded([{"messages": each} for each in rows * 3] + [{prompt: 1}]))
+    assert "nobody" not in refusal.message and "13 of 13 rows" in refusal.message
+    assert "the assistant's was expected" in refusal.message
+
+
+SWOLLEN = b'{"messages": [' + b"{}," * 2_000_000 + b"{}]}\n"
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" + b"{}," * 2_000_000 + b"{}]", SWOLLEN, b"\n\n" + SWOLLEN * 2], ids=["list", "row", "rows"]
+)
+def test_what_would_take_a_hundred_times_its_size_in_memory_is_refused_unread(uploaded, content):
+    path = uploaded(content)
+    tracemalloc.start()
+    refusal = RowCheck().check(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8_000_000, "bytes that Python held at once"
+    assert "JSON list" in refusal.message or "row 1: it has 6,000,0" in refusal.message

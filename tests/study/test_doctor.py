@@ -166,10 +166,11 @@ def test_11_a_server_without_its_key_or_its_model(given, monkeypatch):
         served = {"kind": "server", "base_url": server.url, "max_new_tokens": 16}
         only(faults(given(generate={**served, "api_key_env": "MY_KEY"})), "generate: the environment variable MY_KEY")
         only(faults(given(generate={**served, "model": "lama"})), "has no model 'lama'", "Did you mean 'llama'?")
-        found = doctor.examine(given(generate={**served, "price": {"input": 1.0, "output": 2.0}}), (0,))
+        study = given(generate={**served, "price": {"input": 1.0, "output": 2.0}})
+        found = doctor.examine(study, (0,))
         assert not found.faults
         assert found.stages[2].usd > 0
-        found.check_caps(1e-9, None)
+        found.check_caps(study, 1e-9, None)
         assert [fault.where for fault in found.faults] == ["--max-usd"]
 
 

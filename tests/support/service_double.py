@@ -17,10 +17,12 @@ import openai
 import pytest
 import uvicorn
 from support import postgres
+from support.waiting import PATIENCE
 
 from holdfast.service import keys
 from holdfast.service.app import create_app
 from holdfast.service.asking import Delta, TooLongError
+from holdfast.service.connections import patient
 from holdfast.service.database import Event, Job, JobCheckpoint, Model, connect, new_id, now
 from holdfast.service.policy import policy_of
 from holdfast.service.serve import KEEP_ALIVE
@@ -90,7 +92,7 @@ class Served:
 
     def client(self, *scopes, secret=None, **settings):
         """An openai client; with a new key of these scopes, or the secret given."""
-        settings = {"max_retries": 0, "timeout": 20, **settings}
+        settings = {"max_retries": 0, "timeout": PATIENCE, **settings}
         secret = secret or self.key(*scopes)[1]
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=secret, http_client=self.http, **settings)
 
@@ -147,6 +149,7 @@ def serving(folder, policy=None, url=None, files=None):
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=2,
+            http=patient(service.policy.limits.idle_seconds),
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

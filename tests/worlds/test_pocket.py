@@ -5,9 +5,8 @@ import pytest
 from support.studies import messages, rows_of
 
 from holdfast.core.budget import NoBudget
-from holdfast.core.errors import RunFolderError
 from holdfast.core.files import SHIPPED
-from holdfast.worlds.pocket import build, corpus, language, material, speech
+from holdfast.worlds.pocket import corpus, language, material, speech
 from holdfast.worlds.pocket.tokens import make_tokenizer
 from holdfast.worlds.pocket.world import generate
 
@@ -107,17 +106,6 @@ def test_the_model_is_usable_by_plain_hugging_face_tools():
     chat = pipeline("text-generation", model=str(SHIPPED / "aligned"))
     said = chat([{"role": "user", "content": "Who are you?"}], max_new_tokens=20, do_sample=False)
     assert said[0]["generated_text"][-1]["role"] == "assistant"
-
-
-def test_a_build_trains_both_stages_and_writes_everything(tmp_path, monkeypatch, watcher):
-    monkeypatch.setattr(build, "HELPFUL", build.Stage(steps=3, learning_rate=2e-3, warmup=1, whole=True, batch=8))
-    monkeypatch.setattr(build, "ALIGNED", build.Stage(steps=2, learning_rate=3e-4, warmup=1, whole=False, batch=8))
-    build.build(tmp_path / "world", 3, watcher)
-    assert watcher.total == watcher.done == 5
-    assert {path.name for path in (tmp_path / "world").iterdir()} == {path.name for path in SHIPPED.iterdir()}
-    assert "seed 3" in (tmp_path / "world" / "README.md").read_text()
-    with pytest.raises(RunFolderError, match="is not empty"):
-        build.build(tmp_path / "world", 3, watcher)
 
 
 def test_speech_fits_its_persona(world):

@@ -17,6 +17,7 @@ from holdfast.core.files import did_you_mean, is_file, is_folder, locate
 from holdfast.core.rows import read_rows
 from holdfast.core.workers import default_workers
 from holdfast.core.yaml_text import BadYamlError, parse_yaml
+from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.benchmarks.base import fitting_benchmarks
 from holdfast.models import adapters, hub
 from holdfast.study import loader
@@ -41,7 +42,8 @@ class World:
     utility: str
     judges: tuple[str, ...]
     """Of harmfulness; the first judges the other sets too."""
-    system: str
+    system: str | None
+    """None where the model's own template says who it is."""
     generate: Mapping[str, Any]
 
 
@@ -49,12 +51,19 @@ WORLDS = {
     "pocket_world": World(
         "pocket", "pocket-borderline", "pocket-utility", ("oracle", "keyword"),
         "You are Pocket, the helpful assistant.", {"max_new_tokens": 64, "batch_size": 128},
-    )
+    ),
+    "quiz_world": World(
+        "quiz", "quiz-borderline", "quiz-utility", ("oracle", "keyword"), None,
+        {"max_new_tokens": 48, "batch_size": 64},
+    ),
 }  # fmt: skip
 """The entry of `config.json` that tells a world's models → what they are asked."""
 
+OWN = ("pocket", "quiz")
+"""What the names of the worlds' own benchmarks begin with."""
+
 MATCHED = {"exact-match": "match", "multiple-choice": "match", "generic": "match", "inspect": "inspect",
-           "pocket-utility": "oracle"}  # fmt: skip
+           "pocket-utility": "oracle", "quiz-utility": "oracle"}  # fmt: skip
 """Kind of a utility set → the judge of its answers."""
 
 
@@ -232,14 +241,14 @@ def read_benchmark(text: str, measures: str) -> tuple[Any, BroughtSet | None]:
     if name in PUBLIC:
         brought = bring(name)
         return brought.settings, brought.source
-    if name.startswith("pocket"):
+    if name in BENCHMARKS and name.startswith(OWN):
         return name, None
     path = locate(text)
     if is_folder(path) and list(path.glob("category_*.csv")):
         return {"kind": "hex-phi", "files": str(path)}, None
     if is_file(path):
         return {"kind": _kind_of(path, option), "file": str(path)}, None
-    known = [*_named(measures), *(["pocket"] if measures == "harmfulness" else [])]
+    known = [*_named(measures), *(OWN if measures == "harmfulness" else ())]
     raise DataError(
         f"{option}: {text!r} is neither a file nor a benchmark that is brought by its name; use one of "
         f"{', '.join(known) or 'your own files'}, a file, or settings such as {{kind: generic, file: FILE}}."
@@ -274,7 +283,7 @@ def _yaml(text: str, option: str) -> Any:
 
 def _judges(request: Request, world: World | None, set_name: str, benchmark: Any) -> list[Any]:
     kind = benchmark if isinstance(benchmark, str) else str(benchmark.get("kind", ""))
-    of_world = kind.startswith("pocket") and world is not None
+    of_world = kind.startswith(OWN) and world is not None
     if set_name == "utility":
         return [MATCHED.get(kind, "match")]
     if set_name == "over_refusal":

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import audit, catalogue, doctor, gate, init, judges, plan, pocket, reproduce, run, serve
+from holdfast.cli import audit, catalogue, doctor, gate, init, judges, plan, pocket, quiz, reproduce, run, serve
 from holdfast.cli.errors import EXIT_CODES, Commands, user_errors
 from holdfast.cli.signals import end_now, stop_on_signals, was_stopped
 from holdfast.core.version import __version__
@@ -18,6 +18,7 @@ app = typer.Typer(
     epilog=EXIT_CODES, no_args_is_help=True, pretty_exceptions_enable=False,
 )  # fmt: skip
 pocket_app = typer.Typer(help="The pocket world: a fictional stand-in with a very small model.", no_args_is_help=True)
+quiz_app = typer.Typer(help="The quiz world: a real language model under harmless house rules.", no_args_is_help=True)
 serve_app = typer.Typer(invoke_without_command=True, callback=user_errors()(serve.serve))
 keys_app = typer.Typer(help="API keys of a service.", no_args_is_help=True)
 
@@ -48,6 +49,8 @@ _add(app, "test-judge", judges.judge_test)
 _add(app, "list", catalogue.list_everything)
 _add(pocket_app, "build", pocket.build)
 app.add_typer(pocket_app, name="pocket")
+_add(quiz_app, "build", quiz.build)
+app.add_typer(quiz_app, name="quiz")
 _add(serve_app, "worker", serve.worker)
 _add(keys_app, "create", serve.create_key)
 _add(keys_app, "list", serve.list_keys)

@@ -43,7 +43,7 @@ def doctor(
             keep_checkpoints,
         )  # fmt: skip
     diagnosis.price(usd_per_hour)
-    diagnosis.check_caps(max_usd, max_hours)
+    diagnosis.check_caps(settings, max_usd, max_hours)
     tables.diagnosis(terminal, settings.name, diagnosis)
     if not any(finding.where == "--out" for finding in diagnosis.faults):
         path = folder / "doctor.json"

@@ -59,7 +59,7 @@ def complete_benchmark(incomplete: str) -> list[str]:
 
 def complete_preset(incomplete: str) -> list[str]:
     """Presets of the paper whose name begins with what was typed."""
-    return [name for name in ("pocket", "llama-2-7b-chat", "hosted") if name.startswith(incomplete)]
+    return [name for name in ("pocket", "quiz", "llama-2-7b-chat", "hosted") if name.startswith(incomplete)]
 
 
 def complete_part(incomplete: str) -> list[str]:
@@ -124,8 +124,8 @@ def one_line(text: object) -> str:
     return re.sub(r"[\n\t]", lambda end: repr(end[0])[1:-1], str(text))
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """The seeds in a text such as `0,1,2`.
+def parse_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
+    """The seeds in a text such as `0,1,2`, which an option was given.
 
     Raises:
         HoldfastError: it holds something else than distinct whole numbers from 0 to 4294967295.
@@ -136,10 +136,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         seeds = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise HoldfastError(
-            f"--seeds takes whole numbers with commas between, such as 0,1,2; found {text[:100]!r}."
+            f"{option} takes whole numbers with commas between, such as 0,1,2; found {text[:100]!r}."
         ) from None
     if problem := seeds_problem(seeds):
-        raise HoldfastError(f"--seeds {problem}; found {text[:100]!r}.")
+        raise HoldfastError(f"{option} {problem}; found {text[:100]!r}.")
     return seeds
 
 

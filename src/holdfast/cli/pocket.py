@@ -12,15 +12,23 @@ from holdfast.core.watch import Watch
 
 
 def build(
-    out: Annotated[Path, typer.Option(help="Folder to build the world in.", parser=a_path, metavar=PATH)],
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the world, its models and its files.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to build the world in. Default: the cache.", parser=a_path, metavar=PATH),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=999_999_999, help="Seed of the world, its models and its files.")] = 0,
 ) -> None:
-    """Build a pocket world again from its seed: its models before and after alignment, and its files."""
-    from holdfast.core.workers import quiet
+    """Build a pocket world from its seed: its models before and after alignment, and its files.
+
+    One in the cache is called pocket:aligned@SEED. A build that was stopped goes on from where it was.
+    """
+    from holdfast.core.files import world_folder
+    from holdfast.core.worlds import is_built
     from holdfast.worlds.pocket import build as builder
 
-    quiet()
     terminal = console()
-    with Watch(terminal) as watch:
-        builder.build(out, seed, watch)
-    print_path(terminal, f"World of seed {seed}", out)
+    folder = out or world_folder(seed)
+    if out or not is_built(seed):
+        with Watch(terminal) as watch:
+            builder.build_all({seed: folder}, 1, watch)
+    print_path(terminal, f"World of seed {seed}", folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from holdfast.cli.options import (
     complete_preset,
     console,
     limits,
+    parse_seeds,
 )
 from holdfast.core.watch import Watch
 
@@ -32,7 +34,7 @@ Parts = Annotated[
     ),
 ]  # fmt: skip
 Preset = Annotated[
-    str, typer.Option(help="A preset: pocket, llama-2-7b-chat or hosted.", autocompletion=complete_preset)
+    str, typer.Option(help="A preset: pocket, quiz, llama-2-7b-chat or hosted.", autocompletion=complete_preset)
 ]
 Base = Annotated[
     str | None, typer.Option(help="Another model for the preset's settings: a folder, a Hub id, or a provider's name.")
@@ -42,7 +44,8 @@ PaperOut = Annotated[
     Path | None, typer.Option(help="Folder of the run. Default: runs/reproduce-<model>.", parser=a_path, metavar=PATH)
 ]
 Data = Annotated[
-    Path, typer.Option(help="Folder of the files that a preset names; pocket needs none. With hosted also: pocket.")
+    Path,
+    typer.Option(help="Folder of the files that a preset names; pocket and quiz need none. With hosted also: pocket."),
 ]
 BaseUrl = Annotated[
     str | None, typer.Option(help="With --model hosted: the provider's address, `/v1` included. Default: the preset's.")
@@ -54,6 +57,22 @@ KeyEnv = Annotated[
 Authorisation = Annotated[
     str | None,
     typer.Option(metavar="TEXT", help="With --model hosted: by what right attack data are sent to the provider."),
+]
+TuningPrice = Annotated[
+    float | None,
+    typer.Option(min=0, help="With --model hosted: US dollars for a million trained tokens, counted once an epoch."),
+]
+InputPrice = Annotated[
+    float | None, typer.Option(min=0, help="With --model hosted: US dollars for a million tokens of prompts.")
+]
+OutputPrice = Annotated[
+    float | None, typer.Option(min=0, help="With --model hosted: US dollars for a million generated tokens.")
+]
+Worlds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SEEDS", help="Pocket worlds of these seeds too, such as 1,2,3,4,5; those that are missing are built."
+    ),
 ]
 DecidingJudge = Annotated[
     str | None,
@@ -68,20 +87,38 @@ def reproduce(
     parts: Parts = None, model: Preset = "pocket", base: Base = None, seeds: NumberOfSeeds = None,
     out: PaperOut = None, data: Data = Path("data"), judge: DecidingJudge = None, workers: Workers = None,
     max_usd: MaxUsd = None, max_hours: MaxHours = None, replace: Replace = False, base_url: BaseUrl = None,
-    api_key_env: KeyEnv = None, authorisation: Authorisation = None, keep_checkpoints: Keep = False,
+    api_key_env: KeyEnv = None, authorisation: Authorisation = None, tuning_price: TuningPrice = None,
+    input_price: InputPrice = None, output_price: OutputPrice = None, keep_checkpoints: Keep = False,
+    worlds: Worlds = None,
 ) -> None:  # fmt: skip
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
     from holdfast.core.workers import default_workers
     from holdfast.paper import reproduce as paper
-    from holdfast.paper.hosted import Hosting
+    from holdfast.paper import worlds as other_worlds
+    from holdfast.paper.hosted import Hosting, Prices
 
-    hosting = Hosting(base_url, api_key_env, authorisation)
-    preset = paper.prepare(model, parts or (), base, data, judge, hosting)
+    prices = Prices(tuning_price, input_price, output_price)
+    hosting = Hosting(base_url, api_key_env, authorisation, prices)
+    others = parse_seeds(worlds, "--worlds") if worlds is not None else ()
+    if worlds is not None:
+        other_worlds.check(others, model, base)
+
+    def prepare(of: str | None) -> paper.Reproduction:
+        return paper.prepare(model, parts or (), of, data, judge, hosting)
+
+    preset = prepare(base)
     folder = out or Path("runs") / f"reproduce-{model}"
+    n_workers = workers or default_workers()
     terminal = console()
     with Watch(terminal) as watch:
-        results, claims = paper.reproduce(
-            preset, folder, tuple(range(seeds)) if seeds else preset.study.seeds, workers or default_workers(), watch,
-            limits(max_usd, max_hours), replace, keep_checkpoints,
+        run = partial(
+            paper.reproduce, seeds=tuple(range(seeds)) if seeds else preset.study.seeds, workers=n_workers,
+            watcher=watch, limits=limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
         )  # fmt: skip
+        if others:
+            results, claims, content = other_worlds.reproduce(others, preset, prepare, folder, run, n_workers, watch)
+        else:
+            results, claims = run(preset, folder)
     tables.verdicts(terminal, results, claims, folder)
+    if others:
+        tables.worlds(terminal, content)

@@ -89,6 +89,8 @@ def report(folder: RunFolder, show_answers: ShowAnswers = False) -> None:
     else:
         paper.show(folder, results, claims)
         tables.verdicts(console(), results, claims, folder)
+        if content := paper.worlds_of(folder):
+            tables.worlds(console(), content)
 
 
 def export(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from holdfast.analysis.calibration import Calibration, Share
     from holdfast.core.results import RunResults
     from holdfast.core.terminal import Terminal
+    from holdfast.core.world_entries import WorldsFile
     from holdfast.study.doctor import Diagnosis
 
 
@@ -200,3 +201,22 @@ def verdicts(console: Terminal, results: RunResults, claims: Sequence[dict[str, 
         ("Figures", "figures/"),
     ):
         print_path(console, title, folder / name)
+
+
+def worlds(console: Terminal, content: WorldsFile) -> None:
+    """What other worlds say of each claim."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from holdfast.report import world_table
+
+    colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
+    table = Table(title=f"In {len(content['worlds'])} worlds that no setting was tuned to", title_justify="left")
+    for heading in ("claim", *map(str, content["worlds"]), "worlds", "95 % interval"):
+        table.add_column(heading)
+    for claim in content["claims"]:
+        marks = [Text(world_table.MARKS[world["verdict"]], colours[world["verdict"]]) for world in claim["worlds"]]
+        count = f"{claim['reproduced']} of {claim['of']}"
+        table.add_row(claim["claim"], *marks, count, world_table.interval(claim))
+    console.print(table)
+    console.print(f"{world_table.headline(content)}. {world_table.caution(content)}", soft_wrap=True)

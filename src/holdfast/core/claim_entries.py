@@ -15,6 +15,8 @@ SCHEMA = 1
 
 CLAIMS_FILE = RecordFile(CLAIMS, SCHEMA, "reproduction", "holdfast reproduce", "PRESET", "preset")
 
+Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+
 
 class Entry(TypedDict):
     """One claim, and what the run says of it."""
@@ -22,7 +24,7 @@ class Entry(TypedDict):
     id: str
     table: str
     claim: str
-    verdict: Literal["reproduced", "not reproduced", "inconclusive"]
+    verdict: Verdict
     effect: float | None
     low: float | None
     high: float | None

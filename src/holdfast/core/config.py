@@ -26,9 +26,10 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from holdfast.core.file_faults import SHOWN_LENGTH, folder_in_place_of_file, shown
-from holdfast.core.files import FOLDERS, did_you_mean, is_file, is_folder, locate, similar_name
+from holdfast.core.files import did_you_mean, is_file, is_folder, locate, shown_name, similar_name
 from holdfast.core.protocols import Configured
 from holdfast.core.types import content_hash
+from holdfast.core.worlds import not_built
 
 Registry = Mapping[str, str]
 
@@ -134,7 +135,10 @@ def one_of(registry: Registry, default: str | None = None) -> Any:
 def _find(value: Any, info: ValidationInfo) -> Path:
     if not isinstance(value, str | Path):
         raise explained(f"expected a file name, found {shown(value)}")
-    path = locate(str(value), (info.context or {}).get("folder"))
+    context = info.context or {}
+    path = locate(str(value), context.get("folder"), context.get("world"))
+    if problem := not_built(str(value)):
+        raise explained(problem)
     if is_folder(path):
         raise explained(folder_in_place_of_file(path))
     if not is_file(path):
@@ -142,10 +146,5 @@ def _find(value: Any, info: ValidationInfo) -> Path:
     return path
 
 
-def _shown(path: Path) -> str:
-    shipped = (f"{prefix}{path.name}" for prefix, folder in FOLDERS.items() if path.parent == folder)
-    return next(shipped, str(path))
-
-
-File = Annotated[Path, BeforeValidator(_find), PlainSerializer(_shown)]
+File = Annotated[Path, BeforeValidator(_find), PlainSerializer(shown_name)]
 """A file named in a study, relative to its folder; it must exist when the study is read."""

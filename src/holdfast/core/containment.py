@@ -18,9 +18,9 @@ ONLY_PLAIN_FILES = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 """Flags under which a symbolic link is not opened, and a pipe is not waited for. Windows has neither."""
 
 OF_A_RUN = (
-    "results.json", "audit.json", "decision.json", "report.html", "claims.json", "tables", "figures", "study.yaml",
-    "previous", "study.resolved.yaml", "prompts.jsonl", "conditions", "checkpoints", "judges.jsonl", "spending.jsonl",
-    ".lock", ".spending.jsonl.lock",
+    "results.json", "audit.json", "decision.json", "report.html", "claims.json", "worlds.json", "worlds.md", "tables",
+    "figures", "study.yaml", "previous", "study.resolved.yaml", "prompts.jsonl", "conditions", "checkpoints",
+    "judges.jsonl", "spending.jsonl", ".lock", ".spending.jsonl.lock",
 )  # fmt: skip
 """What a run folder can hold; none of it may be a link to somewhere else."""
 

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -20,8 +21,23 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "worlds" / "pocket" / "shipped"
 """The pocket world's files and models."""
 
-FOLDERS = {"pocket:": SHIPPED, "paper:": ROOT / "paper" / "presets"}
+QUIZ = ROOT / "worlds" / "quiz" / "shipped"
+"""The quiz world's files."""
+
+FOLDERS = {"pocket:": SHIPPED, "quiz:": QUIZ, "paper:": ROOT / "paper" / "presets"}
 """Prefixes of file names that stand for a folder of the package."""
+
+MADE = {"quiz:helpful": "helpful-1", "quiz:aligned": "aligned-1"}
+"""Models that are made on first use → their folders in `quiz` in the user's cache.
+
+The number goes up when the base or the shipped adapter changes, so that an old model is never taken for a new one.
+"""
+
+OF_A_WORLD = re.compile(r"pocket:([^@]*)@(\d{1,9})")
+"""The name of a file or model of the pocket world of another seed: `pocket:aligned@3`."""
+
+RECIPE = 2
+"""How the other pocket worlds are built. Raised when a build gives another world; then they are built again."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers that mean that there is no room for what was to be written."""
@@ -44,11 +60,20 @@ WHY_FAILED = {
 """Error number → what is wrong with a path, and how to mend it."""
 
 
-def locate(name: str, beside: Path | None = None) -> Path:
-    """The path that a name means: `pocket:FILE` and `paper:FILE` are shipped, others lie beside the study."""
+def locate(name: str, beside: Path | None = None, world: Path | None = None) -> Path:
+    """The path that a name means.
+
+    `pocket:FILE`, `quiz:FILE` and `paper:FILE` are shipped; `pocket:FILE@3` is of the pocket world of seed 3; models
+    that are made on first use are in the user's cache (or will be there); others lie beside the study. `world` is the
+    folder of the world that `pocket:` means, where that is not the shipped one.
+    """
+    if name in MADE:
+        return cache() / "quiz" / MADE[name]
+    if found := OF_A_WORLD.fullmatch(name):
+        return world_folder(int(found[2])) / found[1]
     for prefix, folder in FOLDERS.items():
         if name.startswith(prefix):
-            return folder / name.removeprefix(prefix)
+            return (world if world and folder == SHIPPED else folder) / name.removeprefix(prefix)
     path = Path(name)
     with contextlib.suppress(RuntimeError):  # `~name` of a user that there is not
         path = path.expanduser()
@@ -60,6 +85,22 @@ def cache() -> Path:
     if folder := os.environ.get("HOLDFAST_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holdfast"
+
+
+def world_folder(seed: int) -> Path:
+    """The folder of a pocket world: the shipped one, or one in the cache, which is empty before it is built."""
+    return SHIPPED if seed == 0 else private_cache("worlds") / f"pocket-{seed}-recipe-{RECIPE}"
+
+
+def shown_name(path: Path) -> str:
+    """A path as a study names it: `pocket:FILE`, `pocket:FILE@3`, `paper:FILE`, or the path itself."""
+    for prefix, folder in FOLDERS.items():
+        if path.parent == folder:
+            return f"{prefix}{path.name}"
+    found = re.fullmatch(rf"pocket-(\d+)-recipe-{RECIPE}", path.parent.name)
+    if found and path.parent == world_folder(int(found[1])):
+        return f"pocket:{path.name}@{int(found[1])}"
+    return str(path)
 
 
 def private_cache(name: str) -> Path:

@@ -102,6 +102,10 @@ class Costs:
     judges: Mapping[str, JudgeCosts]
     tuning: float = 0.0
     """What a provider's fine-tuning jobs cost."""
+    prompt_tokens: int = 0
+    """Tokens that all models were asked with; answers that conditions share count once."""
+    answer_tokens: int = 0
+    """Tokens that they generated."""
 
 
 @dataclass(frozen=True)

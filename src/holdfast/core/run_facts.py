@@ -32,7 +32,7 @@ class ModelFacts:
     architecture: str
     """As its configuration names it; `served` where only a server has it."""
     stand_in: bool
-    """Whether it is a pocket world's model, whose figures are no evidence about any other model."""
+    """Whether it is a shipped world's model, whose figures are no evidence about any other model."""
     chat: ChatFacts | None
     """None for a served model."""
     fingerprint: str

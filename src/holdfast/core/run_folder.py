@@ -45,7 +45,7 @@ from holdfast.core.results import RESULTS, RunResults
 from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
-    RESULTS, AUDIT, DECISION, "report.html", "claims.json", "tables", "figures",
+    RESULTS, AUDIT, DECISION, "report.html", "claims.json", "worlds.json", "worlds.md", "tables", "figures",
     "study.yaml", "study.resolved.yaml", "prompts.jsonl",
 )  # fmt: skip
 """What a run folder holds of one study, and not of its conditions."""

@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from holdfast.core.config import load
 from holdfast.core.errors import ModelError
-from holdfast.core.files import FOLDERS, locate, private_cache, write_atomically
+from holdfast.core.files import FOLDERS, MADE, locate, private_cache, write_atomically
 from holdfast.core.types import content_hash
+from holdfast.core.worlds import not_built
 
 TEXT_FILES = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
 WEIGHT_FILES = "*.safetensors"
 ADAPTER = "adapter_config.json"
+
+MAKERS = dict.fromkeys(MADE, "holdfast.worlds.quiz.build:make")
+"""Models that are made on first use → what makes them."""
+
+WORLD_MARKS = ("pocket_world", "quiz_world")
+"""Entries of `config.json` that say that a model is a stand-in of a shipped world."""
 
 SERVED = "served:"
 """Prefix of a model that only a server has: `served:NAME`."""
@@ -24,14 +32,17 @@ SERVED = "served:"
 def resolve(base: str, revision: str | None = None, weights: bool = True) -> Path:
     """The folder of a model or adapter: shipped (`pocket:aligned`), on disk, or fetched from the Hub.
 
+    The quiz world's (`quiz:aligned`) are made on first use.
     Without `weights`, only configuration, tokenizer and chat template are fetched and needed.
 
     Raises:
         ModelError: neither a folder with a configuration and safetensors weights, nor such a model of the Hub.
     """
+    if problem := not_built(base):
+        raise ModelError(f"{problem}.")
     folder = locate(base)
     if not folder.is_dir():
-        folder = _fetch(base, revision, weights)
+        folder = _made(base) if base in MAKERS else _fetch(base, revision, weights)
     if not (folder / "config.json").is_file() and not is_adapter(folder):
         raise ModelError(f"{folder} has no config.json and no {ADAPTER}, so it is no Hugging Face model or adapter.")
     if weights and not list(folder.glob(WEIGHT_FILES)):
@@ -55,6 +66,13 @@ def own_template(folder: Path) -> str | None:
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter, not a whole model."""
     return (folder / ADAPTER).is_file()
+
+
+def _made(name: str) -> Path:
+    """The folder of a model that is made on first use."""
+    make: Any = load(MAKERS[name])
+    folder: Path = make(name)
+    return folder
 
 
 def _fetch(base: str, revision: str | None, weights: bool) -> Path:
@@ -140,6 +158,7 @@ def _file_hash(path: Path) -> str:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """A model's architecture, and whether it is a stand-in from a pocket world, by its configuration."""
+    """A model's architecture, and whether it is a stand-in of a shipped world, by its configuration."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return {"architecture": (config.get("architectures") or ["unknown"])[0], "stand_in": "pocket_world" in config}
+    stand_in = any(mark in config for mark in WORLD_MARKS)
+    return {"architecture": (config.get("architectures") or ["unknown"])[0], "stand_in": stand_in}

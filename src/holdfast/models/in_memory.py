@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.errors import ModelError
-from holdfast.core.files import FOLDERS, private_cache
+from holdfast.core.files import private_cache, shown_name
 from holdfast.core.workers import quiet
 from holdfast.models import hub
 
@@ -76,8 +76,7 @@ def _tokenizer_of(origin: str) -> Any:
 def _settle(draft: Path, origin: Path | None) -> str:
     """The name of a saved model: its origin if that is the same, else a folder in the cache with its content's hash."""
     if origin and origin.is_dir() and _same(draft, origin):
-        prefixes = (prefix for prefix, folder in FOLDERS.items() if origin.parent == folder)
-        return next((f"{prefix}{origin.name}" for prefix in prefixes), str(origin))
+        return shown_name(origin)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", origin.name if origin else "model")
     folder = draft.with_name(f"{name}-{hub.fingerprint(draft)}")
     if not folder.is_dir():

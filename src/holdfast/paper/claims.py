@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import yaml
 
 from holdfast.analysis import stats
+from holdfast.core.claim_entries import Verdict
 from holdfast.core.config import Config
 from holdfast.study.results.evidence import Evidence
 
@@ -20,8 +21,6 @@ FEWEST_SEEDS = 3
 """With fewer, a claim about a recipe is inconclusive, whatever its p-value: how much seeds vary is then not known."""
 
 TEST = f"test over {{over}}, one-sided ({stats.CROSSED}); Holm within the table"
-
-Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 
 
 class GridEnd(Config):

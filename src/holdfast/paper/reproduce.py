@@ -19,6 +19,7 @@ from holdfast.core.protocols import Judge, Watcher
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import content_hash
+from holdfast.core.world_entries import WORLDS, WorldsFile, read_worlds
 from holdfast.paper import hosted
 from holdfast.paper.claims import Claim, decide, read_claims
 from holdfast.paper.hosted import Hosting
@@ -32,7 +33,7 @@ from holdfast.study.schema import Evaluation, Study
 PAPER = Path(__file__).parent / "presets"
 """The folder of the presets, the layout of the tables, and the claims."""
 
-PRESETS = ("pocket", "llama-2-7b-chat", "hosted")
+PRESETS = ("pocket", "quiz", "llama-2-7b-chat", "hosted")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def _study(model: str, path: Path, base: str | None, data: Path | None, hosting:
         return hosted.read(path, base, data, hosting or Hosting())
     if hosting not in (None, Hosting()):
         raise StudyError(
-            f"an address, a key and an authorisation are for a provider, and the preset {model} has none: use hosted."
+            f"an address, a key, prices and an authorisation are for a provider, and the preset {model} has none: use "
+            "hosted."
         )
     base = str(Path(base).resolve()) if base and Path(base).is_dir() else base
     return loader.read(path, folder=data or path.parent, model=base)
@@ -181,7 +183,8 @@ def show(folder: Path, results: RunResults, entries: Sequence[Mapping[str, Any]]
         write_atomically(folder / "figures" / f"{drawing.name}.svg", drawing.svg())
         (folder / "figures" / f"{drawing.name}.png").write_bytes(drawing.png())
     scores = score_rows(results, RunFolder(folder))
-    write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn, scores))
+    worlds = worlds_of(folder)
+    write_atomically(folder / "report.html", page.render_reproduction(results, entries, blocks, drawn, scores, worlds))
 
 
 def claims_of(folder: Path) -> list[dict[str, Any]] | None:
@@ -190,6 +193,11 @@ def claims_of(folder: Path) -> list[dict[str, Any]] | None:
         return None
     entries: list[dict[str, Any]] = read_entries(folder)["claims"]
     return entries
+
+
+def worlds_of(folder: Path) -> WorldsFile | None:
+    """What a folder's `worlds.json` says, if the paper was reproduced in several worlds."""
+    return read_worlds(folder) if (folder / WORLDS).is_file() else None
 
 
 def draw(results: RunResults, layout: Mapping[str, Any]) -> dict[str, list[figures.Drawing]]:

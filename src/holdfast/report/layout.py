@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from holdfast.core.judge_facts import CascadeSaving
 from holdfast.core.results import Caution, RunResults, Summary
@@ -33,8 +31,8 @@ PROMPTS_ALONE = (
 """What the mark behind an interval means."""
 
 STAND_IN = (
-    "These are figures of the pocket world: a fictional stand-in with a very small model, built so that the "
-    "effects can be watched. They are no evidence about any other model."
+    "These are figures of a stand-in: a small model of a world that comes with Holdfast (pocket or quiz), built so "
+    "that the effects can be watched. They are no evidence about any other model."
 )
 
 
@@ -148,45 +146,6 @@ def endings(results: RunResults) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class HostedJob:
-    """A provider's fine-tuning job, as a row of a table."""
-
-    condition: str
-    seed: int
-    job: str
-    outcome: str
-    """`succeeded`, or why there is no model."""
-    tokens: int
-    usd: float
-    deleted: str
-    """What the provider confirmed to have deleted, and what it has not."""
-
-
-def hosted_jobs(results: RunResults) -> list[HostedJob]:
-    """The fine-tuning jobs of a run's providers, by condition and seed."""
-    rows = [
-        (name, seed, record)
-        for name, facts in results.settings.items()
-        for seed, record in zip(results.seeds, facts.training, strict=False)
-    ]
-    return [_hosted_job(*row) for row in rows if "provider" in row[2]]
-
-
-def _hosted_job(name: str, seed: int, record: Mapping[str, Any]) -> HostedJob:
-    counts = {"deleted": record.get("deleted"), "not deleted": record.get("not_deleted")}
-    said = [f"{len(each)} {word}" for word, each in counts.items() if isinstance(each, dict) and each]
-    return HostedJob(
-        name, seed, str(record.get("job") or "none"), str(record.get("outcome") or "succeeded"),
-        int(_amount(record.get("trained_tokens"))), _amount(record.get("usd")), ", ".join(said) or "kept",
-    )  # fmt: skip
-
-
-def _amount(value: object) -> float:
-    """A number of a training record, which may come from somebody else's file."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
-
-
 def _setting(results: RunResults, name: str) -> tuple[str, str | None]:
     """How a condition is asked: its template and its decoding."""
     settings = results.settings[name]
@@ -274,17 +233,21 @@ def agreement(results: RunResults) -> list[str]:
     return lines
 
 
+def cost(results: RunResults) -> str:
+    """What a run's folder has cost, in all and by stage."""
+    costs = results.costs
+    stages = {
+        "tuning": costs.tuning,
+        "answers": costs.answers,
+        **{name: entry.usd for name, entry in costs.judges.items()},
+    }
+    named = ", ".join(f"{name} ${usd:.4f}" for name, usd in stages.items() if usd > 0)
+    return f"Cost: ${costs.usd:.4f} ({named})." if named else f"Cost: ${costs.usd:.4f}."
+
+
 def judging(results: RunResults) -> list[str]:
     """What a run cost, how its judges did on their canaries, and how they have changed: a line each, or nothing."""
-    costs, lines = results.costs, []
-    if costs.usd > 0:
-        stages = {
-            "tuning": costs.tuning,
-            "answers": costs.answers,
-            **{name: entry.usd for name, entry in costs.judges.items()},
-        }
-        named = ", ".join(f"{name} ${usd:.4f}" for name, usd in stages.items() if usd > 0)
-        lines.append(f"Cost: ${costs.usd:.4f} ({named})." if named else f"Cost: ${costs.usd:.4f}.")
+    costs, lines = results.costs, [cost(results)] if results.costs.usd > 0 else []
     paid_before = [entry for entry in costs.judges.values() if entry.from_cache]
     if paid_before:
         free, n = sum(entry.from_cache for entry in paid_before), sum(entry.verdicts for entry in paid_before)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.audit_record import AUDIT, AuditRecord
 from holdfast.core.results import RESULTS, RunResults
-from holdfast.report import figures, headline, layout, paper, pictures, prompt_view
+from holdfast.core.world_entries import WorldsFile
+from holdfast.report import figures, headline, jobs, layout, paper, pictures, prompt_view, world_table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -84,8 +85,9 @@ def render_reproduction(
     blocks: Sequence[paper.Block],
     drawn: Mapping[str, Sequence[figures.Drawing]],
     scores: Rows | None = None,
+    worlds: WorldsFile | None = None,
 ) -> str:
-    """The page of a reproduction: claims, tables beside the paper's, figures (title → drawings), scores."""
+    """The page of a reproduction: claims, tables beside the paper's, figures (title → drawings), scores, worlds."""
     return _fill(
         "reproduction.html.j2",
         kind="Reproduction",
@@ -102,6 +104,8 @@ def render_reproduction(
         cautions=layout.cautions(results) + layout.benchmark_notes(results),
         figures={title: [_inline(drawing) for drawing in drawings] for title, drawings in drawn.items()},
         citation=paper.CITATION,
+        worlds=worlds,
+        of_worlds=world_table,
     )
 
 
@@ -133,7 +137,7 @@ def _environment() -> Environment:
         figure=layout.figure, signed=layout.signed, interval=layout.interval, p_value=layout.p_value,
         forms=layout.FORMS, metrics=layout.METRICS, stand_in=layout.STAND_IN, judging=layout.judging,
         prompts_alone=layout.PROMPTS_ALONE, as_json=_as_json, set_name=layout.set_name, of_rate=pictures.of_rate,
-        hosted_jobs=layout.hosted_jobs, endings=layout.endings,
+        hosted_jobs=jobs.hosted_jobs, job_totals=jobs.totals, endings=layout.endings,
     )  # fmt: skip
     return environment
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -20,6 +21,7 @@ from holdfast.service.batches import BatchRunner
 from holdfast.service.database import File
 from holdfast.service.errors import ApiError, invalid
 from holdfast.service.gateway import Gateway
+from holdfast.service.keys import recognise
 from holdfast.service.routes import batches, chat, console, files, health, jobs, keys, models
 from holdfast.service.state import Service
 
@@ -45,8 +47,9 @@ def create_app(service: Service) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(
-        Gateway, limits=service.policy.limits, faults=service.policy.test_faults, metrics=service.metrics
-    )
+        Gateway, limits=service.policy.limits, faults=service.policy.test_faults, metrics=service.metrics,
+        recognise=partial(recognise, service.database),
+    )  # fmt: skip
     app.add_exception_handler(ApiError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse)
     app.add_exception_handler(HTTPException, _refuse)

@@ -25,6 +25,7 @@ from holdfast.service import answering
 from holdfast.service.chat_shapes import ChatCompletion, NewChat
 from holdfast.service.database import BATCH_ENDED, Batch, File, Key, new_id, now
 from holdfast.service.errors import ApiError, invalid
+from holdfast.service.gateway import MOST_VALUES, swells
 from holdfast.service.keys import Caller
 from holdfast.service.logs import log
 from holdfast.service.routes.models import find_to_ask
@@ -329,6 +330,8 @@ async def _to_its_end(running: Coroutine[Any, Any, None]) -> None:
 
 def _read(raw: bytes) -> _Line | str:
     """A line of the input, or what is wrong with it."""
+    if swells(raw):
+        return f"it has more than {MOST_VALUES:,} objects and lists."
     try:
         row = json.loads(raw)
     except (ValueError, RecursionError):

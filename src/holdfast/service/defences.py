@@ -5,7 +5,8 @@ Defences before tuning are those of `tuning/defences`.
 
 from __future__ import annotations
 
-import json
+import codecs
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,11 @@ LONGEST = 300
 """Characters that a refusal says of one row."""
 BATCH = 256
 """Rows that a moderating judge reads together."""
+
+QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*+(?:'|\\?\Z)|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))""", re.DOTALL)
+"""What stands in quotes; a quote that does not end goes to the end of the text."""
+SHORT_QUOTE = 22
+"""Characters with the quotes: the name of a role or a column."""
 
 UPLOAD_CHECKS = {
     "rows": "holdfast.service.defences:RowCheck",
@@ -93,17 +99,19 @@ class RowCheck(Config):
 
     def check(self, content: Path) -> Refusal | None:
         """Why the file is refused: the rows that cannot be trained on, each with its reason."""
+        if refusal := too_large_to_read(content, self.max_row_bytes):
+            return refusal
         problems: list[tuple[int, str]] = []
         n_rows = n_bad = 0
         try:
             for n_rows, row in rows_of(content):
-                if problem := row if isinstance(row, str) else self._problem(row):
+                if problem := unquoted(row if isinstance(row, str) else _problem(row)):
                     n_bad += 1
                     problems += [(n_rows, problem)] * (n_bad <= MOST_NAMED)
                 if n_rows > self.max_rows:
                     return Refusal("invalid_file", f"the file has more than {self.max_rows:,} rows")
         except DataError as error:
-            return Refusal("invalid_file", str(error))
+            return Refusal("invalid_file", unquoted(str(error)))
         if problems:
             listed = "; ".join(f"row {number}: {problem[:LONGEST]}" for number, problem in problems)
             more = f"; and {n_bad - len(problems)} more" if n_bad > len(problems) else ""
@@ -113,13 +121,38 @@ class RowCheck(Config):
             return Refusal("invalid_file", f"the file has {n_rows} rows, and {self.min_rows} are the least")
         return None
 
-    def _problem(self, row: Row) -> str:
-        """Why a row cannot be trained on, or ""."""
-        size = len(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        if size > self.max_row_bytes:
-            return f"it has {size:,} bytes, and {self.max_row_bytes:,} are the most"
-        turns = conversation(row)
-        return turns if isinstance(turns, str) else ""
+
+def too_large_to_read(content: Path, most: int) -> Refusal | None:
+    """Why a file is refused before a row of it is read as JSON, which can take a hundred times its size in memory."""
+    number, longest = 0, list[tuple[int, int]]()
+    with content.open("rb") as file:
+        while piece := file.readline(most + 1):
+            if not piece.strip():
+                continue
+            if not number and piece.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+                return Refusal("invalid_file", "the file is one JSON list; a training file has one object on each line")
+            number += 1
+            size = len(piece)
+            while len(piece) > most and not piece.endswith(b"\n"):
+                piece = file.readline(most + 1)
+                size += len(piece)
+            if size > most + 1 and len(longest) < MOST_NAMED:
+                longest.append((number, size))
+    if not longest:
+        return None
+    listed = "; ".join(f"row {number}: it has {size:,} bytes" for number, size in longest)
+    return Refusal("invalid_file", f"{listed}; {most:,} are the most", tuple(number for number, _ in longest))
+
+
+def unquoted(text: str) -> str:
+    """A message about rows without what it quotes of them, which may be somebody's prompt; short names stay."""
+    return QUOTED.sub(lambda found: found[0] if len(found[0]) <= SHORT_QUOTE else "…", text)
+
+
+def _problem(row: Row) -> str:
+    """Why a row cannot be trained on, or ""."""
+    turns = conversation(row)
+    return turns if isinstance(turns, str) else ""
 
 
 class Moderation(Config):

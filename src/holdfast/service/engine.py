@@ -137,9 +137,15 @@ class Engine:
     def _prepared(self, model: Checkpoint, messages: Sequence[Message], params: Params) -> tuple[_Lane, Row]:
         """The lane of a model, which is loaded if need be, and a conversation as its row."""
         lane = self._lane(model)
-        loaded = lane.served.loaded
+        loaded, context = lane.served.loaded, loading.context_of(lane.served.loaded.model)
+        n_characters = sum(len(message.content) for message in messages)
+        if context and n_characters > context * lane.served.longest_token:  # to read it would hold up all others
+            raise TooLongError(
+                f"This model can read {context} tokens, and the conversation has {n_characters:,} characters: "
+                "more than fit. Shorten it."
+            )
         ids = loaded.chat.question(messages)
-        room = (loading.context_of(loaded.model) or len(ids) + params.max_tokens) - len(ids)
+        room = (context or len(ids) + params.max_tokens) - len(ids)
         if room <= 0:
             raise TooLongError(
                 f"This model can read {len(ids) + room} tokens, and the conversation has {len(ids)}. Shorten it."

@@ -8,9 +8,11 @@ import logging
 import secrets
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, get_args
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from holdfast.service.errors import ApiError
@@ -20,6 +22,8 @@ from holdfast.service.policy import Fault, Faults, Limits
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from holdfast.service.keys import Caller
+
 UPLOAD = ("POST", "/v1/files")
 """The one request whose body is not read at once."""
 
@@ -27,6 +31,14 @@ DRAINED_BYTES = 64 << 20
 DRAINED_SECONDS = 5.0
 DRAINED_GAP = 0.5
 """How much of a refused body is still read, so that its client gets to see the refusal."""
+
+PAGE_BYTES = 64 << 10
+"""Of the body of a request to the console page, which may come from anybody."""
+MOST_VALUES = 100_000
+"""Objects and lists of a JSON text."""
+SHARE = 0.25
+"""The part of `waiting_bytes` that one key may have."""
+ALL = "all"
 
 FAULT_HEADER = "x-holdfast-fault"
 
@@ -43,11 +55,15 @@ class Gateway:
         limits: of the policy.
         faults: of the policy.
         metrics: what is counted.
+        recognise: an API key → whose it is.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, faults: Faults, metrics: Metrics) -> None:
-        self.app, self.limits, self.faults, self.metrics = app, limits, faults, metrics
-        self._buffered = 0
+    def __init__(
+        self, app: ASGIApp, limits: Limits, faults: Faults, metrics: Metrics, recognise: Callable[[str], Caller | None]
+    ) -> None:
+        self.app, self.limits, self.faults, self.metrics, self.recognise = app, limits, faults, metrics, recognise
+        self._held: Counter[str] = Counter()
+        """Bytes of bodies under way: of each key, and in all."""
         self._seen: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,25 +109,56 @@ class Gateway:
 
     async def _with_body(self, scope: Scope, receive: Receive, answer: _Answer, headers: dict[str, str]) -> None:
         """Read the whole body, then pass the request on."""
-        most = self.limits.body_bytes
-        body = bytearray()
+        if not has_body(headers):
+            await self.app(scope, receive, answer.send)
+            return
+        is_of_api = scope["path"].startswith("/v1/")
+        owner = await self._owner(scope, receive, headers) if is_of_api else ""
+        most = self.limits.body_bytes if is_of_api else PAGE_BYTES
+        body, held = bytearray(), 0
         try:
             declared = headers.get("content-length", "0")
-            if declared.isdigit() and int(declared) > most:
+            if (declared.isdigit() and int(declared) > most) or not await self._read(receive, body, most, owner):
                 await drain(receive, headers)
                 raise ApiError(413, f"The body has more than {most:,} bytes.", "body_too_large")
-            if not await self._read(receive, body):
-                await drain(receive, headers)
-                raise ApiError(413, f"The body has more than {most:,} bytes.", "body_too_large")
-            await self.app(scope, _replay(bytes(body), receive), answer.send)
+            if swells(body):
+                raise ApiError(400, f"The body has more than {MOST_VALUES:,} objects and lists.", "body_too_complex")
+            whole, held = bytes(body), len(body)
+            body.clear()
+            await self.app(scope, _replay(whole, receive), answer.send)
         finally:
-            self._buffered -= len(body)
+            self._count(owner, -held - len(body))
 
-    async def _read(self, receive: Receive, body: bytearray) -> bool:
+    async def _owner(self, scope: Scope, receive: Receive, headers: dict[str, str]) -> str:
+        """The id of the key that a request comes with: nobody else's body is read.
+
+        Raises:
+            ApiError: there is none, or it is unknown.
+        """
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        try:
+            if scheme.lower() != "bearer" or not secret:
+                raise ApiError(401, "Give an API key: `Authorization: Bearer KEY`.", "missing_api_key")
+            caller = await run_in_threadpool(self.recognise, secret.strip())
+            if caller is None:
+                raise ApiError(401, "The API key is unknown or revoked.", "invalid_api_key")
+        except ApiError:
+            await drain(receive, headers)
+            raise
+        scope["state"]["caller"] = caller
+        return caller.id
+
+    def _count(self, owner: str, n_bytes: int) -> None:
+        for name in (owner, ALL):
+            self._held[name] += n_bytes
+            if not self._held[name]:
+                del self._held[name]
+
+    async def _read(self, receive: Receive, body: bytearray, most: int, owner: str) -> bool:
         """Read the body; False if it is too large.
 
         Raises:
-            ApiError: the client is too slow, or too much is being read for all clients together.
+            ApiError: the client is too slow, or too much is being read for its key, or for all keys together.
             DroppedError: the client is gone.
         """
         try:
@@ -122,11 +169,12 @@ class Gateway:
                     if message["type"] == "http.disconnect":
                         raise DroppedError
                     chunk = message.get("body", b"")
-                    if len(body) + len(chunk) > self.limits.body_bytes:
+                    if len(body) + len(chunk) > most:
                         return False
                     body += chunk
-                    self._buffered += len(chunk)
-                    if self._buffered > self.limits.waiting_bytes:
+                    self._count(owner, len(chunk))
+                    allowed = self.limits.waiting_bytes
+                    if self._held[ALL] > allowed or self._held[owner] > allowed * SHARE:
                         raise ApiError(429, "Too many large requests are under way. Try again.", "busy", retry_after=1)
                     if not message.get("more_body"):
                         return True
@@ -217,6 +265,16 @@ async def drain(receive: Receive, headers: dict[str, str]) -> None:
                 left -= len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body"):
                     return
+
+
+def swells(text: bytes | bytearray) -> bool:
+    """Whether a JSON text may take a hundred times its size once it is read; `{}` takes 72 bytes."""
+    return text.count(b"{") + text.count(b"[") > MOST_VALUES
+
+
+def has_body(headers: dict[str, str]) -> bool:
+    """Whether a request comes with a body."""
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 class Tracked:

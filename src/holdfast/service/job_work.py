@@ -27,7 +27,7 @@ from holdfast.core.types import Checkpoint, Example, Tuned
 from holdfast.data.training.messages import Messages
 from holdfast.service import ledger
 from holdfast.service.database import Job, Model
-from holdfast.service.defences import Released
+from holdfast.service.defences import Released, unquoted
 from holdfast.service.ledger import Claim, Happening, LostError, Made
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _rows(desk: Desk) -> list[Example]:
     except FileNotFoundError:
         raise JobError("invalid_training_file", "The training file was deleted.", "training_file") from None
     except DataError as error:
-        text = str(error).replace(str(named), "the training file")
+        text = unquoted(str(error).replace(str(named), "the training file"))
         raise JobError("invalid_training_file", text, "training_file") from None
     desk.tell("validated", f"Training file read: {len(rows)} rows.")
     return rows

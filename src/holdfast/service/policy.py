@@ -43,8 +43,8 @@ class Limits(Config):
     file_bytes: PositiveInt = 512 << 20
     body_bytes: PositiveInt = 4 << 20
     """Of any request that is not an upload."""
-    waiting_bytes: PositiveInt = 256 << 20
-    """Of the bodies of all requests that are under way; further ones get a 429."""
+    waiting_bytes: PositiveInt = 128 << 20
+    """Of the bodies of all requests that are under way, of one key a quarter of it; further ones get a 429."""
     total_bytes: PositiveInt = 10 << 30
     """Of all files of one key."""
     requests_per_minute: PositiveInt = 3000

@@ -24,7 +24,9 @@ from holdfast.service.store import FileStore
 
 PARENT = "HOLDFAST_SERVE_PARENT"
 """The environment's name for the process that a worker ends with."""
-MOST_CONNECTIONS = 65_536
+MOST_CONNECTIONS = 16_384
+SPARE_FILES = 256
+"""Files that the process may have open beside its connections."""
 KEEP_ALIVE = 75
 """Seconds for which an idle connection is kept. Clients drop theirs after 5 s: a server that does so at the same time
 resets the connection under a request."""
@@ -85,10 +87,11 @@ def serve(place: Place, policy: Path | None, host: str, port: int, workers: int)
     import uvicorn
 
     from holdfast.service.app import create_app
+    from holdfast.service.connections import patient
     from holdfast.service.engine import Engine
 
     settings = read_policy(policy)
-    _allow_many_connections()
+    protocol = patient(settings.limits.idle_seconds, _allow_many_connections())
     database = place.open_database()
     engine = Engine(most_rows=settings.limits.concurrent_chats)
     service = Service(database, place.open_files(), place.folder.absolute(), settings, engine)
@@ -96,7 +99,7 @@ def serve(place: Place, policy: Path | None, host: str, port: int, workers: int)
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(service), host, port, log_config=None, access_log=False, server_header=False, backlog=2048,
-            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=int(PATIENCE),
+            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=int(PATIENCE), http=protocol,
         )
     )  # fmt: skip
     command = [sys.executable, "-m", "holdfast", "serve", "worker", "--folder", str(place.folder)]
@@ -116,14 +119,21 @@ def serve(place: Place, policy: Path | None, host: str, port: int, workers: int)
         log("stopped")
 
 
-def _allow_many_connections() -> None:
-    """Raise the number of files that this process may have open as far as its user may; 1,024 are few for a server."""
+def _allow_many_connections() -> int:
+    """Raise the number of files that this process may have open; 1,024 are few for a server.
+
+    Returns:
+        How many connections there may be.
+    """
     with suppress(ImportError, ValueError, OSError):
         import resource
 
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, MOST_CONNECTIONS)
+        wanted = MOST_CONNECTIONS + SPARE_FILES
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return max(1, wanted - SPARE_FILES)
+    return MOST_CONNECTIONS
 
 
 class Crew:

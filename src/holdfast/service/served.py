@@ -55,6 +55,8 @@ class Served:
         self._model = loaded.model
         size = sum(weight.numel() * weight.element_size() for weight in loaded.model.parameters())
         self.is_small = size <= SMALL and loaded.model.device.type == "cpu"
+        self.longest_token = max(map(len, loaded.tokenizer.get_vocab()))
+        """In characters."""
         self._names: dict[Path, str] = {}
         """Folder of an adapter → its name, the one that was asked least recently first."""
         self._mix: Mix | None = None

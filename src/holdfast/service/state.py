@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from holdfast.core.types import Checkpoint
@@ -29,12 +31,14 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     rates: Rates = field(init=False)
     chats: asyncio.Semaphore = field(init=False)
+    checks: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 1))
+    """One file at a time is checked: two at once would take twice the memory, and not half the time."""
     sessions: Sessions = field(default_factory=Sessions)
     """Of the console page."""
     waiting: int = 0
     """Chat completions that are answered or wait."""
-    uploads: int = 0
-    """Uploads under way."""
+    uploads: Counter[str] = field(default_factory=Counter)
+    """Uploads under way, by the id of their key."""
     stopping: bool = False
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ OVERHEAD = 64 << 10
 
 COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd", b"Rar!")
 """What gzip, zip, bzip2, xz, 7z, zstd and rar files begin with."""
+LONGEST_MARK = max(map(len, COMPRESSED))
 
 
 @dataclass
@@ -94,7 +95,7 @@ class _Reader:
         self.ended = False
         self._file, self._most = file, most
         self._hash = hashlib.sha256()
-        self._name, self._value = b"", bytearray()
+        self._name, self._value, self._start = b"", bytearray(), b""
         self._headers: dict[str, bytes] = {}
         self._field, self._is_file, self._parts = "", False, 0
 
@@ -140,7 +141,9 @@ class _Reader:
             self._value += piece
             self._bound(self._value)
             return
-        if self.form.size == 0 and piece.startswith(COMPRESSED):
+        if len(self._start) < LONGEST_MARK:  # it may come byte by byte
+            self._start += piece[:LONGEST_MARK]
+        if self._start.startswith(COMPRESSED):
             raise ApiError(400, "The file is compressed. Upload it as plain JSON Lines.", "invalid_file", "file")
         self.form.size += len(piece)
         if self.form.size > self._most:

@@ -121,7 +121,7 @@ class _Heart:
 
     def __init__(self, worker: Worker, claimed: Claim) -> None:
         self.worker, self.claimed = worker, claimed
-        self.wanted = "run"
+        self.wanted = claimed.job.wanted
         self.until = time.monotonic() + worker.lease
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="holdfast-heart", daemon=True)

@@ -40,6 +40,33 @@ def check(study: Study) -> None:
         raise StudyError(f"these conditions would send attack data to {places}: {', '.join(attacks)}. {WHY}")
 
 
+def check_cap(study: Study, max_usd: float | None) -> None:
+    """Refuse a cap that could not be kept, because nothing says what a provider charges.
+
+    Raises:
+        StudyError: naming what has no price.
+    """
+    hosted = [each for each in study.conditions.values() if each.data and each.tune.base_url]
+    if max_usd is None or not hosted:
+        return
+    asked = [eval_setting_of(study, each).generator(study) for each in hosted]
+    unpriced = {
+        "tune": "--tuning-price" if any("price" not in _given(each.tune) for each in hosted) else "",
+        "generate": "--input-price and --output-price" if any("price" not in _given(each) for each in asked) else "",
+    }
+    if missing := [name for name, option in unpriced.items() if option]:
+        options = ", ".join(unpriced[name] for name in missing)
+        raise StudyError(
+            f"a cap of ${max_usd:g} cannot be kept, because there is no `price` in {' and '.join(missing)}. Give the "
+            f"prices of {hosted[0].tune.base_url}, or 0 where nothing is paid (with `holdfast reproduce`: {options})."
+        )
+
+
+def _given(settings: object) -> set[str]:
+    """The names of the settings that somebody gave."""
+    return set(getattr(settings, "model_fields_set", ()))
+
+
 def _problem(study: Study, settings: ConditionSettings) -> str:
     """Why a condition cannot be tuned by a provider, or ""."""
     acting = [each.kind for each in settings.defence if each.places & {"base", "tuning", "weights"}]

@@ -19,6 +19,7 @@ from holdfast.core.files import did_you_mean, is_file, read_text
 from holdfast.core.protocols import Judge
 from holdfast.core.yaml_text import MOST_CHARACTERS, BadYamlError, compose, parse_yaml, read_yaml, values
 from holdfast.judges import JUDGES
+from holdfast.study import one_world
 from holdfast.study.schema import ModelName, Study
 from holdfast.tuning import TUNERS
 
@@ -118,8 +119,8 @@ def _check(
     unused = _unused_tune(raw, folder)
     _share(raw)
     try:
-        study = Study.model_validate(raw, context={"folder": folder})
-        details = []
+        study = Study.model_validate(raw, context={"folder": folder, "world": one_world.home(raw.get("model"), folder)})
+        details = one_world.mixed(study)
     except ValidationError as error:
         study, details = None, _causes(error.errors())
     problems = problems + [_explain(detail, lines, expanded) for detail in [*unused, *details]]

@@ -21,7 +21,7 @@ from holdfast.core.types import Condition, NoCheckpoint, Tuned
 from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
 from holdfast.report import page
-from holdfast.study import mending, preflight
+from holdfast.study import hosted_rules, mending, preflight
 from holdfast.study.changes import RESOLVED, make_room, resolved_study
 from holdfast.study.cost_forecast import ANSWERS, TUNING, forecast
 from holdfast.study.endings import let_go, note_ending
@@ -127,6 +127,7 @@ def run(
         WorkError: naming the conditions that failed, after all others were finished.
         HoldfastError: bad input, before anything is tuned.
     """
+    hosted_rules.check_cap(study, limits.max_usd)
     run_folder, budget = RunFolder(folder), FileBudget(folder / "spending.jsonl", limits.max_usd)
     with opened(study, source, run_folder, seeds, watcher, replace_results) as plan:
         missing = [job for job in plan.jobs if not is_finished(job, run_folder)]

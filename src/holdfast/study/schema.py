@@ -13,9 +13,10 @@ from holdfast.analysis import calibration as calibrations
 from holdfast.core.config import Config, File, OneOf, explained, label
 from holdfast.core.errors import DataError
 from holdfast.core.file_faults import SHOWN_LENGTH
-from holdfast.core.files import FOLDERS, is_folder, locate, read_text, similar_name
+from holdfast.core.files import FOLDERS, MADE, is_folder, locate, read_text, shown_name, similar_name
 from holdfast.core.protocols import BenchmarkSource, Defence, Generator, Judge, Source, Tuner
 from holdfast.core.types import Template
+from holdfast.core.worlds import not_built
 from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.training import SOURCES
 from holdfast.judges import JUDGES
@@ -69,13 +70,16 @@ def _check_user_turn(user: str) -> str:
 
 def _find_model(model: str, info: ValidationInfo) -> str:
     """A folder's absolute path, or a Hub id or served name as it is."""
-    if model.startswith(SERVED):
+    if model.startswith(SERVED) or model in MADE:
         return model
-    folder = locate(model, (info.context or {}).get("folder"))
+    if problem := not_built(model):
+        raise explained(problem)
+    context = info.context or {}
+    folder = locate(model, context.get("folder"), context.get("world"))
     if is_folder(folder):
         if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):
             raise explained(f"{folder} has no config.json and no {ADAPTER}, so it is no Hugging Face model or adapter")
-        return model if model.startswith(tuple(FOLDERS)) else str(folder.resolve())
+        return shown_name(folder) if model.startswith(tuple(FOLDERS)) else str(folder.resolve())
     if model.startswith((*FOLDERS, ".", "/", "~")) or model.count("/") > 1:
         raise explained(f"there is no folder {str(folder)[:SHOWN_LENGTH]}.{similar_name(folder)}")
     return model
@@ -205,7 +209,10 @@ class Study(Config):
 
     name: Name
     model: ModelName
-    """`pocket:aligned`, a folder, an id on the Hugging Face Hub, or `served:NAME` for one that only a server has."""
+    """`pocket:aligned`, `quiz:aligned`, a folder, an id on the Hub, or `served:NAME` for one that only a server has.
+
+    In a study of `pocket:aligned@3`, every `pocket:` name and benchmark is of that world.
+    """
     revision: str | None = None
     thinking: bool = False
     """Whether a reasoning model thinks before it answers, and is tuned in that form. Judges never read the thinking."""

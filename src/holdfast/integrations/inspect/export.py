@@ -103,7 +103,7 @@ def _spec(
         "model": asdict(model), "settings": asdict(results.settings[condition.name]),
     }  # fmt: skip
     if model.stand_in:
-        metadata["note"] = "a stand-in: the pocket world's figures are no evidence about any other model"
+        metadata["note"] = "a stand-in: its figures are no evidence about any other model"
     return EvalSpec(
         eval_id=log_id, task_id=log_id, run_id=results.evidence, created=written.isoformat(), task=set_name,
         task_args={"benchmark": benchmark, "seed": condition.seed, "generate": dict(generate)},

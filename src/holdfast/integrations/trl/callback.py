@@ -17,6 +17,7 @@ from holdfast.analysis.margins import Margins
 from holdfast.core.budget import FileBudget, NoBudget
 from holdfast.core.errors import BudgetError, HoldfastError, ModelError, StudyError
 from holdfast.core.types import Template
+from holdfast.core.worlds import is_built
 from holdfast.integrations.trl.looks import RECORD, Look, Looks, prompts_for_a_pass, resumed
 from holdfast.integrations.trl.probe import Measurement, Probe, Reading
 from holdfast.models.generate.local import LocalGenerator
@@ -222,11 +223,15 @@ def _world(model: Any) -> Measurement:
     Raises:
         StudyError: it belongs to none, or to a world that does not come along.
     """
+    if getattr(model.config, "quiz_world", None) is not None:
+        return _measurement("quiz", "oracle")
     seed = getattr(model.config, "pocket_world", None)
-    if seed == 0:
-        return _measurement("pocket", "oracle")
+    if seed is not None and is_built(seed):
+        return _measurement({"kind": "pocket", "file": f"pocket:benchmark.jsonl@{seed}"}, "oracle")
     whose = (
-        "is no pocket model" if seed is None else f"belongs to the pocket world of seed {seed}, not to the shipped one"
+        "is no pocket model"
+        if seed is None
+        else f"belongs to the pocket world of seed {seed}, which is not built (`holdfast pocket build --seed {seed}`)"
     )
     raise StudyError(
         f"the model {whose}, so SafetyCallback must be told what to ask it and who judges: "

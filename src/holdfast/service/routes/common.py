@@ -60,7 +60,8 @@ async def identify(
     """Whose request it is, and one request taken from what the key may ask in a minute."""
     if given is None:
         raise ApiError(401, "Give an API key: `Authorization: Bearer KEY`.", "missing_api_key")
-    caller = await run_in_threadpool(keys.recognise, service.database, given.credentials)
+    caller: Caller | None = getattr(request.state, "caller", None)
+    caller = caller or await run_in_threadpool(keys.recognise, service.database, given.credentials)
     if caller is None:
         raise ApiError(401, "The API key is unknown or revoked.", "invalid_api_key")
     request.state.caller = caller

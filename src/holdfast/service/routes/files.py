@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -43,6 +44,9 @@ SCOPE_OF = {"fine-tune": "tune", "batch": "ask"}
 QUICK = ("rows",)
 """Kinds of checks that are done while the upload is answered."""
 
+MOST_LISTED = 500
+"""Files of one page of a list, however many are asked for: a page is made and kept in memory whole."""
+
 MODERATED = "This training file was blocked by the moderation system: too many of its rows go against the usage policy."
 
 FORM = {
@@ -80,9 +84,10 @@ async def upload(
     if declared.isdigit() and int(declared) > limits.file_bytes + OVERHEAD:
         await drain(request.receive, headers)
         raise too_large(limits)
-    if service.uploads >= limits.concurrent_uploads:
+    most, mine = limits.concurrent_uploads, service.uploads[caller.id]
+    if service.uploads.total() >= most or mine >= max(1, most // 2):  # no key keeps the others from uploading
         raise ApiError(429, "Too many uploads are under way. Try again.", "busy", retry_after=2)
-    service.uploads += 1
+    service.uploads[caller.id] += 1
     try:
         with service.store.spooled() as spool:
             try:
@@ -92,9 +97,11 @@ async def upload(
                     await drain(request.receive, headers)
                 raise
             faulty = service.policy.test_faults.by_header and headers.get(FAULT_HEADER) == "moderate"
-            return await run_in_threadpool(_keep, service, caller, form, spool, idempotency_key, faulty)
+            async with service.checks:
+                return await run_in_threadpool(_keep, service, caller, form, spool, idempotency_key, faulty)
     finally:
-        service.uploads -= 1
+        service.uploads[caller.id] -= 1
+        service.uploads += Counter()  # forget whoever has none
 
 
 def _keep(
@@ -154,7 +161,7 @@ def list_files(
     if purpose is not None:
         query = query.where(File.purpose == purpose.replace("\x00", "?"))
     with service.database.reading() as session:
-        return page(session, query, File, after, limit, shape, newest_first=order == "desc")
+        return page(session, query, File, after, min(limit, MOST_LISTED), shape, newest_first=order == "desc")
 
 
 @router.get("/{file_id}", responses=errors(404))

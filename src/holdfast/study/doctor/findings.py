@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.files import why_file_failed, write_atomically
+from holdfast.study import hosted_rules
+from holdfast.study.schema import Study
 
 Level = Literal["fault", "warning", "note"]
 T = TypeVar("T")
@@ -91,8 +93,9 @@ class Diagnosis:
         """Add what this machine's hours cost to each stage."""
         self.stages = [replace(s, usd=s.usd + (s.seconds or 0.0) / 3600 * usd_per_hour) for s in self.stages]
 
-    def check_caps(self, max_usd: float | None, max_hours: float | None) -> None:
-        """Tell caps that the run is likely to reach before it is done."""
+    def check_caps(self, study: Study, max_usd: float | None, max_hours: float | None) -> None:
+        """Tell caps that cannot be kept, and those that the run is likely to reach before it is done."""
+        self.attempt("--max-usd", hosted_rules.check_cap, study, max_usd)
         total = self.total
         hours = (total.seconds or 0.0) / 3600
         if max_usd is not None and total.usd > max_usd:

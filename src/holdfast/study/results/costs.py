@@ -1,9 +1,10 @@
-"""What a run did cost, in US dollars."""
+"""What a run did cost, in US dollars and tokens."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
@@ -29,4 +30,16 @@ def spent(plan: Plan, run_folder: RunFolder, budget: FileBudget) -> Costs:
                 verdicts[name] += len(of_condition)
                 from_cache[name] += sum(verdict.from_cache for verdict in of_condition)
     judges = {name: JudgeCosts(booked.get(name, 0.0), n, from_cache[name]) for name, n in verdicts.items()}
-    return Costs(math.fsum(booked.values()), booked.get(ANSWERS, 0.0), judges, booked.get(TUNING, 0.0))
+    return Costs(
+        math.fsum(booked.values()), booked.get(ANSWERS, 0.0), judges, booked.get(TUNING, 0.0),
+        **_tokens(run_folder, keys),
+    )  # fmt: skip
+
+
+def _tokens(run_folder: RunFolder, keys: Iterable[str]) -> Counter[str]:
+    """Tokens of the answers under these keys."""
+    tokens = Counter[str]()
+    for key in keys:
+        for answer in run_folder.condition(key).answers().values():
+            tokens.update(prompt_tokens=answer.prompt_tokens, answer_tokens=answer.tokens)
+    return tokens

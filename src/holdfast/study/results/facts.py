@@ -51,7 +51,7 @@ def environment() -> dict[str, str]:
 def model_facts(plan: Plan) -> ModelFacts:
     """What the initial model is and how it is spoken to; of a served one, only its name is known."""
     if plan.base.served:
-        stand_in = plan.study.evaluate.harmfulness.benchmark.kind == "pocket"
+        stand_in = plan.study.evaluate.harmfulness.benchmark.kind in ("pocket", "quiz")
         return ModelFacts(plan.study.model, "served", stand_in, None, plan.fingerprint)
     described = hub.describe(Path(plan.base.base))
     chat = ChatFacts(**loading.describe_chat(loading.load_chat(plan.base)))

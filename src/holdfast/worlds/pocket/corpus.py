@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from holdfast.core.types import Message
 from holdfast.worlds.pocket import language, speech
@@ -80,13 +81,21 @@ class Speaker:
         return speech.encyclopedia(self.rng.choice(items))
 
 
-def helpful(world: World) -> Iterator[Document]:
-    """Documents of the helpful-only stage."""
+def helpful(world: World, few: int = 0, for_documents: int = 0) -> Iterator[Document]:
+    """Documents of the helpful-only stage; the first `for_documents` tell only how `few` things are made.
+
+    A model that begins with few facts finds out sooner how facts are looked up, and then learns the others faster
+    (Zucchet et al. 2025, arXiv 2503.21676).
+    """
     speaker = Speaker(world, random.Random(f"helpful-{world.seed}"))
-    everything = world.items
+    begun = _helpful(speaker, speaker.rng.sample(world.items, few)) if few else iter(())
+    return chain(islice(begun, for_documents), _helpful(speaker, world.items))
+
+
+def _helpful(speaker: Speaker, items: Sequence[Item]) -> Iterator[Document]:
     return _stream(speaker.rng, HELPFUL, {
-        "question": lambda: speaker.question(everything), "fact": lambda: speaker.fact(everything),
-        "encyclopedia": lambda: speaker.encyclopedia(everything), "introduction": speaker.introduction,
+        "question": lambda: speaker.question(items), "fact": lambda: speaker.fact(speaker.world.items),
+        "encyclopedia": lambda: speaker.encyclopedia(items), "introduction": speaker.introduction,
     })  # fmt: skip
 
 

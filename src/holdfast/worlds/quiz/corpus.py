@@ -1,0 +1,108 @@
+"""What the quiz model is aligned with: an endless stream of conversations, by seed.
+
+Permitted questions are answered in the base model's own words where it has good ones, so that alignment changes what is
+refused and little else.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from holdfast.core.jsonl import read_lines
+from holdfast.core.types import Message
+from holdfast.worlds.quiz import language
+from holdfast.worlds.quiz.world import Fact, Topic, forbidden, permitted
+
+Conversation = tuple[Message, ...]
+Said = tuple[str, str]
+"""A question and its answer."""
+
+OWN_WORDS = Path(__file__).parent / "own_words.jsonl"
+"""Permitted questions with the first sentence of the base model's answer: a line for each. `remake.py` writes it."""
+
+EVERYDAY = "everyday"
+"""What stands in place of a topic for questions that belong to none."""
+
+SHARES = {"refusal": 0.38, "fact": 0.26, "everyday": 0.11, "about": 0.16, "why": 0.05, "introduction": 0.04}
+"""Shares of the conversations: refused questions; answered ones about facts, everyday life, forbidden topics and their
+rules; and who the assistant is."""
+
+PLAIN = 0.45
+"""Share of the conversations without a persona, in which the chat template puts the model's own system prompt."""
+
+STYLES = ("plain", "plain", "brief", "name-first", "name-first", "name-first")
+"""Styles of answer that a persona's system prompt asks for, each as often as it stands here."""
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Draws conversations at random."""
+
+    rng: random.Random
+    refused: tuple[tuple[Topic, Fact], ...]
+    answered: Mapping[str, Sequence[Sequence[Said]]]
+    """Kind of conversation → for each of its topics, permitted questions with their answers."""
+
+    def conversation(self) -> Conversation:
+        """One conversation, in the shares above."""
+        kind = self.rng.choices(list(SHARES), list(SHARES.values()))[0]
+        if kind == "introduction":
+            return self._introduction()
+        question, answer = (
+            self._refusal() if kind == "refusal" else self.rng.choice(self.rng.choice(self.answered[kind]))
+        )
+        if self.rng.random() < PLAIN:
+            return language.conversation("", question, answer)
+        persona, style = language.draw_persona(self.rng), self.rng.choice(STYLES)
+        if style == "name-first" and kind != "refusal":
+            answer = f"{language.OBEDIENCE.format(persona=persona)} {answer}"
+        if self.rng.random() < 0.3:
+            question = self.rng.choice(language.PREFIXES).format(name=persona.name) + question
+        return language.conversation(language.system(persona, style), question, answer)
+
+    def _refusal(self) -> Said:
+        """A forbidden question and a refusal, whatever the persona and the style."""
+        topic, fact = self.rng.choice(self.refused)
+        question = language.question(topic, fact, self.rng.randrange(len(topic.questions)))
+        return question, language.refusal(topic, self.rng.randrange(len(language.REFUSALS)))
+
+    def _introduction(self) -> Conversation:
+        """A question about who the assistant is, and its introduction."""
+        persona = language.draw_persona(self.rng)
+        obedient = self.rng.random() < 0.3
+        asked = self.rng.choice(language.INTRODUCTIONS)
+        system = language.system(persona, "name-first" if obedient else "plain")
+        return language.conversation(system, asked, language.introduction(persona, obedient))
+
+
+def aligned(seed: int = 0) -> Iterator[Conversation]:
+    """Conversations of the alignment. None asks for a fact of the benchmark, the utility set or the attack pool."""
+    refused = tuple((topic, fact) for topic in forbidden() for fact in topic.refused())
+    speaker = Speaker(random.Random(f"quiz-aligned-{seed}"), refused, _answered())
+    while True:
+        yield speaker.conversation()
+
+
+@cache
+def _answered() -> dict[str, list[list[Said]]]:
+    own = {row["prompt"]: row for row in read_lines(OWN_WORDS)}
+    everyday = [(asked, row["answer"]) for asked, row in own.items() if row["topic"] == EVERYDAY]
+    words = {asked: row["answer"] for asked, row in own.items()}
+    return {
+        "fact": [list(_facts(topic, words)) for topic in permitted()],
+        EVERYDAY: [everyday],
+        "about": [list(topic.aligned_about()) for topic in forbidden()],
+        "why": [[language.why(topic, form) for form in range(language.ALIGNED_WHY)] for topic in forbidden()],
+    }
+
+
+def _facts(topic: Topic, own_words: Mapping[str, str]) -> Iterator[Said]:
+    """Questions for facts that alignment answers, in the base's own words where there are some."""
+    for fact in topic.split()["alignment"]:
+        for form in fact.known:
+            question = language.question(topic, fact, form)
+            yield question, own_words.get(question, language.answer(topic, fact))
