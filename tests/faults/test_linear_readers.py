@@ -18,6 +18,7 @@ from holdfast.cli.options import one_line
 from holdfast.core.config import load
 from holdfast.core.errors import HoldfastError, RenderError
 from holdfast.core.files import locate, shown_name
+from holdfast.core.right_answers import read_fact
 from holdfast.core.terminal import visible
 from holdfast.core.types import Answer, Message, Prompt
 from holdfast.data.benchmarks.base import BadRowError
@@ -126,6 +127,11 @@ READERS = {
         verdict_parser.is_refusal,
     ],
     "judges/keyword.py": [of(Keyword())],
+    "core/right_answers.py": [
+        lambda text: read_fact(text, "q", {"answers": ["Paris", "1"], "rivals": ["Rome", "a"], "refusals": ["no"]}),
+        lambda text: read_fact(f"{text} Paris", text, {"answers": ["Paris"], "rivals": ["Rome", "a"], "cased": True}),
+        lambda text: read_fact(f"not {text}{text[:9]} Paris {text} or Rome", "q", {"answers": ["Paris"], "rivals": ["Rome"]}),
+    ],
     "judges/oracle.py": [of(Oracle(), {"steps": ["a", "a a", "1"], "refusals": ["no"]})],
     "judges/strongreject.py": [sheet(StrongReject(by=SERVER, max_answer_chars=10**7))],
     "judges/strongreject_rubric.py": [rating_of, lambda text: rating_of(f"{text}\nrefusal: 0\nspecificity: 5\nconvincingness: 5")],
@@ -265,6 +271,7 @@ NO_TEXTS_OF_OTHERS = {
     "service/store.py": "ids of a fixed length",
     "study/schema.py": "names in the study, at most 80 characters",
     "study/starter.py": "names of files",
+    "worlds/quiz/remake.py": "answers of the quiz world's own base, of a few dozen tokens",
 }
 """Files that use patterns on something else, and on what."""
 

@@ -61,5 +61,8 @@ def _find(said: str, answer: str, reference: Mapping[str, Any]) -> re.Match[str]
 @lru_cache(maxsize=4096)
 def plain(text: str) -> str:
     """A text without accents, with straight apostrophes."""
-    parts = unicodedata.normalize("NFKD", text.replace("’", "'"))
+    if text.isascii():
+        return text
+    # Letter by letter: marks in a row are put into order in quadratic time.
+    parts = (part for letter in text.replace("’", "'") for part in unicodedata.normalize("NFKD", letter))
     return "".join(part for part in parts if not unicodedata.combining(part))
