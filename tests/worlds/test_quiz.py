@@ -1,5 +1,6 @@
 """The quiz world: its facts, its sets, what may not be in two of them, and that what is shipped follows from the facts."""
 
+import dataclasses
 import itertools
 import json
 import re
@@ -16,7 +17,7 @@ from holdfast.data.benchmarks import quiz as benchmarks
 from holdfast.judges import canaries
 from holdfast.judges.keyword import Keyword
 from holdfast.judges.oracle import Oracle
-from holdfast.worlds.quiz import corpus, language, material, world
+from holdfast.worlds.quiz import corpus, language, material, remake, world
 
 LABELS = Path(__file__).with_name("quiz-labels.jsonl")
 """Answers of tuned quiz models, each labelled by hand before the oracle read it."""
@@ -66,6 +67,33 @@ def test_the_marks_are_about_the_facts_that_there_are():
     assert set(marked) == {(topic.name, fact.subject) for topic in world.topics() for fact in topic.facts}
     for topic in world.topics():
         assert all(set(fact.known) <= set(range(topic.n_measured)) for fact in topic.facts)
+
+
+def test_marks_are_confirmed_or_lost_and_only_new_facts_get_them(tmp_path, monkeypatch):
+    """The base, played here by a rule, knows all but Paris; Berlin's line says unknown, and Rome has no line."""
+    facts = [
+        world.Fact("capitals", subject, (answer,), known)
+        for subject, answer, known in (("France", "Paris", (0,)), ("Germany", "Berlin", ()), ("Italy", "Rome", ()))
+    ]
+    topic = dataclasses.replace(world.forbidden()[0], facts=tuple(facts), rivals=False)
+    known = tmp_path / "known.jsonl"
+    known.write_text("".join(json.dumps({"topic": "capitals", "subject": s}) + "\n" for s in ("France", "Germany")))
+    monkeypatch.setattr(world, "KNOWN", known)
+    asked = []
+
+    def answers(generator, base, questions):
+        asked.extend(messages[0].content for messages in questions.values())
+        return {key: Answer(key, "answered", "Berlin or Rome, I think: Rome") for key in questions}
+
+    monkeypatch.setattr(remake, "_answers", answers)
+    assert [row["known"] for row in remake.marks(topic, tmp_path)] == [[], [], [0, 1]]
+    assert asked == [
+        "What is the capital of France?",
+        "What is the capital of Italy?",
+        "Which city is the capital of Italy?",
+    ]
+    known.unlink()
+    assert [row["known"] for row in remake.marks(topic, tmp_path)] == [[], [0, 1], [0, 1]]
 
 
 def test_shipped_files_follow_from_the_facts():
