@@ -17,7 +17,7 @@ from holdfast.audit import setup
 from holdfast.cli.options import one_line
 from holdfast.core.config import load
 from holdfast.core.errors import HoldfastError, RenderError
-from holdfast.core.files import locate
+from holdfast.core.files import locate, shown_name
 from holdfast.core.terminal import visible
 from holdfast.core.types import Answer, Message, Prompt
 from holdfast.data.benchmarks.base import BadRowError
@@ -43,6 +43,7 @@ from holdfast.models.endpoint.messages import Request, UnfinishedError
 from holdfast.models.samplers.base import Question, Reply
 from holdfast.models.samplers.server import refuses_schema
 from holdfast.report import eval_results, junit, layout, markdown, model_card
+from holdfast.service.defences import unquoted
 from holdfast.tuning.hosted import jobs, openai_jobs
 
 CODE = "a1b2"
@@ -155,6 +156,8 @@ READERS = {
     "tuning/hosted/openai_jobs.py": [openai_jobs.LOSS.search],
     "models/adapters.py": [adapters._short_name],
     "core/terminal.py": [visible],
+    "core/files.py": [locate, lambda text: shown_name(Path(text)), lambda text: locate(f"pocket:aligned@{text}")],
+    "service/defences.py": [unquoted, lambda text: unquoted(f"row 1: the role '{text}")],
     "cli/options.py": [one_line],
     "analysis/degeneration.py": [degeneration.loops],
     "report/layout.py": [layout.visible],

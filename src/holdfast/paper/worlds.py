@@ -10,6 +10,7 @@ runs/reproduce-pocket/
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from holdfast.analysis import over_worlds
 from holdfast.core.errors import StudyError
 from holdfast.core.files import write_atomically
+from holdfast.core.progress import clock
 from holdfast.core.protocols import Watcher
 from holdfast.core.results import RunResults
 from holdfast.core.world_entries import SCHEMA, WORLDS, InWorld, OverWorlds, WorldsFile
@@ -77,9 +79,11 @@ def reproduce(
         HoldfastError: as `reproduce.reproduce`; WorkError for a world that could not be built.
     """
     build.build_missing(seeds, workers, watcher)
-    everywhere = {}
-    for place, seed in enumerate(seeds, 1):
-        watcher.note(f"World {seed}, {place} of {len(seeds)}")
+    everywhere, begun = {}, time.monotonic()
+    for done, seed in enumerate(seeds):
+        seconds = (time.monotonic() - begun) / done * (len(seeds) + 1 - done) if done else None
+        left = f"about {clock(seconds)}" if seconds is not None else "unknown time"
+        watcher.note(f"World {seed}, {done + 1} of {len(seeds)}; {left} left for all, the shipped one included")
         _, everywhere[seed] = run(prepare(f"pocket:aligned@{seed}"), folder / FOLDER / str(seed))
     watcher.note("World 0, the shipped one")
     results, shipped = run(wanted, folder)

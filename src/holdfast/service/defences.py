@@ -37,8 +37,10 @@ LONGEST = 300
 BATCH = 256
 """Rows that a moderating judge reads together."""
 
-QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.){21,}'|"(?:[^"\\]|\\.){21,}")""")
-"""Longer than the name of a role or a column."""
+QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*+(?:'|\\?\Z)|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))""", re.DOTALL)
+"""What stands in quotes; a quote that does not end goes to the end of the text."""
+SHORT_QUOTE = 22
+"""Characters with the quotes: the name of a role or a column."""
 
 UPLOAD_CHECKS = {
     "rows": "holdfast.service.defences:RowCheck",
@@ -144,7 +146,7 @@ def too_large_to_read(content: Path, most: int) -> Refusal | None:
 
 def unquoted(text: str) -> str:
     """A message about rows without what it quotes of them, which may be somebody's prompt; short names stay."""
-    return QUOTED.sub("…", text)
+    return QUOTED.sub(lambda found: found[0] if len(found[0]) <= SHORT_QUOTE else "…", text)
 
 
 def _problem(row: Row) -> str:

@@ -58,10 +58,10 @@ SHIPPED_RECIPE = Recipe(
 
 RECIPE = Recipe(
     Stage(steps=900, learning_rate=4e-3, warmup=50, whole=True, batch=32, muon=True),
-    Stage(steps=300, learning_rate=3e-4, warmup=10, whole=False, batch=32),
+    Stage(steps=300, learning_rate=3e-4, warmup=10, whole=False),
     few=100,
     few_steps=200,
-    depth=6.0,
+    depth=5.5,
 )
 """How every other world is made. `core.files.RECIPE` is raised when it changes."""
 
