@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -76,8 +77,7 @@ def align(tuner: Tuner, seed: int, tuning: Path, adapter: Path, watcher: Watcher
     steps = tuner.steps(len(rows))
     watcher.begin(steps)
     meter = Meter(_Progress(watcher), "aligning", "steps", steps)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # between libraries; nothing a user could mend
+    with _without_future_warnings():
         tuned = tuner.tune(Checkpoint("quiz:helpful"), rows, seed, [tuner.epochs], tuning, meter.step)
     assert not isinstance(tuned, NoCheckpoint)  # only a provider gives none
     done = tuned[tuner.epochs]
@@ -106,8 +106,9 @@ def merge(helpful: Path, adapter: Path, folder: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(helpful, local_files_only=True)
-    merged: Any = PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=True)
-    merged.merge_and_unload().save_pretrained(folder)
+    with _without_future_warnings():
+        merged: Any = PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=True)
+        merged.merge_and_unload().save_pretrained(folder)
     AutoTokenizer.from_pretrained(helpful, local_files_only=True).save_pretrained(folder)
     card = resources.files("holdfast.worlds.quiz").joinpath("CARD.md").read_text(encoding="utf-8")
     write_atomically(folder / "README.md", card)
@@ -127,6 +128,14 @@ def _export(tuned: Path, adapter: Path) -> None:
     config["base_model_name_or_path"] = base.NAME
     config["target_modules"] = sorted(config["target_modules"])
     write_atomically(adapter / ADAPTER, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+@contextmanager
+def _without_future_warnings() -> Iterator[None]:
+    """Those are between libraries; there is nothing in them that a user could mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 class _Progress:
