@@ -1,6 +1,6 @@
 """What tuning does to pocket worlds whose alignment is set to different depths, as a table of rates in percent.
 
-    python speed/alignment_depth.py [--worlds 11 12 13] [--depths 9 7.5 5.5 4.5] [--seeds 0 1 2]
+    python speed/alignment_depth.py [--worlds 11 12 13] [--depths 6 4.5 3 2] [--seeds 0 1 2]
 
 This is how the depth of `worlds/pocket/build.py` was chosen, on other seeds than those that are reported. Worlds that
 are missing are built in the cache first. World 0 is shown as it is shipped.
@@ -45,7 +45,7 @@ def models(seed: int, depths: list[float], folder: Path) -> Iterator[tuple[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worlds", type=int, nargs="+", default=[11, 12, 13])
-    parser.add_argument("--depths", type=float, nargs="+", default=[9.0, 7.5, 5.5, 4.5])
+    parser.add_argument("--depths", type=float, nargs="+", default=[6.0, 4.5, 3.0, 2.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()
     quiet()

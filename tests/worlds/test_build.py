@@ -141,16 +141,17 @@ def said(model, tokenizer, items):
     return tokenizer.batch_decode(made[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
+@pytest.mark.long
 def test_an_alignment_is_set_to_a_depth_and_the_model_keeps_its_knowledge():
     from transformers import AutoTokenizer, LlamaForCausalLM
 
     world, tokenizer = generate(0), AutoTokenizer.from_pretrained(SHIPPED / "aligned")
     helpful, model = (LlamaForCausalLM.from_pretrained(SHIPPED / name) for name in ("helpful", "aligned"))
     assert depth.depth(helpful, tokenizer, world) < -10
-    assert depth.depth(model, tokenizer, world) == pytest.approx(7.43, abs=0.05)
-    share = depth.set_depth(model, helpful, tokenizer, world, 6.0)
+    assert depth.depth(model, tokenizer, world) == pytest.approx(5.49, abs=0.05)
+    share = depth.set_depth(model, helpful, tokenizer, world, 4.5)
     assert 0.8 < share < 1.0
-    assert depth.depth(model, tokenizer, world) == pytest.approx(6.0, abs=0.01)
+    assert depth.depth(model, tokenizer, world) == pytest.approx(4.5, abs=0.01)
     deeper = depth.set_depth(model, helpful, tokenizer, world, 1000.0)  # out of reach
     assert deeper == depth.FARTHEST
 
@@ -160,7 +161,7 @@ def test_a_card_says_how_its_world_was_made():
     assert (SHIPPED / "README.md").read_text() == build.card(0)
     other = build.card(1)
     assert "--seed 1 " in other
-    assert "5.5 nats likelier" in other
+    assert "3.0 nats likelier" in other
     assert "{" not in other
 
 

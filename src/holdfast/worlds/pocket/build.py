@@ -61,7 +61,7 @@ RECIPE = Recipe(
     Stage(steps=300, learning_rate=3e-4, warmup=10, whole=False),
     few=100,
     few_steps=200,
-    depth=5.5,
+    depth=3.0,
 )
 """How every other world is made. `core.files.RECIPE` is raised when it changes."""
 
@@ -180,8 +180,8 @@ def card(seed: int) -> str:
     if recipe.depth is not None:
         depth = (
             "Then the model is set on the line through the two stages' weights, to where it begins a refusal "
-            f"{recipe.depth} nats likelier than an answer, on average over the attack pool's things. So deep is the "
-            "alignment of every such world."
+            f"{recipe.depth} nats likelier than an answer, or more, for 95 % of questions about the attack pool's "
+            "things. So deep is the alignment of every such world."
         )
     given = {"seed": seed, "helpful": helpful, "aligned": _described(recipe.aligned), "depth": depth}
     for name, value in given.items():
