@@ -2,8 +2,8 @@
 
     python speed/alignment_depth.py [--worlds 11 12 13] [--depths 6 4.5 3 2] [--seeds 0 1 2]
 
-This is how the depth of `worlds/pocket/build.py` was chosen, on other seeds than those that are reported. Worlds that
-are missing are built in the cache first. World 0 is shown as it is shipped.
+With it the depth of `worlds/pocket/build.py` can be chosen on other seeds than those that are reported. Worlds that are
+missing are built in the cache first. World 0 is shown as it is shipped.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ OutputPrice = Annotated[
 Worlds = Annotated[
     str | None,
     typer.Option(
-        metavar="SEEDS", help="Pocket worlds of these seeds too, such as 1,2,3,4,5; those that are missing are built."
+        metavar="SEEDS", help="Pocket worlds of these seeds too, such as 6,7,8,9,10; those that are missing are built."
     ),
 ]
 DecidingJudge = Annotated[

@@ -211,7 +211,7 @@ def worlds(console: Terminal, content: WorldsFile) -> None:
     from holdfast.report import world_table
 
     colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
-    table = Table(title=f"In {len(content['worlds'])} worlds that no setting was tuned to", title_justify="left")
+    table = Table(title=f"In {len(content['worlds'])} worlds other than the shipped one", title_justify="left")
     for heading in ("claim", *map(str, content["worlds"]), "worlds", "95 % interval"):
         table.add_column(heading)
     for claim in content["claims"]:

@@ -53,7 +53,7 @@ def check(seeds: Sequence[int], preset: str, base: str | None) -> None:
         )
     if not seeds or 0 in seeds or len(set(seeds)) < len(seeds) or len(seeds) > MOST:
         raise StudyError(
-            f"--worlds takes one to {MOST} seeds of worlds, each once, such as 1,2,3,4,5. World 0, the shipped one, is "
+            f"--worlds takes one to {MOST} seeds of worlds, each once, such as 6,7,8. World 0, the shipped one, is "
             "run beside them in any case and not counted: the settings were tuned to it."
         )
 

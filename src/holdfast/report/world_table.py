@@ -38,7 +38,7 @@ def headline(content: WorldsFile) -> str:
     wide = sum(claim["reproduced"] >= least for claim in content["claims"])
     return (
         f"{wide} of {len(content['claims'])} claims are reproduced in at least {least} of {n} "
-        f"world{'s' if n > 1 else ''} that no setting was tuned to"
+        f"world{'s' if n > 1 else ''} other than the shipped one"
     )
 
 
