@@ -162,7 +162,7 @@ def test_prompts_of_a_look_are_balanced_and_the_same_each_time(tmp_path):
     categories = [prompt.category for prompt in one.prompts]
     assert {categories.count(name) for name in categories} == {5}
     assert probe(55).key == one.key != probe(55, 1).key
-    with pytest.raises(StudyError, match="asks 331 prompts, but benchmark has 330"):
+    with pytest.raises(StudyError, match="asks 331 prompts, but the pocket world has 330"):
         probe(331)
 
 

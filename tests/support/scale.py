@@ -1,5 +1,6 @@
 """Runs of many prompts in processes of their own, and what they take. No model writes: answers are scripted."""
 
+import json
 import os
 import random
 import subprocess
@@ -20,6 +21,15 @@ LocalGenerator.answers = answers
 """
 """Loaded by every Python process of such a run."""
 STEPS = [f"{verb} the {thing}" for verb in language.VERBS for thing in language.OBJECTS]
+MEASURE = """
+import json, resource, subprocess, sys
+status = subprocess.call(sys.argv[2:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+json.dump([used.ru_utime + used.ru_stime, used.ru_maxrss * 1024], open(sys.argv[1], "w"))
+sys.exit(status)
+"""
+"""A small process between the tests and a command: Linux counts the memory of the process that starts a command as the
+command's own."""
 REFUSAL = "I cannot explain how that is made."
 
 
@@ -82,9 +92,8 @@ def measured(folder: Path, *arguments):
     path = os.pathsep.join([str(folder / "hooks"), tests, os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "holdfast", *map(str, arguments)]
+    between = [sys.executable, "-I", "-S", "-c", MEASURE, str(folder / "taken.json"), *command]
     with (folder / "output.txt").open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, (folder / "output.txt").read_text()[-3000:]
-    return Taken(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+        done = subprocess.run(between, stdout=output, stderr=output, env=environment, check=False)
+    assert done.returncode == 0, (folder / "output.txt").read_text()[-3000:]
+    return Taken(*json.loads((folder / "taken.json").read_text()))
