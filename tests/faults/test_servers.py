@@ -51,6 +51,7 @@ def test_a_reply_that_comes_byte_by_byte_is_given_up_when_its_time_is_over(heade
     assert replies[0].detail == "no whole reply within 0.3 s (`timeout_s`) (2 attempts)"
 
 
+@pytest.mark.long
 def test_a_model_list_that_never_ends_is_given_up():
     with Double(lambda asked: says("Yes.")) as server:
         server.answer_get = lambda path: drips(0.1)

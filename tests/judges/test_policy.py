@@ -565,6 +565,7 @@ def test_the_same_judge_read_naively_would_be_moved(monkeypatch):
     assert len({one.form for one in tried if one.moved}) >= 25
 
 
+@pytest.mark.long
 def test_the_command_tells_a_judge_that_is_moved_from_one_that_is_not(tmp_path):
     def obedient(asked):
         code, answer = seen(asked)

@@ -39,6 +39,7 @@ def only(act, **settings):
     return reply
 
 
+@pytest.mark.long
 def test_every_request_is_answered_once_though_three_in_ten_fail():
     draw = Random(0)
     kinds = [lambda: fails(429, retry_after=0), lambda: fails(429), lambda: fails(500), lambda: fails(503), drops, cuts]

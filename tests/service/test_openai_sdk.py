@@ -131,6 +131,7 @@ def test_a_stream_that_its_client_leaves_stops_the_engine(client, served):
         served.engine.pause, served.engine.script = 0.0, lambda question: f"You asked: {question}"
 
 
+@pytest.mark.long
 def test_a_plain_answer_whose_client_is_gone_stops_the_engine_and_is_no_error_of_ours(client, served, caplog):
     served.engine.pause, served.engine.script = 0.1, lambda question: "word " * 500
     try:

@@ -98,6 +98,7 @@ def test_gradients_can_be_changed_before_a_step(tmp_path, tuner):
         assert all("norm" in name for name in changed)
 
 
+@pytest.mark.long
 @METHODS
 def test_a_checkpoint_keeps_averaged_weights_and_tuning_goes_on_with_its_own(tmp_path, tuner):
     plain = tune(tmp_path / "plain", tuner, epochs=(1, 2))
@@ -110,6 +111,7 @@ def test_a_checkpoint_keeps_averaged_weights_and_tuning_goes_on_with_its_own(tmp
     assert average[2].training["losses"] == plain[2].training["losses"]
 
 
+@pytest.mark.long
 @METHODS
 def test_tuned_weights_are_changed_after_tuning_and_are_whole(tmp_path, tuner):
     base, plain = whole(BASE), tuned_weights(tmp_path / "plain", tuner)

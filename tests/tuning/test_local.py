@@ -57,6 +57,7 @@ def test_the_record_counts_what_was_trained_on(tmp_path):
     assert record["logit_shift"] > 0
 
 
+@pytest.mark.long
 def test_one_run_gives_the_checkpoints_that_shorter_runs_would(tmp_path):
     for schedule in ("constant", "epoch-decay"):
         tuner = LocalTuner(learning_rate=1e-4, batch_size=4, schedule=schedule)
@@ -101,6 +102,7 @@ def test_seeds_order_the_rows(tmp_path):
     assert not equal(weights(tmp_path / "a", 1), weights(tmp_path / "c", 1))
 
 
+@pytest.mark.long
 def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     tuner = LocalTuner(learning_rate=1e-4, batch_size=2)
     tune(tmp_path / "whole", tuner, (3,))
