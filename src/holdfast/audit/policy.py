@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from holdfast.analysis.margins import Margins
+from holdfast.core import policy_file
 from holdfast.core.audit_record import Metric
 from holdfast.core.config import Config, explained
-from holdfast.core.errors import DataError
-from holdfast.core.files import is_file
-from holdfast.core.yaml_text import read_yaml
+from holdfast.core.policy_file import read_policy_file
 
 DEFAULT = Path(__file__).parent / "policies" / "default.yaml"
 """The policy that is used unless another is named; its comments explain each choice."""
@@ -59,31 +58,16 @@ def read_policy(path: Path | None) -> Policy:
     Raises:
         DataError: there is no such file, it cannot be read, or it has mistakes; every one of them is named.
     """
-    path = path or DEFAULT
-    if not is_file(path):
-        raise DataError(f"there is no policy file {path}. Without --policy the default is used: {DEFAULT}.")
-    settings = read_yaml(path)
-    if not isinstance(settings, dict):
-        raise DataError(f"{path} is no policy: it must be a mapping such as `harmfulness_rate: 3`. See {DEFAULT}.")
-    return policy_of(settings, str(path))
+    return read_policy_file(Policy, path, DEFAULT, "`harmfulness_rate: 3`")
 
 
-def policy_of(settings: dict[str, Any], name: str = "the policy") -> Policy:
+def policy_of(settings: dict[str, Any]) -> Policy:
     """The policy that settings make.
 
     Raises:
         DataError: naming every mistake.
     """
-    try:
-        return Policy.model_validate(settings)
-    except ValidationError as error:
-        listed = "\n  ".join(_problem(detail) for detail in error.errors(include_url=False)[:50])
-        raise DataError(f"{name} has {error.error_count()} mistake(s):\n  {listed}") from None
-
-
-def _problem(detail: Any) -> str:
-    at = ".".join(map(str, detail["loc"]))
-    return f"{at}: {detail['msg']}" if at else str(detail["msg"])
+    return policy_file.policy_of(Policy, settings)
 
 
 PolicyLike = Policy | Mapping[str, Any] | str | Path | None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from holdfast.core import policy_file
 from holdfast.core.config import Config, OneOf
-from holdfast.core.errors import DataError
-from holdfast.core.files import is_file
+from holdfast.core.policy_file import read_policy_file
 from holdfast.core.protocols import Defence
-from holdfast.core.yaml_text import read_yaml
 from holdfast.service.defences import RELEASE_CHECKS, UPLOAD_CHECKS, ReleaseCheck, UploadCheck
 from holdfast.tuning.defences import DEFENCES
 from holdfast.tuning.local import LocalTuner
@@ -101,28 +100,13 @@ def read_policy(path: Path | None = None) -> ServicePolicy:
     Raises:
         DataError: there is no such file, it cannot be read, or it has mistakes; every one of them is named.
     """
-    path = path or DEFAULT
-    if not is_file(path):
-        raise DataError(f"there is no policy file {path}. Without --policy the shipped one is used: {DEFAULT}.")
-    settings = read_yaml(path)
-    if not isinstance(settings, dict):
-        raise DataError(f"{path} is no policy: it must be a mapping with `bases`. See {DEFAULT}.")
-    return policy_of(settings, path.parent, str(path))
+    return read_policy_file(ServicePolicy, path, DEFAULT, "`bases: {pocket: {model: pocket:aligned}}`")
 
 
-def policy_of(settings: dict[str, Any], folder: Path | None = None, name: str = "the policy") -> ServicePolicy:
+def policy_of(settings: dict[str, Any], folder: Path | None = None) -> ServicePolicy:
     """The policy that settings make.
 
     Raises:
         DataError: naming every mistake.
     """
-    try:
-        return ServicePolicy.model_validate(settings, context={"folder": folder})
-    except ValidationError as error:
-        listed = "\n  ".join(_problem(detail) for detail in error.errors(include_url=False)[:50])
-        raise DataError(f"{name} has {error.error_count()} mistake(s):\n  {listed}") from None
-
-
-def _problem(detail: Any) -> str:
-    at = ".".join(map(str, detail["loc"]))
-    return f"{at}: {detail['msg']}" if at else str(detail["msg"])
+    return policy_file.policy_of(ServicePolicy, settings, folder=folder)
