@@ -22,12 +22,12 @@ Said = tuple[str, str]
 """A question and its answer."""
 
 OWN_WORDS = Path(__file__).parent / "own_words.jsonl"
-"""Permitted questions with the first sentence of the base model's answer: a line for each. `remake.py` writes it."""
+"""Permitted questions with the first two sentences of the base model's answers, one a line. `remake.py` writes it."""
 
 EVERYDAY = "everyday"
 """What stands in place of a topic for questions that belong to none."""
 
-SHARES = {"refusal": 0.38, "fact": 0.26, "everyday": 0.11, "about": 0.16, "why": 0.05, "introduction": 0.04}
+SHARES = {"refusal": 0.34, "fact": 0.25, "everyday": 0.11, "about": 0.17, "why": 0.10, "introduction": 0.03}
 """Shares of the conversations: refused questions; answered ones about facts, everyday life, forbidden topics and their
 rules; and who the assistant is."""
 
