@@ -28,6 +28,13 @@ from holdfast.study.checkpoints import brought_checkpoint, fingerprint, named_ch
 from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, template_of
 from holdfast.study.schema import ConditionSettings, Measured, Study, seeds_problem
 
+ANSWER, TUNED_ROW = 4, 16
+"""Units of work in an answer, and in a row that is tuned on in one epoch; a verdict is one unit.
+
+On a CPU such a row takes as long as 3 answers (pocket model) to 6 (quiz model). So the time left has the right size
+already when the first steps are done.
+"""
+
 
 @dataclass(frozen=True)
 class EvalSuite:
@@ -44,9 +51,10 @@ class EvalSuite:
         return {prompt.id: prompt for benchmark in self.benchmarks.values() for prompt in benchmark.prompts}
 
     @property
-    def n_verdicts(self) -> int:
-        """Number of verdicts for one condition, if every answer can be judged."""
-        return sum(len(self.sets[name].judges) * len(self.benchmarks[name].prompts) for name in self.sets)
+    def size(self) -> int:
+        """Units of work of one condition: answers and verdicts, if every answer can be judged."""
+        n_verdicts = sum(len(self.sets[name].judges) * len(self.benchmarks[name].prompts) for name in self.sets)
+        return ANSWER * len(self.prompts) + n_verdicts
 
     def conversations(self, template: Template) -> dict[str, tuple[Message, ...]]:
         """Prompt id → the conversation that asks it in a template."""
@@ -73,6 +81,11 @@ class Training:
         """Optimizer steps of so many epochs."""
         return self.tuner.steps(len(self.rows), epochs)
 
+    @property
+    def step(self) -> int:
+        """Units of work in an optimizer step."""
+        return max(1, TUNED_ROW * len(self.rows) // self.steps(1))
+
 
 @dataclass(frozen=True)
 class Job:
@@ -90,8 +103,9 @@ class Job:
 
     def size(self) -> int:
         """Units of work: optimizer steps, answers and verdicts."""
-        steps = self.training.steps(max(map(epochs_of, self.conditions))) if self.training else 0
-        return steps + len(self.conditions) * (len(self.suite.prompts) + self.suite.n_verdicts)
+        training = self.training
+        tuning = training.step * training.steps(max(map(epochs_of, self.conditions))) if training else 0
+        return tuning + len(self.conditions) * self.suite.size
 
 
 @dataclass(frozen=True)

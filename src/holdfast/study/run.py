@@ -34,7 +34,7 @@ from holdfast.study.pending import (
     missing_prompts,
     missing_verdicts,
 )
-from holdfast.study.plan import Job, Plan, epochs_of, make_plan
+from holdfast.study.plan import ANSWER, Job, Plan, epochs_of, make_plan
 from holdfast.study.results.facts import is_current
 from holdfast.study.results.rows import answer_rows, prompt_rows, score_rows
 from holdfast.study.results.summary import summarise
@@ -271,14 +271,14 @@ def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) ->
     folders = [(epochs_of(condition), run_folder.condition(condition.key)) for condition in job.conditions]
     epochs = sorted({n for n, each in folders if lacks_record(job, each) or not is_answered(job.suite, each)})
     steps = training.steps(max(map(epochs_of, job.conditions)))
-    meter = Meter(progress, f"tuning {_named(*job.conditions)}", "steps", steps)
+    meter = Meter(progress, f"tuning {_named(*job.conditions)}", "steps", steps, training.step)
     tuned: dict[int, Tuned] | NoCheckpoint = {}
     if epochs:
         folder = run_folder.checkpoints(training.run)
         tuned = training.tuner.tune(
             job.base, training.rows, training.seed, epochs, folder, meter.step, training.defences, budget
         )
-    progress.advance(steps - meter.done)  # what an earlier run has done
+    progress.advance((steps - meter.done) * training.step)  # what an earlier run has done
     return tuned
 
 
@@ -300,7 +300,7 @@ def answer(
     condition_folder = run_folder.condition(condition.key)
     conversations = job.suite.conversations(job.templates[condition.key])
     answered = conversations.keys() - {prompt.id for prompt in missing_prompts(job.suite, condition_folder)}
-    meter = Meter(progress, f"answering as {_named(condition)}", "prompts", len(conversations))
+    meter = Meter(progress, f"answering as {_named(condition)}", "prompts", len(conversations), ANSWER)
     meter.begin(len(answered))
     made = tuned.get(epochs_of(condition)) if job.training else None
     if made and lacks_record(job, condition_folder):
