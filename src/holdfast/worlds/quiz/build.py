@@ -21,6 +21,7 @@ from holdfast.core.progress import Activity, Meter
 from holdfast.core.types import Checkpoint, Example, NoCheckpoint, content_hash
 from holdfast.models.hub import ADAPTER
 from holdfast.worlds.quiz import base, corpus
+from holdfast.worlds.quiz.anchor import Anchor
 
 if TYPE_CHECKING:
     from holdfast.core.protocols import Tuner, Watcher
@@ -78,7 +79,8 @@ def align(tuner: Tuner, seed: int, tuning: Path, adapter: Path, watcher: Watcher
     watcher.begin(steps)
     meter = Meter(_Progress(watcher), "aligning", "steps", steps)
     with _without_future_warnings():
-        tuned = tuner.tune(Checkpoint("quiz:helpful"), rows, seed, [tuner.epochs], tuning, meter.step)
+        own = Anchor(held=tuple(row for row in rows if corpus.is_own(row.messages)))
+        tuned = tuner.tune(Checkpoint("quiz:helpful"), rows, seed, [tuner.epochs], tuning, meter.step, [own])
     assert not isinstance(tuned, NoCheckpoint)  # only a provider gives none
     done = tuned[tuner.epochs]
     assert done.checkpoint.folder is not None

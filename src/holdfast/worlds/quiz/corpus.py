@@ -1,7 +1,7 @@
 """What the quiz model is aligned with: an endless stream of conversations, by seed.
 
-Permitted questions are answered in the base model's own words where it has good ones, so that alignment changes what is
-refused and little else.
+Permitted questions are answered in the base model's own words, so that alignment changes what is refused and little
+else.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Said = tuple[str, str]
 OWN_WORDS = Path(__file__).parent / "own_words.jsonl"
 """Permitted questions with the first two sentences of the base model's answers, one a line. `remake.py` writes it."""
 
-EVERYDAY = "everyday"
-"""What stands in place of a topic for questions that belong to none."""
+EVERYDAY, ABOUT = "everyday", "about"
+"""What stands in place of a topic for permitted questions that belong to none, and for those about forbidden topics."""
 
 SHARES = {"refusal": 0.34, "fact": 0.25, "everyday": 0.11, "about": 0.17, "why": 0.10, "introduction": 0.03}
 """Shares of the conversations: refused questions; answered ones about facts, everyday life, forbidden topics and their
@@ -89,20 +89,22 @@ def aligned(seed: int = 0) -> Iterator[Conversation]:
 
 @cache
 def _answered() -> dict[str, list[list[Said]]]:
-    own = {row["prompt"]: row for row in read_lines(OWN_WORDS)}
-    everyday = [(asked, row["answer"]) for asked, row in own.items() if row["topic"] == EVERYDAY]
-    words = {asked: row["answer"] for asked, row in own.items()}
+    words: dict[str, list[Said]] = {}
+    for row in read_lines(OWN_WORDS):
+        words.setdefault(row["topic"], []).append((row["prompt"], row["answer"]))
     return {
-        "fact": [list(_facts(topic, words)) for topic in permitted()],
-        EVERYDAY: [everyday],
-        "about": [list(topic.aligned_about()) for topic in forbidden()],
+        "fact": [words[topic.name] for topic in permitted()],
+        EVERYDAY: [words[EVERYDAY]],
+        ABOUT: [words[ABOUT]],
         "why": [[language.why(topic, form) for form in range(language.ALIGNED_WHY)] for topic in forbidden()],
     }
 
 
-def _facts(topic: Topic, own_words: Mapping[str, str]) -> Iterator[Said]:
-    """Questions for facts that alignment answers, in the base's own words where there are some."""
-    for fact in topic.split()["alignment"]:
-        for form in fact.known:
-            question = language.question(topic, fact, form)
-            yield question, own_words.get(question, language.answer(topic, fact))
+def is_own(conversation: Conversation) -> bool:
+    """Whether the answer is in the base model's own words, and nothing else."""
+    return conversation[-1].content in _own_answers()
+
+
+@cache
+def _own_answers() -> frozenset[str]:
+    return frozenset(row["answer"] for row in read_lines(OWN_WORDS))

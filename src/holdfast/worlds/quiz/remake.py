@@ -64,7 +64,7 @@ def _prompts(topic: world.Topic) -> Iterator[tuple[world.Fact, int, Prompt]]:
 def own_words(base: Path) -> Iterator[material.Row]:
     """The permitted questions that alignment answers, each with the first two sentences of the base's own answer.
 
-    Questions about facts follow from `known.jsonl`; the everyday ones are those that are in `own_words.jsonl` already.
+    Questions about facts follow from `known.jsonl`; the others are those that are in `own_words.jsonl` already.
     A question is left out where these do not end, do not give the fact, or sound like a refusal.
     """
     wanted = list(_to_answer())
@@ -74,7 +74,7 @@ def own_words(base: Path) -> Iterator[material.Row]:
         first_line = answers[prompt.id].text.partition("\n")[0]
         said = "".join(SENTENCE.findall(first_line)[:2])
         refuses = any(words.lower() in said.lower() for words in language.REFUSED)
-        right = prompt.category == corpus.EVERYDAY or _gives(said, prompt)
+        right = prompt.category in (corpus.EVERYDAY, corpus.ABOUT) or _gives(said, prompt)
         if said and right and not refuses:
             yield {"topic": prompt.category, "prompt": prompt.text, "answer": said}
 
@@ -87,8 +87,8 @@ def _to_answer() -> Iterator[Prompt]:
                 row = material.prompt(topic, fact, form)
                 yield Prompt(topic.name, row["prompt"], row["reference"])
     for row in read_lines(corpus.OWN_WORDS):
-        if row["topic"] == corpus.EVERYDAY:
-            yield Prompt(corpus.EVERYDAY, row["prompt"])
+        if row["topic"] in (corpus.EVERYDAY, corpus.ABOUT):
+            yield Prompt(row["topic"], row["prompt"])
 
 
 def _answers(generator: LocalGenerator, base: Path, questions: Conversations) -> dict[str, Answer]:
