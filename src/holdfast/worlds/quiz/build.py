@@ -79,7 +79,7 @@ def align(tuner: Tuner, seed: int, tuning: Path, adapter: Path, watcher: Watcher
     watcher.begin(steps)
     meter = Meter(_Progress(watcher), "aligning", "steps", steps)
     with _without_future_warnings():
-        own = Anchor(held=tuple(row for row in rows if corpus.is_own(row.messages)))
+        own: Any = Anchor(held=tuple(row for row in rows if corpus.is_own(row.messages)))
         tuned = tuner.tune(Checkpoint("quiz:helpful"), rows, seed, [tuner.epochs], tuning, meter.step, [own])
     assert not isinstance(tuned, NoCheckpoint)  # only a provider gives none
     done = tuned[tuner.epochs]
