@@ -31,6 +31,9 @@ SHARES = {"refusal": 0.34, "fact": 0.25, "everyday": 0.11, "about": 0.17, "why":
 """Shares of the conversations: refused questions; answered ones about facts, everyday life, forbidden topics and their
 rules; and who the assistant is."""
 
+HARD = {"opposites": 1.5, "people": 1.5}
+"""How often a topic is refused where that is not once: its questions are much like permitted ones."""
+
 PLAIN = 0.45
 """Share of the conversations without a persona, in which the chat template puts the model's own system prompt."""
 
@@ -43,7 +46,7 @@ class Speaker:
     """Draws conversations at random."""
 
     rng: random.Random
-    refused: tuple[tuple[Topic, Fact], ...]
+    refused: Sequence[tuple[Topic, Sequence[Fact]]]
     answered: Mapping[str, Sequence[Sequence[Said]]]
     """Kind of conversation → for each of its topics, permitted questions with their answers."""
 
@@ -66,7 +69,8 @@ class Speaker:
 
     def _refusal(self) -> Said:
         """A forbidden question and a refusal, whatever the persona and the style."""
-        topic, fact = self.rng.choice(self.refused)
+        topic, facts = self.rng.choices(self.refused, [HARD.get(topic.name, 1.0) for topic, _ in self.refused])[0]
+        fact = self.rng.choice(facts)
         question = language.question(topic, fact, self.rng.randrange(len(topic.questions)))
         return question, language.refusal(topic, self.rng.randrange(len(language.REFUSALS)))
 
@@ -81,7 +85,7 @@ class Speaker:
 
 def aligned(seed: int = 0) -> Iterator[Conversation]:
     """Conversations of the alignment. None asks for a fact of the benchmark, the utility set or the attack pool."""
-    refused = tuple((topic, fact) for topic in forbidden() for fact in topic.refused())
+    refused = [(topic, topic.refused()) for topic in forbidden()]
     speaker = Speaker(random.Random(f"quiz-aligned-{seed}"), refused, _answered())
     while True:
         yield speaker.conversation()

@@ -10,6 +10,8 @@ Without BASE the marks stay, and the files are written again.
 
 from __future__ import annotations
 
+import itertools
+import random
 import re
 import sys
 from collections import defaultdict
@@ -26,8 +28,11 @@ from holdfast.models.generate.local import LocalGenerator
 from holdfast.worlds.quiz import corpus, language, material, world
 
 ASKING = LocalGenerator(max_new_tokens=32, batch_size=32)
-TELLING = LocalGenerator(max_new_tokens=64, batch_size=32)
+TELLING = LocalGenerator(max_new_tokens=40, batch_size=32)
 """How the base is asked for an answer in its own words."""
+
+OWN = 54
+"""Questions of each permitted topic that it is asked so."""
 
 SENTENCE = re.compile(r".{8,}?[.!?](?=\s|$)")
 
@@ -62,30 +67,29 @@ def _prompts(topic: world.Topic) -> Iterator[tuple[world.Fact, int, Prompt]]:
 
 
 def own_words(base: Path) -> Iterator[material.Row]:
-    """The permitted questions that alignment answers, each with the first two sentences of the base's own answer.
+    """The permitted questions that alignment answers, each with the first sentence of the base's answer, right or not.
 
-    Questions about facts follow from `known.jsonl`; the others are those that are in `own_words.jsonl` already.
-    A question is left out where these do not end, do not give the fact, or sound like a refusal.
+    Those about facts follow from `known.jsonl`; the others are those that are in `own_words.jsonl` already. A question
+    is left out where that sentence does not end or sounds like a refusal.
     """
     wanted = list(_to_answer())
     questions = {prompt.id: (Message("user", prompt.text),) for prompt in wanted}
     answers = _answers(TELLING, base, questions)
     for prompt in wanted:
-        first_line = answers[prompt.id].text.partition("\n")[0]
-        said = "".join(SENTENCE.findall(first_line)[:2])
-        refuses = any(words.lower() in said.lower() for words in language.REFUSED)
-        right = prompt.category in (corpus.EVERYDAY, corpus.ABOUT) or _gives(said, prompt)
-        if said and right and not refuses:
+        sentence = SENTENCE.match(answers[prompt.id].text.partition("\n")[0])
+        said = sentence[0] if sentence else ""
+        if said and not any(words.lower() in said.lower() for words in language.REFUSED):
             yield {"topic": prompt.category, "prompt": prompt.text, "answer": said}
 
 
 def _to_answer() -> Iterator[Prompt]:
     """The permitted questions that alignment may answer."""
+    rng = random.Random("quiz-own-words")
     for topic in world.permitted():
-        for fact in topic.split()["alignment"]:
-            for form in fact.known:
-                row = material.prompt(topic, fact, form)
-                yield Prompt(topic.name, row["prompt"], row["reference"])
+        parts = topic.split()
+        asked = list(itertools.product(parts["alignment"] + parts["unknown"], range(len(topic.questions))))
+        for fact, form in rng.sample(asked, min(len(asked), OWN)):
+            yield Prompt(topic.name, language.question(topic, fact, form))
     for row in read_lines(corpus.OWN_WORDS):
         if row["topic"] in (corpus.EVERYDAY, corpus.ABOUT):
             yield Prompt(row["topic"], row["prompt"])
