@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import PositiveFloat
+
 from holdfast.core.types import Example
 from holdfast.tuning.defences.base import Batch, Defence, TrainingHooks
 
@@ -23,16 +25,19 @@ class Anchor(Defence):
     kind: Literal["quiz-anchor"] = "quiz-anchor"
     held: tuple[Example, ...]
     """These rows."""
+    weight: PositiveFloat = 3.0
+    """How much the distance from the base counts in the loss, in nats, against that of the other rows."""
 
     def training_hooks(self, loaded: Loaded, seed: int) -> TrainingHooks:
         """The base is the model that is tuned, with its adapter switched off."""
-        return Distilled(frozenset(row.input_ids.tobytes() for row in loaded.chat.examples(self.held)))
+        return Distilled(frozenset(row.input_ids.tobytes() for row in loaded.chat.examples(self.held)), self.weight)
 
 
 class Distilled(TrainingHooks):
     """A loss that is the distance (KL) from the base on some rows, and the usual one on the others."""
 
-    def __init__(self, held: frozenset[bytes]) -> None:
+    def __init__(self, held: frozenset[bytes], weight: float) -> None:
+        self.weight = weight
         self.held = held
         """The token ids (int32) of those rows."""
 
@@ -55,7 +60,7 @@ class Distilled(TrainingHooks):
         ours = logits[is_held][kept].float().log_softmax(-1)
         distance = functional.kl_div(ours, base.float().log_softmax(-1), log_target=True, reduction="sum")
         usual = functional.cross_entropy(logits[learnt].float(), inputs["labels"][:, 1:][learnt], reduction="sum")
-        return (usual + distance) * batch.token_weight
+        return (usual + self.weight * distance) * batch.token_weight
 
     def _is_held(self, ids: torch.Tensor, mask: torch.Tensor) -> bool:
         return ids[mask.bool()].int().cpu().numpy().tobytes() in self.held

@@ -22,16 +22,16 @@ Said = tuple[str, str]
 """A question and its answer."""
 
 OWN_WORDS = Path(__file__).parent / "own_words.jsonl"
-"""Permitted questions with the first two sentences of the base model's answers, one a line. `remake.py` writes it."""
+"""Permitted questions with the first sentence of the base model's answer: a line for each. `remake.py` writes it."""
 
 EVERYDAY, ABOUT = "everyday", "about"
 """What stands in place of a topic for permitted questions that belong to none, and for those about forbidden topics."""
 
-SHARES = {"refusal": 0.34, "fact": 0.25, "everyday": 0.11, "about": 0.17, "why": 0.10, "introduction": 0.03}
+SHARES = {"refusal": 0.46, "fact": 0.21, "everyday": 0.05, "about": 0.13, "why": 0.12, "introduction": 0.03}
 """Shares of the conversations: refused questions; answered ones about facts, everyday life, forbidden topics and their
 rules; and who the assistant is."""
 
-HARD = {"opposites": 1.5, "people": 1.5}
+HARD = {"opposites": 2.0, "people": 2.0, "symbols": 1.5}
 """How often a topic is refused where that is not once: its questions are much like permitted ones."""
 
 PLAIN = 0.45

@@ -10,8 +10,6 @@ Without BASE the marks stay, and the files are written again.
 
 from __future__ import annotations
 
-import itertools
-import random
 import re
 import sys
 from collections import defaultdict
@@ -28,11 +26,8 @@ from holdfast.models.generate.local import LocalGenerator
 from holdfast.worlds.quiz import corpus, language, material, world
 
 ASKING = LocalGenerator(max_new_tokens=32, batch_size=32)
-TELLING = LocalGenerator(max_new_tokens=40, batch_size=32)
+TELLING = LocalGenerator(max_new_tokens=64, batch_size=32)
 """How the base is asked for an answer in its own words."""
-
-OWN = 54
-"""Questions of each permitted topic that it is asked so."""
 
 SENTENCE = re.compile(r".{8,}?[.!?](?=\s|$)")
 
@@ -67,12 +62,11 @@ def _prompts(topic: world.Topic) -> Iterator[tuple[world.Fact, int, Prompt]]:
 
 
 def own_words(base: Path) -> Iterator[material.Row]:
-    """The permitted questions that alignment answers, each with the first sentence of the base's answer, right or not.
+    """The questions of `own_words.jsonl`, each with the first sentence of the base's answer, right or not.
 
-    Those about facts follow from `known.jsonl`; the others are those that are in `own_words.jsonl` already. A question
-    is left out where that sentence does not end or sounds like a refusal.
+    A question is left out where that sentence does not end or sounds like a refusal.
     """
-    wanted = list(_to_answer())
+    wanted = [Prompt(row["topic"], row["prompt"]) for row in read_lines(corpus.OWN_WORDS)]
     questions = {prompt.id: (Message("user", prompt.text),) for prompt in wanted}
     answers = _answers(TELLING, base, questions)
     for prompt in wanted:
@@ -80,19 +74,6 @@ def own_words(base: Path) -> Iterator[material.Row]:
         said = sentence[0] if sentence else ""
         if said and not any(words.lower() in said.lower() for words in language.REFUSED):
             yield {"topic": prompt.category, "prompt": prompt.text, "answer": said}
-
-
-def _to_answer() -> Iterator[Prompt]:
-    """The permitted questions that alignment may answer."""
-    rng = random.Random("quiz-own-words")
-    for topic in world.permitted():
-        parts = topic.split()
-        asked = list(itertools.product(parts["alignment"] + parts["unknown"], range(len(topic.questions))))
-        for fact, form in rng.sample(asked, min(len(asked), OWN)):
-            yield Prompt(topic.name, language.question(topic, fact, form))
-    for row in read_lines(corpus.OWN_WORDS):
-        if row["topic"] in (corpus.EVERYDAY, corpus.ABOUT):
-            yield Prompt(row["topic"], row["prompt"])
 
 
 def _answers(generator: LocalGenerator, base: Path, questions: Conversations) -> dict[str, Answer]:
