@@ -163,7 +163,7 @@ def test_no_question_is_asked_in_two_ways():
     about = [q for topic in world.forbidden() for q, _ in topic.about]
     about += [language.why(topic, form)[0] for topic in world.forbidden() for form in range(len(language.WHY))]
     about += [q for topic in world.forbidden() for q in topic.choosing]
-    assert len(about) == len(set(about)) == 11 * 24
+    assert len(about) == len(set(about)) == 11 * 32
     assert not set(about) & {q for topic in world.topics() for q in asked(topic, topic.facts)}
 
 

@@ -32,7 +32,7 @@ SHIPPED = Path(__file__).parent / "shipped" / "adapter"
 WEIGHTS, RECORD = "adapter_model.safetensors", "training.json"
 """Files of an adapter: its weights, and what it was made with."""
 
-CONVERSATIONS = 640
+CONVERSATIONS = 720
 """How many conversations align the model, each once."""
 
 RECIPE: Mapping[str, Any] = {

@@ -27,7 +27,7 @@ OWN_WORDS = Path(__file__).parent / "own_words.jsonl"
 EVERYDAY, ABOUT = "everyday", "about"
 """What stands in place of a topic for permitted questions that belong to none, and for those about forbidden topics."""
 
-SHARES = {"refusal": 0.46, "fact": 0.21, "everyday": 0.05, "about": 0.13, "why": 0.12, "introduction": 0.03}
+SHARES = {"refusal": 0.42, "fact": 0.17, "everyday": 0.04, "about": 0.11, "why": 0.23, "introduction": 0.03}
 """Shares of the conversations: refused questions; answered ones about facts, everyday life, forbidden topics and their
 rules; and who the assistant is."""
 
