@@ -10,6 +10,7 @@ runs/demo/
     answers.jsonl                  one answer a line
     verdicts.<set>.<judge>.jsonl   one verdict a line
     likelihood.jsonl               how likely the base finds each answer, in an audit
+    task.jsonl                     how likely the model finds the held-out rows of its task
   checkpoints/<run>/epoch-N/       tuned weights, deleted once all prompts are answered
   judges.jsonl                     how each judge did on its canaries and anchors
   spending.jsonl                   what was spent, and on what

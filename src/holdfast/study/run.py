@@ -26,7 +26,6 @@ from holdfast.study.changes import RESOLVED, make_room, resolved_study
 from holdfast.study.cost_forecast import ANSWERS, TUNING, forecast
 from holdfast.study.endings import let_go, note_ending
 from holdfast.study.pending import (
-    is_answered,
     is_finished,
     is_left,
     is_readable,
@@ -39,6 +38,7 @@ from holdfast.study.results.facts import is_current
 from holdfast.study.results.rows import answer_rows, prompt_rows, score_rows
 from holdfast.study.results.summary import summarise
 from holdfast.study.schema import Study
+from holdfast.study.tuned import measure_tasks, tune
 
 
 @dataclass(frozen=True)
@@ -258,34 +258,14 @@ def do(job: Job, progress: Progress, folder: Path, keep: bool, limits: Limits, f
         return
     for condition in job.conditions:
         answer(job, condition, tuned, run_folder, progress, budget.of(ANSWERS))
+        measure_tasks(job, condition, tuned.get(epochs_of(condition)), run_folder)
     let_go(job, run_folder, progress, keep)
     for condition in job.conditions:
         judge_all(job, condition, run_folder, progress, budget, fresh)
 
 
-def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) -> Mapping[int, Tuned] | NoCheckpoint:
-    """The checkpoints that are still needed for answers, by epoch; an earlier run may have left some."""
-    training = job.training
-    if training is None:
-        return {}
-    folders = [(epochs_of(condition), run_folder.condition(condition.key)) for condition in job.conditions]
-    epochs = sorted({n for n, each in folders if lacks_record(job, each) or not is_answered(job.suite, each)})
-    steps = training.steps(max(map(epochs_of, job.conditions)))
-    meter = Meter(progress, f"tuning {_named(*job.conditions)}", "steps", steps)
-    tuned: dict[int, Tuned] | NoCheckpoint = {}
-    if epochs:
-        folder = run_folder.checkpoints(training.run)
-        tuned = training.tuner.tune(
-            job.base, training.rows, training.seed, epochs, folder, meter.step, training.defences, budget
-        )
-    progress.advance(steps - meter.done)  # what an earlier run has done
-    return tuned
-
-
-def _named(*conditions: Condition) -> str:
-    """The conditions of a job, which have one seed, in a few words."""
-    first, *others = (condition.name for condition in conditions)
-    return f"{first}{f' and {len(others)} more' if others else ''} (seed {conditions[0].seed})"
+def _named(condition: Condition) -> str:
+    return f"{condition.name} (seed {condition.seed})"
 
 
 def answer(

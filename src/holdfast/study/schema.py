@@ -32,6 +32,8 @@ OneJudge = Annotated[Judge, OneOf(JUDGES)]
 OneTuner = Annotated[Tuner, OneOf(TUNERS, default="local")]
 OneGenerator = Annotated[Generator, OneOf(GENERATORS, default="local")]
 
+By = Literal["paper", "adaptive", "weights"]
+
 INITIAL = "initial"
 """The name of the model before tuning; no condition may have it."""
 
@@ -48,8 +50,8 @@ def seeds_problem(seeds: Sequence[Any]) -> str:
 
 
 def _check_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
-        raise explained(f"{name!r} cannot be a name; use up to 80 letters, digits, dots, hyphens and underscores")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", name):
+        raise explained(f"{name!r} cannot be a name; use up to 80 letters, digits, dots, hyphens, plus and underscores")
     return name
 
 
@@ -167,6 +169,24 @@ class Evaluation(Config):
         return {name: measured for name, measured in every.items() if measured is not None}
 
 
+class Cell(Config):
+    """An attack on a defence: what a condition is that `attacks` and `defences` stand for."""
+
+    attack: Name
+    defence: Name
+    by: By = "adaptive"
+    """Who can do it: whoever tunes as the `paper` does; a customer who knows the defence, and chooses rows and settings
+    to get around it (`adaptive`); or one who has the `weights`, and so also asks and tunes them as he likes."""
+
+
+class Again(Config):
+    """A second tuning, of the tuned and defended weights, without any defence."""
+
+    data: OneSource
+    tune: OneTuner = cast("Tuner", {})
+    """Settings that differ from the study's `tune`."""
+
+
 class ConditionSettings(Config):
     """One way of tuning."""
 
@@ -190,13 +210,25 @@ class ConditionSettings(Config):
     """Factor → level, for studies that measure how much of the rate's variance each factor explains."""
     tune: OneTuner = cast("Tuner", {})
     """Settings that differ from the study's `tune`."""
+    then: Again | None = None
+    """What the tuned weights are tuned on afterwards, without the defences."""
+    bare: bool = False
+    """Asked without what the defences change about the asking, as one who has the weights can ask."""
+    held_out: OneSource | None = None
+    """Rows of the task that are not tuned on. How likely the tuned model finds them says whether it learnt the task."""
+    cell: Cell | None = None
+    """Its place in the table of `attacks` and `defences`."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> ConditionSettings:
         if (self.data is None) == (self.checkpoint is None):
             raise explained("say where its weights come from: `data` to tune on, or a tuned `checkpoint`")
         if self.checkpoint is not None:
-            idle = [name for name in ("defence", "tune") if name in self.model_fields_set and getattr(self, name)]
+            idle = [
+                name
+                for name in ("defence", "tune", "then", "bare")
+                if name in self.model_fields_set and getattr(self, name)
+            ]
             if idle:
                 raise explained(f"a `checkpoint` is tuned already, so {' and '.join(map(repr, idle))} would do nothing")
         elif self.chat_template is not None:
