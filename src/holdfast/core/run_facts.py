@@ -88,7 +88,7 @@ class CellFacts:
     attack: str
     defence: str
     by: Literal["paper", "adaptive", "weights"]
-    """Who can do it: see docs/defences.md."""
+    """Who can do it: see docs/arena.md."""
 
 
 @dataclass(frozen=True)

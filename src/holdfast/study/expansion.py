@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from holdfast.core.arena_record import UNDEFENDED
 from holdfast.core.errors import StudyError
 
 MOST_CONDITIONS = 1000
@@ -15,9 +16,6 @@ MOST_CONDITIONS = 1000
 
 GRID_NAMES = {"learning_rate": "lr", "batch_size": "batch"}
 """Short names of settings, used in the names of a grid's conditions."""
-
-UNDEFENDED = "none"
-"""The name of the defence that does nothing; an arena always has it, for the others are measured against it."""
 
 Location = tuple[str | int, ...]
 
@@ -97,7 +95,8 @@ def _of_grids(conditions: Mapping[str, Any], origins: dict[str, Origin]) -> dict
 def _of_arena(raw: dict[str, Any], name: str, origins: dict[str, Origin]) -> dict[str, Any]:
     """A condition `attack+defence` for each attack on each defence, and on the undefended model.
 
-    An attack is a condition without `defence`, and `by` says who can do it.
+    An attack is a condition without `defence`, and `by` says who can make it. The undefended model is always there: the
+    others are measured against it.
     """
     if "attacks" not in raw and "defences" not in raw:
         return {}

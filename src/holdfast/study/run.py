@@ -10,16 +10,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from holdfast.analysis import arena
+from holdfast.core.arena_record import ARENA
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
 from holdfast.core.errors import BudgetError, WorkError
 from holdfast.core.progress import Activity, Meter, Progress
 from holdfast.core.protocols import Budget, Judge, Watcher
+from holdfast.core.record_file import text_of
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Condition, NoCheckpoint, Tuned
 from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
+from holdfast.report import arena as arena_tables
 from holdfast.report import page
 from holdfast.study import hosted_rules, mending, preflight
 from holdfast.study.changes import RESOLVED, make_room, resolved_study
@@ -200,10 +204,24 @@ def _announce_cost(jobs: Sequence[Job], run_folder: RunFolder, watcher: Watcher)
 
 
 def write_page(run_folder: RunFolder, results: RunResults, show_answers: bool) -> Path:
-    """Write `report.html` from the results, with the answers only if `show_answers` is set."""
+    """Write `report.html` from the results, with the answers only if `show_answers` is set.
+
+    A run with attacks on defences has a page of its own, without answers, and `defences.json`, `.md` and `.tex` beside.
+    """
+    if arena.has_cells(results):
+        return _write_arena(run_folder, results)
     transcripts = list(answer_rows(results, run_folder)) if show_answers else None
     scores = None if show_answers else score_rows(results, run_folder)
     return run_folder.write("report.html", page.render(results, transcripts, scores))
+
+
+def _write_arena(run_folder: RunFolder, results: RunResults) -> Path:
+    record = arena.record_of(results)
+    run_folder.write(ARENA, text_of(record))
+    run_folder.write("defences.md", arena_tables.as_markdown(record))
+    run_folder.write("defences.tex", arena_tables.as_latex(record))
+    points = {each.name: point for each in record.defences if (point := arena.point_of(each))}
+    return run_folder.write("report.html", page.render_arena(results, record, points))
 
 
 def finish(
