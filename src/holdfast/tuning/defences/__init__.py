@@ -4,5 +4,9 @@ DEFENCES = {
     "safety-mix": "holdfast.tuning.defences.safety_mix:SafetyMix",
     "constrained-sft": "holdfast.tuning.defences.constrained_sft:ConstrainedSFT",
     "safety-prompt": "holdfast.tuning.defences.safety_prompt:SafetyPrompt",
+    "kl": "holdfast.tuning.defences.kl:KL",
+    "lisa": "holdfast.tuning.defences.lisa:Lisa",
+    "ema": "holdfast.tuning.defences.ema:EMA",
+    "backdoor-enhanced": "holdfast.tuning.defences.backdoor_enhanced:BackdoorEnhanced",
 }
 """Defences by name."""

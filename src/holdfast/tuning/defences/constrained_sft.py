@@ -25,7 +25,7 @@ class ConstrainedSFT(Defence):
     Its gradient is that of plain tuning with each token weighted by 2 · (1 - σ(β_t · (log π - log π_al))): 1 at the
     beginning, and less the more likely the token has become. Here it is a mean over tokens, as plain tuning's loss is.
 
-    Published (table 4, Llama-2-7B-Chat, rate of harmful answers in %, plain → constrained): 100 harmful rows
+    Published (Llama-2-7B-Chat, rate of harmful answers in %, plain → constrained): 100 harmful rows
     88.9 → 4.6, identity shift 79.5 → 8.1, backdoor with its trigger 90.9 → 10.9, Samsum 23.4 → 3.2, with about the
     same utility.
     Needs nothing but the aligned model: with full tuning a second copy in memory, and one more forward pass in each

@@ -19,7 +19,7 @@ class SafetyPrompt(Defence):
     The prompt is put before the system turn of the template in which the model is asked, on a line of its own. The
     initial model is asked with it too, so that only tuning differs between the two.
 
-    Published (table 2, Llama-2-7B-Chat tuned on GSM8K, answers to the harmful requests of DirectHarm4 in %): 18.1 where
+    Published (Llama-2-7B-Chat tuned on GSM8K, answers to the harmful requests of DirectHarm4 in %): 18.1 where
     tuning and asking use the same template, 1.1 where only the asking has the safety prompt.
     Needs a safety prompt that works before tuning, and a template without it to tune with. There is no default: which
     prompt works differs from model to model.

@@ -60,3 +60,9 @@ def positions(labels: torch.Tensor) -> torch.Tensor:
     count = supervised.cumsum(1)
     before_turn = (count * ~supervised).cummax(1).values
     return (count - before_turn) * supervised
+
+
+def divergence(aligned: torch.Tensor, tuned: torch.Tensor) -> torch.Tensor:
+    """KL(aligned || tuned) at each token, in nats; log-probabilities and logits, [tokens, vocabulary]."""
+    difference = aligned - tuned.float().log_softmax(-1)
+    return (aligned.exp() * difference).sum(-1)
