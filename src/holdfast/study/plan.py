@@ -219,6 +219,7 @@ def _of_data(
         drawn[data.key, seed] = data.examples(seed)
     rows = drawn[data.key, seed]
     for defence in settings.defence:
+        defence.check(plan.base)
         rows = defence.rows(rows, seed)
     wrap = plan.study.templates[template_of(plan.study, settings)].template().wrap
     rows = [Example(wrap(row.messages), row.source) for row in rows]
