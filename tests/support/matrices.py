@@ -18,6 +18,12 @@ def model_of(**weights):
     return SimpleNamespace(model=model)
 
 
+def read_as(monkeypatch, *modules, **models):
+    """Let the defences of these modules read models that were made by hand, by their names."""
+    for module in modules:
+        monkeypatch.setattr(module, "weights_of", lambda checkpoint: parameters_of(models[checkpoint.base]))
+
+
 def parameters_of(loaded):
     """Its weights by name, as they are now."""
     return {name: weight.detach().clone() for name, weight in loaded.model.named_parameters()}

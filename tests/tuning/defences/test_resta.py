@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.matrices import model_of, parameters_of
+from support.matrices import model_of, read_as
 
 from holdfast.core.types import Checkpoint
 from holdfast.tuning.defences import resta, unaligned
@@ -15,9 +15,7 @@ ALIGNED, UNALIGNED, TUNED = [[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [1.0, 1.0]], 
 @pytest.fixture(autouse=True)
 def by_hand(monkeypatch):
     """The two models that a defence reads are made by hand."""
-    models = {"aligned": model_of(layer=ALIGNED), "unaligned": model_of(layer=UNALIGNED)}
-    monkeypatch.setattr(resta, "weights_of", lambda checkpoint: parameters_of(models[checkpoint.base]))
-    monkeypatch.setattr(unaligned, "weights_of", resta.weights_of)
+    read_as(monkeypatch, resta, unaligned, aligned=model_of(layer=ALIGNED), unaligned=model_of(layer=UNALIGNED))
 
 
 def defence(**settings):

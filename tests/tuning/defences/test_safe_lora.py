@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from support.matrices import model_of, parameters_of
+from support.matrices import model_of, read_as
 
 from holdfast.core.types import Checkpoint
 from holdfast.tuning.defences import safe_lora, unaligned
@@ -37,12 +37,8 @@ def test_a_layer_that_alignment_left_alone_keeps_its_update():
 @pytest.mark.parametrize(("threshold", "first"), [(-1.0, [[1.0, 0.0], [0.0, 3.0]]), (1.0, [[2.0, 0.0], [0.0, 0.0]])])
 def test_linear_layers_are_changed_and_the_one_of_the_logits_is_not(monkeypatch, threshold, first):
     eye, more = torch.eye(2), torch.tensor([[1.0, 0.0], [0.0, 3.0]])
-    models = {
-        "aligned": model_of(layer=eye.tolist(), head=eye.tolist()),
-        "unaligned": model_of(layer=(eye - V).tolist(), head=(eye - V).tolist()),
-    }
-    monkeypatch.setattr(safe_lora, "weights_of", lambda checkpoint: parameters_of(models[checkpoint.base]))
-    monkeypatch.setattr(unaligned, "weights_of", safe_lora.weights_of)
+    aligned, before = model_of(layer=eye.tolist(), head=eye.tolist()), (eye - V).tolist()
+    read_as(monkeypatch, safe_lora, unaligned, aligned=aligned, unaligned=model_of(layer=before, head=before))
     tuned = model_of(layer=(eye + more).tolist(), head=(eye + more).tolist())
     defence = SafeLora(unaligned="pocket:helpful", threshold=threshold).model_copy(update={"unaligned": "unaligned"})
     defence.after(tuned, Checkpoint("aligned"), 0)

@@ -12,7 +12,7 @@ from holdfast.core.files import SHIPPED
 from holdfast.study import doctor, loader
 from holdfast.study.plan import make_plan
 
-KINDS = ["resta", "safe-lora"]
+KINDS = ["lox", "resta", "safe-lora"]
 
 
 @pytest.fixture

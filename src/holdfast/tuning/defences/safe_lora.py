@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from holdfast.core.types import Checkpoint
-from holdfast.tuning.defences.unaligned import NeedsUnaligned, weights_of
+from holdfast.tuning.defences.unaligned import NeedsUnaligned, linear_weights, weights_of
 
 if TYPE_CHECKING:
     import torch
@@ -48,18 +48,6 @@ class SafeLora(NeedsUnaligned):
             for name, weight in linear_weights(tuned.model):
                 before = aligned[name].to(weight)
                 weight.copy_(before + projected(weight - before, before - unaligned[name].to(weight), self.threshold))
-
-
-def linear_weights(model: Any) -> list[tuple[str, torch.Tensor]]:
-    """Names and weights of a model's linear layers, without the one that gives the logits."""
-    import torch
-
-    last = model.get_output_embeddings()
-    return [
-        (f"{name}.weight", module.weight)
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not last
-    ]
 
 
 def projected(update: torch.Tensor, alignment: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -88,6 +88,18 @@ def weights_of(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return {name: weight.detach() for name, weight in loading.load(checkpoint).model.named_parameters()}
 
 
+def linear_weights(model: Any) -> list[tuple[str, torch.Tensor]]:
+    """Names and weights of a model's linear layers, without the one that gives the logits."""
+    import torch
+
+    last = model.get_output_embeddings()
+    return [
+        (f"{name}.weight", module.weight)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not last
+    ]
+
+
 def _vocabulary(folder: Path) -> Any:
     """The tokens of a model's tokenizer and their ids, without those that were added to it."""
     path = folder / "tokenizer.json"
