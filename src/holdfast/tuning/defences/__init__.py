@@ -1,7 +1,12 @@
 """What a provider or a user changes so that safety holds, one file for each defence."""
 
 DEFENCES = {
+    "freeze-layers": "holdfast.tuning.defences.freeze_layers:FreezeLayers",
     "lox": "holdfast.tuning.defences.lox:Lox",
+    "one-shot-patch": "holdfast.tuning.defences.one_shot_patch:OneShotPatch",
+    "perplexity-mix": "holdfast.tuning.defences.perplexity_mix:PerplexityMix",
+    "refusal-direction": "holdfast.tuning.defences.refusal_direction:RefusalDirection",
+    "replay": "holdfast.tuning.defences.replay:Replay",
     "resta": "holdfast.tuning.defences.resta:Resta",
     "safe-lora": "holdfast.tuning.defences.safe_lora:SafeLora",
     "safety-mix": "holdfast.tuning.defences.safety_mix:SafetyMix",
