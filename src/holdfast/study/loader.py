@@ -17,9 +17,10 @@ from holdfast.core.files import did_you_mean, is_file, read_text
 from holdfast.core.protocols import Judge
 from holdfast.core.yaml_text import MOST_CHARACTERS, BadYamlError, compose, parse_yaml, read_yaml, values
 from holdfast.judges import JUDGES
+from holdfast.models.names import ModelName
 from holdfast.study import one_world
 from holdfast.study.expansion import Location, Origin, expand
-from holdfast.study.schema import ModelName, Study
+from holdfast.study.schema import Study
 from holdfast.tuning import TUNERS
 
 MOST_LISTED, LONGEST_LISTED = 100, 1000

@@ -258,6 +258,7 @@ def _of_data(
     rows = _drawn(data, seed, drawn)
     _refuse_leak(name, rows, held_out)
     for defence in settings.defence:
+        defence.check(plan.base)
         rows = defence.rows(rows, seed)
     rows = _wrapped(plan, settings, rows)
     hosted_rules.check_rows(name, settings, rows)

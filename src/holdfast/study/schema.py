@@ -7,21 +7,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from holdfast.analysis import calibration as calibrations
 from holdfast.core.config import Config, File, OneOf, explained, label
 from holdfast.core.errors import DataError
-from holdfast.core.file_faults import SHOWN_LENGTH
-from holdfast.core.files import FOLDERS, MADE, is_folder, locate, read_text, shown_name, similar_name
+from holdfast.core.files import read_text
 from holdfast.core.protocols import BenchmarkSource, Defence, Generator, Judge, Source, Tuner
 from holdfast.core.types import Template
-from holdfast.core.worlds import not_built
 from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.training import SOURCES
 from holdfast.judges import JUDGES
 from holdfast.models.generate import GENERATORS
-from holdfast.models.hub import ADAPTER, SERVED
+from holdfast.models.names import ModelName
 from holdfast.tuning import TUNERS
 from holdfast.tuning.defences import DEFENCES
 
@@ -68,27 +66,6 @@ def _check_user_turn(user: str) -> str:
     if "{prompt}" not in user:
         raise explained(f"the user turn must contain {{prompt}}, where the request goes; found {user!r}")
     return user
-
-
-def _find_model(model: str, info: ValidationInfo) -> str:
-    """A folder's absolute path, or a Hub id or served name as it is."""
-    if model.startswith(SERVED) or model in MADE:
-        return model
-    if problem := not_built(model):
-        raise explained(problem)
-    context = info.context or {}
-    folder = locate(model, context.get("folder"), context.get("world"))
-    if is_folder(folder):
-        if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):
-            raise explained(f"{folder} has no config.json and no {ADAPTER}, so it is no Hugging Face model or adapter")
-        return shown_name(folder) if model.startswith(tuple(FOLDERS)) else str(folder.resolve())
-    if model.startswith((*FOLDERS, ".", "/", "~")) or model.count("/") > 1:
-        raise explained(f"there is no folder {str(folder)[:SHOWN_LENGTH]}.{similar_name(folder)}")
-    return model
-
-
-ModelName = Annotated[str, AfterValidator(_find_model)]
-"""A folder, relative to the study's, an id on the Hugging Face Hub, or `served:NAME`."""
 
 
 def _as_list(value: Any) -> Any:

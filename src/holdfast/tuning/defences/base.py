@@ -103,6 +103,12 @@ class Defence(Config):
         """The hash of its identity."""
         return content_hash(self.identity)
 
+    def check(self, base: Checkpoint) -> None:
+        """Raise an error that says how to mend it, where the base lacks what the defence needs; loads no weights.
+
+        Called when a study is planned, before anything is tuned.
+        """
+
     def prepare_base(self, loaded: Loaded, seed: int) -> None:
         """Change the weights of the base (float32) in place, before it is tuned. Done once for one tuning."""
 
