@@ -18,6 +18,7 @@ runs/demo/
   audit.json                       what an audit found; see docs/audit.md
   decision.json                    what `holdfast gate` said; see docs/gate.md
   defences.json, .md, .tex         attacks on defences, in a study that has them; see docs/arena.md
+  recommendation.json              what `holdfast recommend` said; see docs/arena.md
   report.html                      the page
   previous/<time>/                 results that --replace has replaced, with their page and study
   *.damaged                        what could not be read and was made again: lines of a file, or all of it
@@ -48,7 +49,7 @@ from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
     RESULTS, AUDIT, DECISION, "report.html", "claims.json", "worlds.json", "worlds.md", "tables", "figures",
-    "defences.json", "defences.md", "defences.tex",
+    "defences.json", "defences.md", "defences.tex", "recommendation.json",
     "study.yaml", "study.resolved.yaml", "prompts.jsonl",
 )  # fmt: skip
 """What a run folder holds of one study, and not of its conditions."""

@@ -32,6 +32,7 @@ def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) ->
     done = 0
     if epochs:
         folder = run_folder.checkpoints(training.run)
+        _load_libraries(training)
         begun = monotonic()
         base, done = _base_of(job, training, folder, progress, budget)
         meter = Meter(progress, f"tuning {named(job)}", "steps", steps - done)
@@ -42,6 +43,12 @@ def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) ->
         tuned = _with_all_seconds(tuned, monotonic() - begun)
     progress.advance(steps - done)  # what an earlier run has done
     return tuned
+
+
+def _load_libraries(training: Training) -> None:
+    """Import what a process imports once, so that it is no part of the first tuning's time."""
+    if training.tuner.base_url is None:
+        import transformers.trainer  # noqa: F401
 
 
 def _with_all_seconds(tuned: dict[int, Tuned] | NoCheckpoint, seconds: float) -> dict[int, Tuned] | NoCheckpoint:

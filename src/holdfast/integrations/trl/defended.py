@@ -1,0 +1,118 @@
+"""Defences in a trainer of transformers or TRL: `defended(SFTTrainer, "constrained-sft")(model, …)`. docs/trl.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from holdfast.core.config import OneOf
+from holdfast.core.errors import StudyError
+from holdfast.core.protocols import Defence
+from holdfast.core.types import Example, Message
+from holdfast.models.chat import Chat
+from holdfast.models.loading import Loaded
+from holdfast.tuning.defences import DEFENCES
+from holdfast.tuning.trainer import hook_caller, weighted
+
+
+def defended(trainer_class: type[Any], defences: Any) -> type[Any]:
+    """A trainer's class that tunes with defences; it is made and used as the class itself.
+
+    Defences that act on the rows, on the loss or on the weights during training do here what they do in a study. Those
+    that act before or after training change a model in ways that a trainer does not know of, and those that act on the
+    asking are not for training: they are refused.
+
+    Args:
+        trainer_class: transformers' `Trainer`, TRL's `SFTTrainer`, or a subclass.
+        defences: a defence's name or settings as in a study, or a list of them.
+
+    Raises:
+        StudyError: settings with mistakes, or a defence that a trainer cannot use.
+    """
+    chosen = _checked(defences if isinstance(defences, list | tuple) else [defences])
+
+    class Defended(trainer_class):  # type: ignore[misc]
+        def __init__(self, model: Any = None, *positional: Any, train_dataset: Any = None, **named: Any) -> None:
+            seed = getattr(named.get("args"), "seed", 0)
+            rows = _defended_rows(train_dataset, chosen, seed)
+            super().__init__(model, *positional, train_dataset=rows, **named)
+            loaded = Loaded(self.model, Chat(self.processing_class))
+            acting = [defence for defence in chosen if "tuning" in defence.places]
+            self.defence_hooks = [defence.training_hooks(loaded, seed) for defence in acting]
+            for hook in self.defence_hooks:
+                hook.begin(self.model)
+            self.add_callback(hook_caller(self.defence_hooks))
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            if model.training:
+                batch = weighted(self, inputs, num_items_in_batch)
+                for hook in self.defence_hooks:
+                    loss = hook.loss(model, batch, outputs, loss)
+            return (loss, outputs) if return_outputs else loss
+
+        def save_model(self, *positional: Any, **named: Any) -> None:
+            from contextlib import ExitStack
+
+            with ExitStack() as stack:
+                for hook in self.defence_hooks:
+                    stack.enter_context(hook.checkpoint_weights(self.model))
+                super().save_model(*positional, **named)
+
+    Defended.__name__ = f"Defended{trainer_class.__name__}"
+    return Defended
+
+
+def _checked(defences: Sequence[Any]) -> list[Defence]:
+    """The defences.
+
+    Raises:
+        StudyError: settings with mistakes, or a defence that a trainer cannot use.
+    """
+    read: TypeAdapter[Any] = TypeAdapter(Annotated[Any, OneOf(DEFENCES)])
+    try:
+        made: list[Defence] = [read.validate_python(each, context={"folder": Path()}) for each in defences]
+    except ValidationError as error:
+        raise StudyError(f"defended: {error.errors()[0]['msg']}") from None
+    for defence in made:
+        if others := sorted(defence.places - {"rows", "tuning"}):
+            raise StudyError(
+                f"defended: {defence.kind} acts on {' and '.join(_WHERE[place] for place in others)}, which a trainer "
+                f"does not do. Tune with it in a study: `defence: {{kind: {defence.kind}, …}}` and `holdfast run`."
+            )
+    return made
+
+
+_WHERE = {"base": "the model before training", "weights": "the weights after training", "asking": "the way it is asked"}
+
+
+def _defended_rows(rows: Any, defences: Sequence[Defence], seed: int) -> Any:
+    """A data set of `messages` as the defences leave it; as it is where none acts on the rows.
+
+    Raises:
+        StudyError: a defence acts on rows that are no conversations.
+    """
+    acting = [defence for defence in defences if "rows" in defence.places]
+    if not acting or rows is None:
+        return rows
+    if "messages" not in (getattr(rows, "column_names", None) or ()):
+        raise StudyError(
+            f"defended: {acting[0].kind} adds conversations to the rows, so `train_dataset` must be a data set with "
+            "the column `messages`."
+        )
+    import datasets
+
+    examples = [
+        Example(tuple(Message(turn["role"], turn["content"]) for turn in row["messages"]), f"row {number}")
+        for number, row in enumerate(rows, 1)
+    ]
+    for defence in acting:
+        examples = defence.rows(examples, seed)
+    return datasets.Dataset.from_list(
+        [{"messages": [{"role": turn.role, "content": turn.content} for turn in row.messages]} for row in examples]
+    )
