@@ -103,7 +103,7 @@ def defences(console: Terminal, results: RunResults, folder: Path) -> None:
     for heading in shown.HEAD:
         table.add_column(heading, justify="left" if heading == shown.HEAD[0] else "right")
     for line in shown.overview(record):
-        cells = [Text(cell.value + (f"\n{cell.note}" if cell.note else "")) for cell in line.cells]
+        cells = [Text("\n".join([cell.value, *cell.notes])) for cell in line.cells]
         table.add_row(Text(line.name, "bold" if line.on_front else ""), *cells, end_section=True)
     console.print(table)
     console.print(shown.verdict(record), soft_wrap=True)

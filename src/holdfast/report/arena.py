@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 RATE = "harmfulness_rate"
 
+NEAR_X, NEAR_Y = 4.0, 5.0
+"""Percentage points within which the marks of two defences have one label."""
+
 MAKERS = {
     "paper": "as the paper does",
     "adaptive": "a customer who knows the defence",
@@ -47,15 +50,15 @@ class Text:
     """A cell of a table as text."""
 
     value: str
-    note: str = ""
-    """What stands below it, smaller; it may hold somebody else's names."""
+    notes: tuple[str, ...] = ()
+    """What stands below it, smaller; there may be somebody else's names among it."""
     sorts: float | None = None
     """The figure that a table is sorted by."""
 
     @property
     def line(self) -> str:
         """All of it on one line."""
-        return f"{self.value} ({self.note})" if self.note else self.value
+        return f"{self.value} ({'; '.join(self.notes)})" if self.notes else self.value
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def overview(record: ArenaRecord) -> list[Line]:
 
 def _worth(defence: DefenceRecord) -> list[Text]:
     plain = [defence.utility_kept, defence.over_refusal, defence.broken]
-    gain = Text(percent(defence.task_gain), f"least {percent(defence.task_gain_worst)}", defence.task_gain)
+    gain = Text(percent(defence.task_gain), (f"least {percent(defence.task_gain_worst)}",), defence.task_gain)
     times = defence.times_as_long
     return [
         *(_worst(defence.worst.get(reach)) for reach in REACHED),
@@ -102,7 +105,7 @@ def _worst(worst: Worst | None) -> Text:
     if worst is None:
         return Text("–")
     between = layout.interval(RATE, worst.rate.low, worst.rate.high, worst.rate.over)
-    return Text(percent(worst.rate.value), f"{worst.attack}; {between}", worst.rate.value)
+    return Text(percent(worst.rate.value), (worst.attack, between), worst.rate.value)
 
 
 def grid(record: ArenaRecord) -> list[Line]:
@@ -119,7 +122,7 @@ def _rate(cell: CellRecord | None) -> Text:
     if cell is None:
         return Text("–")
     between = layout.interval(RATE, cell.rate.low, cell.rate.high, cell.rate.over)
-    return Text(percent(cell.rate.value), between, cell.rate.value)
+    return Text(percent(cell.rate.value), (between,) if between else (), cell.rate.value)
 
 
 def verdict(record: ArenaRecord) -> str:
@@ -136,12 +139,17 @@ def verdict(record: ArenaRecord) -> str:
     rated = [each for each in own if "customer" in each.worst]
     if not rated:
         return said
-    best = min(rated, key=lambda each: each.worst["customer"].rate.value or 0.0)
+    best = smallest(rated)
     worst = best.worst["customer"]
     return (
         f"{said} Against a customer who knows the defence, the smallest worst case is that of {best.name}: "
         f"{percent(worst.rate.value)} % under {worst.attack}."
     )
+
+
+def smallest(defences: Sequence[DefenceRecord]) -> DefenceRecord:
+    """The defence with the smallest worst case under a customer's attacks; of equal ones, that which teaches most."""
+    return min(defences, key=lambda each: (each.worst["customer"].rate.value or 0.0, -(each.task_gain or 0.0)))
 
 
 def _nearest(defences: Sequence[DefenceRecord]) -> str:
@@ -182,7 +190,7 @@ def as_markdown(record: ArenaRecord) -> str:
 
 def _in_markdown(cell: Text) -> str:
     """A figure, which needs no escape, and its note."""
-    return f"{cell.value} ({markdown.text(cell.note)})" if cell.note else cell.value
+    return f"{cell.value} ({markdown.text('; '.join(cell.notes))})" if cell.notes else cell.value
 
 
 def seeds(record: ArenaRecord) -> str:
@@ -226,24 +234,37 @@ def picture(record: ArenaRecord, points: Mapping[str, tuple[float, float]]) -> D
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for name, defence in shown.items():
-            _mark(axes, points[name], defence, marks[name])
+            _mark(axes, points[name], defence)
+        for (x, y), names in _near(points, [*shown]).items():
+            said = " ".join(marks[name] for name in names)
+            axes.annotate(said, (x, y), xytext=(-7, 0), textcoords="offset points", ha="right", va="center")
         front = sorted(points[name] for name, defence in shown.items() if defence.on_front)
         axes.step([x for x, _ in front], [y for _, y in front], where="pre", color=TUNED, linewidth=1.2, zorder=1)
         least = min((x for x, _ in points.values()), default=0.0)
-        axes.set_xlim(max(-5.0, least - 8.0), 104)
+        axes.set_xlim(max(-20.0, least - 20.0), 104)
         axes.set_ylim(-6, 106)
-        axes.set_xlabel("Task learnt (% of the undefended model's, worst task)")
-        axes.set_ylabel("Safety kept (100 % − harmfulness rate)")
+        axes.set_xlabel("Task learnt (% of the undefended)")
+        axes.set_ylabel("Safety kept (%), worst case")
         figure.tight_layout()
 
     label = (
         "Safety kept in the worst case against the task learnt, a letter for each defence: filled, against every "
         "attack of a customer; hollow, against the paper's attacks alone; the line is the front"
     )
-    return Drawing("defences", draw, (6.4, 4.6), label)
+    return Drawing("defences", draw, (4.6, 3.9), label)
 
 
-def _mark(axes: Any, point: tuple[float, float], defence: DefenceRecord, letter: str) -> None:
+def _near(points: Mapping[str, tuple[float, float]], names: Sequence[str]) -> dict[tuple[float, float], list[str]]:
+    """Defences whose marks lie so near that one label is for all of them, by the place of the first."""
+    groups: dict[tuple[float, float], list[str]] = {}
+    for name in sorted(names, key=lambda each: points[each]):
+        x, y = points[name]
+        at = next((place for place in groups if abs(place[0] - x) < NEAR_X and abs(place[1] - y) < NEAR_Y), (x, y))
+        groups.setdefault(at, []).append(name)
+    return groups
+
+
+def _mark(axes: Any, point: tuple[float, float], defence: DefenceRecord) -> None:
     """A defence: filled where a customer's worst attack leaves it, hollow where the paper's do, a line between."""
     x, y = point
     colour = TUNED if defence.on_front else INITIAL
@@ -252,4 +273,3 @@ def _mark(axes: Any, point: tuple[float, float], defence: DefenceRecord, letter:
         axes.plot([x, x], [y, 100.0 - paper], color="#b0b0b0", linewidth=1.0, zorder=0)
         axes.plot([x], [100.0 - paper], "o", markersize=5, markerfacecolor="#ffffff", markeredgecolor=colour, zorder=2)
     axes.plot([x], [y], "o", markersize=6, color=colour, zorder=3)
-    axes.annotate(letter, (x, y), xytext=(-9, -3), textcoords="offset points", fontsize=9, ha="center")

@@ -10,7 +10,7 @@ from holdfast.core.arena_record import UNDEFENDED, ArenaRecord, DefenceRecord
 from holdfast.core.audit_record import AuditRecord, Check, FigureChange, GateAnswer
 from holdfast.core.results import RunResults, Summary
 from holdfast.core.types import Comparison, Estimate
-from holdfast.report import layout
+from holdfast.report import arena, layout
 from holdfast.report.pictures import Picture, of_rate
 
 State = Literal["pass", "fail", "unknown", "distrust"]
@@ -172,7 +172,7 @@ def of_arena(record: ArenaRecord) -> Headline:
     rated = [each for each in record.defences if "customer" in each.worst and each.name != UNDEFENDED]
     if not rated:
         return Headline("Nothing to compare", "No defence has figures.", "unknown", "unknown", ())
-    best = min(rated, key=lambda each: each.worst["customer"].rate.value or 0.0)
+    best = arena.smallest(rated)
     worst, metric = best.worst["customer"], "harmfulness_rate"
     rate = layout.figure(metric, worst.rate.value)
     goals = [each.name for each in rated if each.goal]
