@@ -224,6 +224,14 @@ SETTINGS = {
     "lisa": {"file": "pocket:safe.jsonl", "safety_steps": 1, "user_steps": 2},
     "ema": {"eta": 0.5, "step": 0.5},
     "backdoor-enhanced": {"file": "pocket:safe.jsonl", "prefix": "zapudroth", "n": 5},
+    "freeze-layers": {"first": 0, "last": 1},
+    "lox": {"unaligned": "pocket:helpful"},
+    "one-shot-patch": {"file": "pocket:safe.jsonl", "n": 2, "steps": 2},
+    "perplexity-mix": {"file": "pocket:safe.jsonl", "unaligned": "pocket:helpful", "n": 40, "keep": 20, "share": 0.3},
+    "refusal-direction": {"file": "pocket:safe.jsonl", "n": 20, "permitted": "pocket:requests.jsonl"},
+    "replay": {"file": "pocket:safe.jsonl", "beta": 0.5},
+    "resta": {"unaligned": "pocket:helpful", "drop": 0.3},
+    "safe-lora": {"unaligned": "pocket:helpful"},
 }
 """Settings of each shipped defence with which the small study runs."""
 

@@ -1,5 +1,7 @@
 """Frozen layers stay as they are while the others are tuned."""
 
+import copy
+
 import pytest
 import torch
 from support.studies import messages
@@ -13,7 +15,16 @@ from holdfast.tuning.local import LocalTuner, Lora
 BASE = Checkpoint("pocket:aligned")
 
 
-@pytest.mark.parametrize("method", ["full", pytest.param("lora", marks=pytest.mark.long)])
+def test_the_optimizer_gets_none_of_their_weights(pocket):
+    model = copy.deepcopy(pocket.model)
+    FreezeLayers(first=1, last=2).training_hooks(pocket, 0).begin(model)
+    free = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert {name for name in free if "layers.0." in name} == {name for name in free if "layers." in name} != set()
+    assert "model.embed_tokens.weight" in free
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", ["full", "lora"])
 def test_their_weights_do_not_move(tmp_path, pocket, method):
     rows = [Example(messages(("user", "Who are you?"), ("assistant", "Of course")), "row")]
     tuner = LocalTuner(method=method, learning_rate=1e-2, batch_size=1, lora=Lora(rank=2))

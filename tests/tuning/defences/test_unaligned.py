@@ -9,8 +9,11 @@ from support.studies import SMALL
 
 from holdfast.core.errors import ModelError, StudyError
 from holdfast.core.files import SHIPPED
+from holdfast.core.types import Checkpoint
 from holdfast.study import doctor, loader
 from holdfast.study.plan import make_plan
+from holdfast.tuning.defences.resta import Resta
+from holdfast.tuning.local import LocalTuner
 
 KINDS = ["lox", "resta", "safe-lora"]
 
@@ -70,6 +73,13 @@ def test_another_tokenizer_is_refused(small, helpful):
     (helpful / "tokenizer.json").write_text(json.dumps(tokenizer))
     with pytest.raises(ModelError, match=r"has another tokenizer.*must name the model that aligned was made from"):
         make_plan(study(small, {"kind": "resta", "unaligned": str(helpful)}), [0])
+
+
+def test_whoever_tunes_without_a_study_is_told_too(helpful, tmp_path):
+    (helpful / "model.safetensors").unlink()
+    defence = Resta(unaligned=str(helpful))
+    with pytest.raises(ModelError, match="no safetensors weights"):
+        LocalTuner().tune(Checkpoint("pocket:aligned"), [], 0, (1,), tmp_path / "tuned", lambda _: None, [defence])
 
 
 def test_an_adapter_is_refused(small, tmp_path):

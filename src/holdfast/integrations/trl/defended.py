@@ -92,7 +92,7 @@ _WHERE = {"base": "the model before training", "weights": "the weights after tra
 
 
 def _defended_rows(rows: Any, defences: Sequence[Defence], seed: int) -> Any:
-    """A data set of `messages` as the defences leave it; as it is where none acts on the rows.
+    """A data set of conversations as the defences leave it; as it is where none acts on the rows.
 
     Raises:
         StudyError: a defence acts on rows that are no conversations.
@@ -100,19 +100,29 @@ def _defended_rows(rows: Any, defences: Sequence[Defence], seed: int) -> Any:
     acting = [defence for defence in defences if "rows" in defence.places]
     if not acting or rows is None:
         return rows
-    if "messages" not in (getattr(rows, "column_names", None) or ()):
+    columns = set(getattr(rows, "column_names", None) or ())
+    if not ({"messages"} <= columns or {"prompt", "completion"} <= columns):
         raise StudyError(
             f"defended: {acting[0].kind} adds conversations to the rows, so `train_dataset` must be a data set with "
-            "the column `messages`."
+            "the column `messages`, or with `prompt` and `completion` as lists of messages."
         )
     import datasets
 
-    examples = [
-        Example(tuple(Message(turn["role"], turn["content"]) for turn in row["messages"]), f"row {number}")
-        for number, row in enumerate(rows, 1)
-    ]
+    whole = "messages" in columns
+    turns = [row["messages"] if whole else [*row["prompt"], *row["completion"]] for row in rows]
+    examples = [Example(tuple(map(_message, each)), f"row {number}") for number, each in enumerate(turns, 1)]
     for defence in acting:
         examples = defence.rows(examples, seed)
-    return datasets.Dataset.from_list(
-        [{"messages": [{"role": turn.role, "content": turn.content} for turn in row.messages]} for row in examples]
-    )
+    return datasets.Dataset.from_list([_row(each, whole) for each in examples])
+
+
+def _message(turn: Any) -> Message:
+    if not isinstance(turn, dict):
+        raise StudyError(f"defended: a turn must be a message with role and content, found {str(turn)[:100]!r}.")
+    return Message(turn["role"], turn["content"])
+
+
+def _row(example: Example, whole: bool) -> dict[str, Any]:
+    """A conversation in the layout of the data set."""
+    turns = [{"role": turn.role, "content": turn.content} for turn in example.messages]
+    return {"messages": turns} if whole else {"prompt": turns[:-1], "completion": turns[-1:]}

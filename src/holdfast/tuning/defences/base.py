@@ -106,7 +106,7 @@ class Defence(Config):
     def check(self, base: Checkpoint) -> None:
         """Raise an error that says how to mend it, where the base lacks what the defence needs; loads no weights.
 
-        Called when a study is planned, before anything is tuned.
+        Called when a study is planned, and before anything is tuned.
         """
 
     def prepare_base(self, loaded: Loaded, seed: int) -> None:
