@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
+from transformers import Trainer
 
 from holdfast.core.config import OneOf
 from holdfast.core.errors import StudyError
@@ -33,6 +35,9 @@ def defended(trainer_class: type[Any], defences: Any) -> type[Any]:
         StudyError: settings with mistakes, or a defence that a trainer cannot use.
     """
     chosen = _checked(defences if isinstance(defences, list | tuple) else [defences])
+    is_sft = any(each.__name__ == "SFTTrainer" for each in trainer_class.__mro__)
+    # TRL's own computes the loss from pieces of the logits, of which a defence could take none.
+    compute = Trainer.compute_loss if is_sft else getattr(trainer_class, "compute_loss", None)
 
     class Defended(trainer_class):  # type: ignore[misc]
         def __init__(self, model: Any = None, *positional: Any, train_dataset: Any = None, **named: Any) -> None:
@@ -41,16 +46,20 @@ def defended(trainer_class: type[Any], defences: Any) -> type[Any]:
             super().__init__(model, *positional, train_dataset=rows, **named)
             loaded = Loaded(self.model, Chat(self.processing_class))
             acting = [defence for defence in chosen if "tuning" in defence.places]
-            self.defence_hooks = [defence.training_hooks(loaded, seed) for defence in acting]
-            for hook in self.defence_hooks:
-                hook.begin(self.model)
+            with _own_forward(self.model):
+                self.defence_hooks = [defence.training_hooks(loaded, seed) for defence in acting]
+                for hook in self.defence_hooks:
+                    hook.begin(self.model)
             self.add_callback(hook_caller(self.defence_hooks))
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            if not self.defence_hooks:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            loss, outputs = compute(self, model, inputs, True, num_items_in_batch)
             if model.training:
+                _check_logits(outputs)
                 batch = weighted(self, inputs, num_items_in_batch)
                 for hook in self.defence_hooks:
                     loss = hook.loss(model, batch, outputs, loss)
@@ -66,6 +75,31 @@ def defended(trainer_class: type[Any], defences: Any) -> type[Any]:
 
     Defended.__name__ = f"Defended{trainer_class.__name__}"
     return Defended
+
+
+@contextmanager
+def _own_forward(model: Any) -> Iterator[None]:
+    """A context in which a model has its class's forward pass: a copy of one that was replaced asks the original."""
+    replaced = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if replaced is not None:
+            model.__dict__["forward"] = replaced
+
+
+def _check_logits(outputs: Any) -> None:
+    """Refuse outputs of which a defence could take no loss.
+
+    Raises:
+        StudyError: the trainer keeps no logits, or cuts them off from the weights.
+    """
+    logits = getattr(outputs, "logits", None)
+    if logits is None or not logits.requires_grad:
+        raise StudyError(
+            "defended: this trainer gives no logits that a defence can take its loss of. Use `Trainer` or "
+            "`SFTTrainer`, with `use_liger_kernel=False`."
+        )
 
 
 def _checked(defences: Sequence[Any]) -> list[Defence]:
