@@ -224,6 +224,7 @@ SETTINGS = {
     "lisa": {"file": "pocket:safe.jsonl", "safety_steps": 1, "user_steps": 2},
     "ema": {"eta": 0.5, "step": 0.5},
     "backdoor-enhanced": {"file": "pocket:safe.jsonl", "prefix": "zapudroth", "n": 5},
+    "guarded": {"requests": 32, "longest": 32, "per_batch": 4},
 }
 """Settings of each shipped defence with which the small study runs."""
 

@@ -8,5 +8,6 @@ DEFENCES = {
     "lisa": "holdfast.tuning.defences.lisa:Lisa",
     "ema": "holdfast.tuning.defences.ema:EMA",
     "backdoor-enhanced": "holdfast.tuning.defences.backdoor_enhanced:BackdoorEnhanced",
+    "guarded": "holdfast.tuning.defences.guarded:Guarded",
 }
 """Defences by name."""

@@ -57,7 +57,7 @@ class KL(WithSafetyRows):
         """The penalty."""
         if self.file is None:
             return _OnUserRows(self.weight)
-        return _OnSafetyRows(self, Anchors(loaded, self.safety_rows(seed)))
+        return _OnSafetyRows(self, Anchors(loaded, loaded.chat.examples(self.safety_rows(seed))))
 
 
 class _OnUserRows(TrainingHooks):

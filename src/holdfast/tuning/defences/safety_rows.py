@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt, model_validator
@@ -64,10 +64,9 @@ class WithSafetyRows(Defence):
 class RowsAtHand:
     """Rendered rows of which each batch draws some, with torch's random numbers."""
 
-    def __init__(self, loaded: Loaded, rows: Sequence[Example]) -> None:
+    def __init__(self, loaded: Loaded, rows: Iterable[Rendered]) -> None:
         limit = int(getattr(loaded.model.config, "max_position_embeddings", 2**20))
-        whole = loaded.chat.examples(rows)
-        self.rows = [Rendered(row.input_ids[:limit], row.supervised[:limit]) for row in whole]
+        self.rows = [Rendered(row.input_ids[:limit], row.supervised[:limit]) for row in rows]
         self.pad = int(loaded.tokenizer.pad_token_id or 0)
 
     def draw(self, n: int) -> list[int]:
