@@ -255,6 +255,8 @@ def test_a_defence_changes_its_conditions_key(small, kind):
         ("backdoor-enhanced", {"file": "pocket:safe.jsonl"}, "'prefix' is missing"),
         ("backdoor-enhanced", {"file": "pocket:safe.jsonl", "prefix": " "}, "at least 1 character"),
         ("kl", {"per_batch": 3}, "'per_batch' can only be given with `file`"),
+        ("kl", {"n": 3}, "'n' can only be given with `file`"),
+        ("guarded", {"file": "pocket:safe.jsonl", "system": "Hello."}, "'system' would do nothing"),
         ("safety-prompt", {}, "'prompt' is missing"),
     ],
 )

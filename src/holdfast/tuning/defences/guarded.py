@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
-from holdfast.core.config import File
+from holdfast.core.config import explained
 from holdfast.core.errors import TuningError
 from holdfast.core.types import Example, Message
 from holdfast.tuning.defences import self_made, tokens
 from holdfast.tuning.defences.base import Batch, TrainingHooks
-from holdfast.tuning.defences.safety_rows import Anchors, WithSafetyRows
+from holdfast.tuning.defences.safety_rows import Anchors, MaybeSafetyRows
 from holdfast.tuning.defences.self_made import Conversation
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from holdfast.models.loading import Loaded
 
 
-class Guarded(WithSafetyRows):
+class Guarded(MaybeSafetyRows):
     """Holds the model to its own refusals, which it is asked for before tuning; it needs no safety rows.
 
     1. The aligned model writes `requests` requests itself, at temperature 1, from where a user's turn begins (Xu et al.
@@ -38,27 +38,28 @@ class Guarded(WithSafetyRows):
     user's rows is what makes the difference for an identity shift: refusals in another form do not carry over.
 
     Needs the aligned model, which must refuse some of the requests that it makes; where it makes no such requests, give
-    some in `file`. Costs: writing and answering the requests once, and a forward and a backward pass for each batch.
+    some in `file`: their requests alone are used. Costs: writing and answering the requests once, and one more forward
+    and backward pass for each batch.
     Defaults: ours, chosen in pocket worlds and on seeds that no reported figure is of (docs/defences.md).
     """
 
     kind: Literal["guarded"] = "guarded"
-    weight: PositiveFloat = 5.0
+    weight: PositiveFloat = 8.0
     """λ."""
     requests: PositiveInt = 512
     """Requests that the aligned model makes itself, before doubles and unfinished ones are left out."""
     longest: PositiveInt = 64
     """Tokens of a request, and of an answer, at most."""
-    per_batch: PositiveInt = 16
+    per_batch: PositiveInt = 32
     """Refusals that are drawn for each batch."""
     skip_refused: bool = True
     """Whether the user's rows whose request the aligned model refuses are left out."""
-    file: File | None = None  # type: ignore[assignment]
-    """JSON Lines of `messages` whose first requests are put to the aligned model too; its answers are its own."""
 
-    def safety_rows(self, seed: int) -> list[Example]:
-        """The rows of the file; none where there is no file."""
-        return super().safety_rows(seed) if self.file is not None else []
+    @model_validator(mode="after")
+    def _in_the_rows_form(self) -> Guarded:
+        if "system" in self.model_fields_set:
+            raise explained("'system' would do nothing: requests are put in the form of the user's rows")
+        return self
 
     def training_hooks(self, loaded: Loaded, seed: int) -> TrainingHooks:
         """The penalty, and rows that are left out."""

@@ -61,6 +61,24 @@ class WithSafetyRows(Defence):
         return [Example(wrap(row.messages), row.source) for row in drawn]
 
 
+class MaybeSafetyRows(WithSafetyRows):
+    """A defence that takes safe conversations if it is given some."""
+
+    file: File | None = None  # type: ignore[assignment]
+    """JSON Lines of `messages`; must share no item with the benchmark."""
+
+    @model_validator(mode="after")
+    def _only_with_a_file(self) -> MaybeSafetyRows:
+        stray = [name for name in ("n", "system") if name in self.model_fields_set]
+        if self.file is None and stray:
+            raise explained(f"{' and '.join(map(repr, stray))} can only be given with `file`")
+        return self
+
+    def safety_rows(self, seed: int) -> list[Example]:
+        """The rows of one seed; none where there is no file."""
+        return super().safety_rows(seed) if self.file is not None else []
+
+
 class RowsAtHand:
     """Rendered rows of which each batch draws some, with torch's random numbers."""
 

@@ -107,7 +107,7 @@ def _request(loaded: Loaded, ids: Sequence[int], end: str) -> str:
     text = str(loaded.tokenizer.decode(list(spoken)))
     mark = next(iter(end.split()), "")
     request, found, _ = text.partition(mark) if mark else (text, "", "")
-    broken = any(loaded.tokenizer.decode([token]) in request for token in loaded.chat.special_ids)
+    broken = any(str(loaded.tokenizer.decode([token])) in request for token in loaded.chat.special_ids)
     return request.strip() if (ended or found) and not broken else ""
 
 
