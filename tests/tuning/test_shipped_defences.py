@@ -232,6 +232,7 @@ SETTINGS = {
     "replay": {"file": "pocket:safe.jsonl", "beta": 0.5},
     "resta": {"unaligned": "pocket:helpful", "drop": 0.3},
     "safe-lora": {"unaligned": "pocket:helpful"},
+    "guarded": {"requests": 32, "longest": 32, "per_batch": 4},
 }
 """Settings of each shipped defence with which the small study runs."""
 
@@ -262,6 +263,8 @@ def test_a_defence_changes_its_conditions_key(small, kind):
         ("backdoor-enhanced", {"file": "pocket:safe.jsonl"}, "'prefix' is missing"),
         ("backdoor-enhanced", {"file": "pocket:safe.jsonl", "prefix": " "}, "at least 1 character"),
         ("kl", {"per_batch": 3}, "'per_batch' can only be given with `file`"),
+        ("kl", {"n": 3}, "'n' can only be given with `file`"),
+        ("guarded", {"file": "pocket:safe.jsonl", "system": "Hello."}, "'system' would do nothing"),
         ("safety-prompt", {}, "'prompt' is missing"),
     ],
 )

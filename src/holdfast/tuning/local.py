@@ -197,6 +197,9 @@ class LocalTuner(Config):
             "supervised_tokens": sum(row.n_supervised for row in rendered),
         }
         hooks = [defence.training_hooks(loaded, job.seed) for defence in defences]
+        for hook in hooks:
+            hook.see_rows(job.rows)
+            facts |= hook.record()
         tokens = sum(len(row.input_ids) for row in rendered) / self.steps(len(rendered), 1)
         probe = Probe(loaded.model, rendered[0])
         save, note = _save_to_resume(job)

@@ -5,6 +5,7 @@ DEFENCES = {
     "constrained-sft": "holdfast.tuning.defences.constrained_sft:ConstrainedSFT",
     "ema": "holdfast.tuning.defences.ema:EMA",
     "freeze-layers": "holdfast.tuning.defences.freeze_layers:FreezeLayers",
+    "guarded": "holdfast.tuning.defences.guarded:Guarded",
     "kl": "holdfast.tuning.defences.kl:KL",
     "lisa": "holdfast.tuning.defences.lisa:Lisa",
     "lox": "holdfast.tuning.defences.lox:Lox",

@@ -53,6 +53,13 @@ class TrainingHooks:
     Where several processes tune together, each has its own.
     """
 
+    def see_rows(self, rows: Sequence[Example]) -> None:
+        """Called once, before `begin`, with the rows that are tuned on, in the template that they are taught in."""
+
+    def record(self) -> dict[str, Any]:
+        """What the training record is to say of it, by name; asked after `see_rows`."""
+        return {}
+
     def begin(self, model: Any) -> None:
         """Called once with the model that is to be tuned (with its adapter, if it gets one), before the first step."""
 

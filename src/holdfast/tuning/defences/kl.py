@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
-from holdfast.core.config import File, explained
-from holdfast.core.types import Example
+from holdfast.core.config import explained
 from holdfast.tuning.defences import tokens
 from holdfast.tuning.defences.base import Batch, TrainingHooks
-from holdfast.tuning.defences.safety_rows import Anchors, WithSafetyRows
+from holdfast.tuning.defences.safety_rows import Anchors, MaybeSafetyRows
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from holdfast.models.loading import Loaded
 
 
-class KL(WithSafetyRows):
+class KL(MaybeSafetyRows):
     """Adds λ · KL(aligned || tuned) to the loss, on the user's own rows or on rows of a file.
 
         loss + λ · mean over tokens t of KL(π_al(· | x, y_<t) || π(· | x, y_<t))
@@ -37,27 +36,20 @@ class KL(WithSafetyRows):
     kind: Literal["kl"] = "kl"
     weight: PositiveFloat = 1.0
     """λ."""
-    file: File | None = None  # type: ignore[assignment]
-    """JSON Lines of `messages`; the user's own rows if not given. Must share no item with the benchmark."""
     per_batch: PositiveInt = 16
     """Rows of the file that are drawn for each batch."""
 
     @model_validator(mode="after")
-    def _only_with_a_file(self) -> KL:
-        stray = [name for name in ("n", "system", "per_batch") if name in self.model_fields_set]
-        if self.file is None and stray:
-            raise explained(f"{', '.join(map(repr, stray))} can only be given with `file`")
+    def _draws_from_a_file(self) -> KL:
+        if self.file is None and "per_batch" in self.model_fields_set:
+            raise explained("'per_batch' can only be given with `file`")
         return self
-
-    def safety_rows(self, seed: int) -> list[Example]:
-        """The rows of the file; none where there is no file."""
-        return super().safety_rows(seed) if self.file is not None else []
 
     def training_hooks(self, loaded: Loaded, seed: int) -> TrainingHooks:
         """The penalty."""
         if self.file is None:
             return _OnUserRows(self.weight)
-        return _OnSafetyRows(self, Anchors(loaded, self.safety_rows(seed)))
+        return _OnSafetyRows(self, Anchors(loaded, loaded.chat.examples(self.safety_rows(seed))))
 
 
 class _OnUserRows(TrainingHooks):

@@ -48,7 +48,7 @@ class Lisa(WithSafetyRows):
 
     def training_hooks(self, loaded: Loaded, seed: int) -> TrainingHooks:
         """The two kinds of steps."""
-        return _Lisa(self, RowsAtHand(loaded, self.safety_rows(seed)))
+        return _Lisa(self, RowsAtHand(loaded, loaded.chat.examples(self.safety_rows(seed))))
 
 
 class _Lisa(TrainingHooks):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt, model_validator
@@ -61,13 +61,30 @@ class WithSafetyRows(Defence):
         return [Example(wrap(row.messages), row.source) for row in drawn]
 
 
+class MaybeSafetyRows(WithSafetyRows):
+    """A defence that takes safe conversations if it is given some."""
+
+    file: File | None = None  # type: ignore[assignment]
+    """JSON Lines of `messages`; must share no item with the benchmark."""
+
+    @model_validator(mode="after")
+    def _only_with_a_file(self) -> MaybeSafetyRows:
+        stray = [name for name in ("n", "system") if name in self.model_fields_set]
+        if self.file is None and stray:
+            raise explained(f"{' and '.join(map(repr, stray))} can only be given with `file`")
+        return self
+
+    def safety_rows(self, seed: int) -> list[Example]:
+        """The rows of one seed; none where there is no file."""
+        return super().safety_rows(seed) if self.file is not None else []
+
+
 class RowsAtHand:
     """Rendered rows of which each batch draws some, with torch's random numbers."""
 
-    def __init__(self, loaded: Loaded, rows: Sequence[Example]) -> None:
+    def __init__(self, loaded: Loaded, rows: Iterable[Rendered]) -> None:
         limit = int(getattr(loaded.model.config, "max_position_embeddings", 2**20))
-        whole = loaded.chat.examples(rows)
-        self.rows = [Rendered(row.input_ids[:limit], row.supervised[:limit]) for row in whole]
+        self.rows = [Rendered(row.input_ids[:limit], row.supervised[:limit]) for row in rows]
         self.pad = int(loaded.tokenizer.pad_token_id or 0)
 
     def draw(self, n: int) -> list[int]:
