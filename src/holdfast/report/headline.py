@@ -180,12 +180,15 @@ def of_arena(record: ArenaRecord) -> Headline:
         f"Of {len(rated)} defences, and {among} {best.name} has the smallest worst case against a customer who chooses "
         f"rows and settings: {rate} % of the prompts are fulfilled under {worst.attack}."
     )
+    if undone := best.worst.get("weights"):
+        undone_rate = layout.figure(metric, undone.rate.value)
+        sentence += f" One who has the weights reaches {undone_rate} % under {undone.attack}."
     shown = [_worst_of(best, "customer", f"Worst case, {best.name}")]
     shown += [_worst_of(each, "customer", "Worst case, undefended") for each in record.defences[:1] if each.worst]
     learnt = KeyFigure(
         f"Task learnt, {best.name}", _with_unit(metric, best.task_gain), "of the undefended model's, in the worst task"
     )
-    word = f"{len(goals)} of {len(rated)} defences reach the goal" if goals else f"Smallest worst case: {rate} %"
+    word = f"{len(goals)} of {len(rated)} reached the goal" if goals else f"Smallest worst case: {rate} %"
     state: State = "pass" if goals else "fail"
     return Headline(word, sentence, state, "pass" if goals else "up", (*shown, learnt))
 
