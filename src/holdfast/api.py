@@ -26,7 +26,7 @@ from holdfast.models.in_memory import name_of
 from holdfast.paper import reproduce as paper
 from holdfast.paper import worlds as other_worlds
 from holdfast.paper.hosted import Hosting, Prices
-from holdfast.study import loader
+from holdfast.study import limits, loader
 from holdfast.study import run as runner
 from holdfast.study.results.frames import Results
 from holdfast.study.schema import Study
@@ -123,7 +123,7 @@ def run(
     with watching(progress) as watcher, script_left_alone():
         finished = runner.run(
             loaded, text, run_folder, _seeds(seeds, loaded), workers or default_workers(), watcher,
-            keep_checkpoints, runner.limits(max_usd, max_hours), fresh_verdicts, replace,
+            keep_checkpoints, limits.limits(max_usd, max_hours), fresh_verdicts, replace,
         )  # fmt: skip
     runner.write_page(finished.run_folder, finished.results, show_answers)
     return Results(run_folder, finished.results)
@@ -200,7 +200,7 @@ def reproduce(
     with watching(progress) as watcher, script_left_alone():
         run = partial(
             paper.reproduce, seeds=_seeds(seeds, wanted.study), workers=n_workers, watcher=watcher,
-            limits=runner.limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
+            limits=limits.limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
         )  # fmt: skip
         if worlds:
             record, *_ = other_worlds.reproduce(worlds, wanted, prepare, run_folder, run, n_workers, watcher)

@@ -14,7 +14,8 @@ from holdfast.core.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast.core.terminal import Terminal
-    from holdfast.study.run import Limits
+    from holdfast.study.limits import Limits
+    from holdfast.study.run import Workers as Hands
 
 
 PATH = "PATH"
@@ -91,6 +92,15 @@ Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2. Default: 
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes. Default: one for each core; one in all on a GPU.")
 ]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Do the work on a Ray cluster at HOST:PORT, in place of --workers; `auto` is the one that this machine "
+        "belongs to, else one on this machine alone.",
+    ),
+]
 ShowAnswers = Annotated[bool, typer.Option("--show-answers", help="Put the models' answers on the page.")]
 Keep = Annotated[
     bool, typer.Option("--keep-checkpoints", help="Keep tuned weights after their answers have been generated.")
@@ -143,8 +153,24 @@ def parse_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
     return seeds
 
 
+def workers_of(workers: int | None, ray: str | None) -> Hands:
+    """Who does the jobs of a run: a cluster, so many worker processes, or one for each core.
+
+    Raises:
+        typer.BadParameter: both are given.
+    """
+    from holdfast.core.workers import default_workers
+    from holdfast.study.cluster.pool import RayCluster
+
+    if ray is None:
+        return workers or default_workers()
+    if workers is not None:
+        raise typer.BadParameter("--ray takes the place of --workers: the cluster says how much it does at a time.")
+    return RayCluster(ray)
+
+
 def limits(max_usd: float | None, max_hours: float | None) -> Limits:
     """The caps of a run; its hours are counted from now."""
-    from holdfast.study import run
+    from holdfast.study import limits
 
-    return run.limits(max_usd, max_hours)
+    return limits.limits(max_usd, max_hours)

@@ -14,6 +14,7 @@ from holdfast.cli.options import (
     Keep,
     MaxHours,
     MaxUsd,
+    RayAddress,
     Replace,
     Workers,
     a_path,
@@ -23,6 +24,7 @@ from holdfast.cli.options import (
     console,
     limits,
     parse_seeds,
+    workers_of,
 )
 from holdfast.core.watch import Watch
 
@@ -89,7 +91,7 @@ def reproduce(
     max_usd: MaxUsd = None, max_hours: MaxHours = None, replace: Replace = False, base_url: BaseUrl = None,
     api_key_env: KeyEnv = None, authorisation: Authorisation = None, tuning_price: TuningPrice = None,
     input_price: InputPrice = None, output_price: OutputPrice = None, keep_checkpoints: Keep = False,
-    worlds: Worlds = None,
+    worlds: Worlds = None, ray: RayAddress = None,
 ) -> None:  # fmt: skip
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
     from holdfast.core.workers import default_workers
@@ -108,15 +110,15 @@ def reproduce(
 
     preset = prepare(base)
     folder = out or Path("runs") / f"reproduce-{model}"
-    n_workers = workers or default_workers()
     terminal = console()
     with Watch(terminal) as watch:
         run = partial(
-            paper.reproduce, seeds=tuple(range(seeds)) if seeds else preset.study.seeds, workers=n_workers,
-            watcher=watch, limits=limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
+            paper.reproduce, seeds=tuple(range(seeds)) if seeds else preset.study.seeds,
+            workers=workers_of(workers, ray), watcher=watch, limits=limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
         )  # fmt: skip
         if others:
-            results, claims, content = other_worlds.reproduce(others, preset, prepare, folder, run, n_workers, watch)
+            at_once = workers or default_workers()
+            results, claims, content = other_worlds.reproduce(others, preset, prepare, folder, run, at_once, watch)
         else:
             results, claims = run(preset, folder)
     tables.verdicts(terminal, results, claims, folder)

@@ -15,6 +15,7 @@ from holdfast.cli.options import (
     MaxHours,
     MaxUsd,
     Out,
+    RayAddress,
     Replace,
     RunFolder,
     Seeds,
@@ -27,6 +28,7 @@ from holdfast.cli.options import (
     one_line,
     parse_seeds,
     print_path,
+    workers_of,
 )
 from holdfast.core.errors import HoldfastError
 from holdfast.core.watch import Watch
@@ -36,10 +38,10 @@ def run(
     study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None,
     show_answers: ShowAnswers = False, keep_checkpoints: Keep = False,
     max_usd: MaxUsd = None, max_hours: MaxHours = None, fresh_verdicts: Fresh = False, replace: Replace = False,
+    ray: RayAddress = None,
 ) -> None:  # fmt: skip
     """Tune, generate answers, judge and compare: everything that a study asks for and that is not done yet."""
     from holdfast.core.files import read_text
-    from holdfast.core.workers import default_workers
     from holdfast.study import loader
     from holdfast.study import run as runner
     from holdfast.study.results import answer_form
@@ -51,7 +53,7 @@ def run(
     with Watch(terminal) as watch:
         done = runner.run(
             settings, read_text(path), folder, parse_seeds(seeds) if seeds is not None else settings.seeds,
-            workers or default_workers(), watch, keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts,
+            workers_of(workers, ray), watch, keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts,
             replace,
         )  # fmt: skip
     runner.write_page(done.run_folder, done.results, show_answers)

@@ -74,10 +74,11 @@ class CheckRow:
 
 
 class RunFolder:
-    """One run folder."""
+    """One run folder. Its checkpoints may lie in another place, as those of a task on another machine do."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checkpoints: Path | None = None) -> None:
         self.folder = folder
+        self.all_checkpoints = checkpoints or folder / "checkpoints"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -126,11 +127,11 @@ class RunFolder:
         Raises:
             RunFolderError: the name would lead to another folder.
         """
-        return self.folder / "checkpoints" / checked_name(run)
+        return self.all_checkpoints / checked_name(run)
 
     def tidy_checkpoints(self) -> None:
         """Delete the folder of all checkpoints if it is empty."""
-        parent = self.folder / "checkpoints"
+        parent = self.all_checkpoints
         if parent.is_dir() and not any(parent.iterdir()):
             parent.rmdir()
 
