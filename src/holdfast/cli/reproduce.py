@@ -114,7 +114,8 @@ def reproduce(
     with Watch(terminal) as watch:
         run = partial(
             paper.reproduce, seeds=tuple(range(seeds)) if seeds else preset.study.seeds,
-            workers=workers_of(workers, ray), watcher=watch, limits=limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
+            workers=workers_of(workers, ray), watcher=watch, limits=limits(max_usd, max_hours),
+            replace_results=replace, keep=keep_checkpoints,
         )  # fmt: skip
         if others:
             at_once = workers or default_workers()
