@@ -36,6 +36,9 @@ MOST_LOST = 8
 MOST_KILLED = 1
 """How often a piece is begun again because its process was killed, most likely for want of memory."""
 
+OUT_OF_MEMORY = ("MemoryError", "OutOfMemoryError")
+"""How the reason begins where a task's own code found no memory: on the machine, or on its GPU."""
+
 AT_ONCE = 2
 """Tasks that are handed to Ray for each core or GPU: the rest waits here, where it takes no memory."""
 
@@ -141,6 +144,8 @@ class _Run:
             self._wait_with(index, pieces_of(job))
         spending = str(self.run_folder.folder / "spending.jsonl")
         self.desk = self.ray.remote(Desk).options(num_cpus=0, **self._pinned()).remote(spending, self.limits.max_usd)
+        for left in self.run_folder.folder.glob(".seen-*"):  # of a run that was killed
+            left.unlink()
         (self.run_folder.folder / self.mark).touch()
         try:
             while self.waiting or self.running:
@@ -265,7 +270,9 @@ class _Run:
             why = f"{attempt.machine} was lost" if gone else f"its process on {attempt.machine} was killed"
             again = "lost" if gone else "killed"
         else:
-            return failure
+            if failure is None or not failure[0].startswith(OUT_OF_MEMORY):
+                return failure
+            why, again = f"it ran out of memory on {attempt.machine} ({failure[0][:200]})", "killed"
         finally:
             self._hear()
         return self._again(attempt, why, again)
