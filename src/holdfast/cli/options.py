@@ -80,11 +80,28 @@ def a_path(text: str) -> Path:
     return Path(text)
 
 
+def a_place(text: str) -> str:
+    """The path or address that an option names.
+
+    Raises:
+        typer.BadParameter: it is empty.
+    """
+    return text if "://" in text else str(a_path(text))
+
+
 StudyName = Annotated[
     str,
     typer.Argument(help="A study file, or the name of a shipped study such as `demo`.", autocompletion=complete_study),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--out", metavar=PATH, parser=a_place,
+        help="Folder of the run, or its address where fsspec reaches it, such as s3://bucket/runs/mine. Default: runs/"
+        "<name of the study>.",
+    ),
+]  # fmt: skip
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the run. Default: runs/<name of the study>.", parser=a_path, metavar=PATH)
 ]

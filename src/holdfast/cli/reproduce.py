@@ -17,7 +17,7 @@ from holdfast.cli.options import (
     RayAddress,
     Replace,
     Workers,
-    a_path,
+    a_place,
     complete_judge,
     complete_part,
     complete_preset,
@@ -43,8 +43,12 @@ Base = Annotated[
 ]
 NumberOfSeeds = Annotated[int | None, typer.Option(min=1, max=1000, help="How many seeds. Default: the preset's own.")]
 PaperOut = Annotated[
-    Path | None, typer.Option(help="Folder of the run. Default: runs/reproduce-<model>.", parser=a_path, metavar=PATH)
-]
+    str | None,
+    typer.Option(
+        "--out", metavar=PATH, parser=a_place,
+        help="Folder of the run, or its address as for `run`. Default: runs/reproduce-<model>.",
+    ),
+]  # fmt: skip
 Data = Annotated[
     Path,
     typer.Option(help="Folder of the files that a preset names; pocket and quiz need none. With hosted also: pocket."),
@@ -94,6 +98,7 @@ def reproduce(
     worlds: Worlds = None, ray: RayAddress = None,
 ) -> None:  # fmt: skip
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
+    from holdfast.core.mirror import working_copy
     from holdfast.core.workers import default_workers
     from holdfast.paper import reproduce as paper
     from holdfast.paper import worlds as other_worlds
@@ -109,9 +114,8 @@ def reproduce(
         return paper.prepare(model, parts or (), of, data, judge, hosting)
 
     preset = prepare(base)
-    folder = out or Path("runs") / f"reproduce-{model}"
     terminal = console()
-    with Watch(terminal) as watch:
+    with Watch(terminal) as watch, working_copy(out or Path("runs") / f"reproduce-{model}", watch.note) as folder:
         run = partial(
             paper.reproduce, seeds=tuple(range(seeds)) if seeds else preset.study.seeds,
             workers=workers_of(workers, ray), watcher=watch, limits=limits(max_usd, max_hours),

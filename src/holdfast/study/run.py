@@ -123,7 +123,7 @@ def opened(
     Raises:
         HoldfastError: as `run`, before anything is asked.
     """
-    with run_folder.lock():
+    with run_folder.lock(watcher.note):
         plan = make_plan(study, seeds)
         plan = amend(plan) if amend else plan
         for doubt in preflight.adapter_doubts(plan):
