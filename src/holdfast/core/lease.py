@@ -114,7 +114,7 @@ class Lease:
         finally:
             self._over.set()
             beats.join()
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RunFolderError):
                 if self._is_mine():
                     self.slip.delete()
 
@@ -159,7 +159,7 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
-            with contextlib.suppress(OSError):  # of a disk or store that is away for a while
+            with contextlib.suppress(OSError, RunFolderError):  # of a disk or store that is away for a while
                 if not self._is_mine():
                     self.lost = True
                     self.note(f"{self.place}: a run on another machine has taken it over, so this one stops.")

@@ -86,15 +86,24 @@ def working_copy(place: str | Path, note: Callable[[str], object]) -> Iterator[P
 class Mirror:
     """A folder of this machine and one of a store."""
 
-    def __init__(self, url: str, folder: Path, note: Callable[[str], object] = lambda text: None) -> None:
+    def __init__(
+        self, url: str, folder: Path, note: Callable[[str], object] = lambda text: None, is_checkpoints: bool = False
+    ) -> None:
+        """`is_checkpoints`: it is the folder of one training run's checkpoints, and no whole run folder."""
         import fsspec
 
         self.url, self.folder, self.note = url.rstrip("/"), folder, note
+        # It is `patiently` that asks again: else each of its attempts were fifteen, and none of them told.
+        once = {"config_kwargs": {"retries": {"max_attempts": 1}}} if self.url.startswith(("s3:", "s3a:")) else {}
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+            self.fs, self.root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **once)
+            self.fs.retries = 1
         except (ImportError, ValueError) as error:
             raise RunFolderError(f"{url}: {error}. For s3:// addresses: pip install s3fs.") from None
+        self.above = ("checkpoints", "run") if is_checkpoints else ()
+        """The folders of the run folder in which it lies."""
         self.lease: Lease | None = None
+        self._sending = threading.Lock()
         self.known: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
             self.known = json.loads((folder / KNOWN).read_text(encoding="utf-8"))
@@ -121,6 +130,10 @@ class Mirror:
         Raises:
             RunFolderError: another run has taken the folder, or the store refuses for minutes.
         """
+        with self._sending:
+            self._send_all()
+
+    def _send_all(self) -> None:
         if self.lease and self.lease.lost:
             raise RunFolderError(f"another run has taken {self.url} over; what this one did since is in {self.folder}.")
         changed = False
@@ -185,9 +198,10 @@ class Mirror:
         return sorted(files, key=lambda path: (len(path.relative_to(self.folder).parts) == 1, path.name == SEAL, path))
 
     def _is_whole(self, path: Path, parts: tuple[str, ...]) -> bool:
-        if parts[0] != "checkpoints" or len(parts) <= 3:
+        within = (*self.above, *parts)
+        if within[0] != "checkpoints" or len(within) <= 3:
             return True
-        return any((folder / SEAL).is_file() for folder in list(path.parents)[: len(parts) - 3])
+        return any((folder / SEAL).is_file() for folder in list(path.parents)[: len(within) - 3])
 
     def _send(self, path: Path, name: str) -> None:
         target = self._path(name)

@@ -14,7 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from holdfast.core import durable, stopping
+from holdfast.core import durable, mirror, stopping
 from holdfast.core.containment import checked_name
 from holdfast.core.errors import HoldfastError
 from holdfast.core.files import write_atomically
@@ -128,6 +128,7 @@ class _Run:
         self.keep, self.limits, self.fresh = keep, limits, fresh
         self.mark = f".seen-{token_hex(8)}"
         self.versions = task.versions()
+        self.store = mirror.of(run_folder.folder)
         self.waiting: deque[_Attempt] = deque()
         self.running: dict[Any, _Attempt] = {}
         """Ray's reference of each task → the attempt that it is."""
@@ -202,8 +203,9 @@ class _Run:
                 if path.suffix != ".damaged":
                     kept[condition.key, path.name] = path.read_bytes()
         known = checks.read_bytes() if checks.is_file() else b""
+        store = self.store.url if self.store else None
         return task.Order(
-            piece, self.run_folder.folder, self.mark, self.keep, self.fresh, left, self.versions, kept, known
+            piece, self.run_folder.folder, self.mark, store, self.keep, self.fresh, left, self.versions, kept, known
         )
 
     def _hear(self) -> None:
@@ -251,7 +253,10 @@ class _Run:
         pieces = following(attempt.piece, self.run_folder)
         self._wait_with(attempt.job, pieces)
         if not pieces and attempt.piece.part == "judge":
-            let_go(self.jobs[attempt.job], self.run_folder, _Notes(self.watcher), self.keep)
+            job = self.jobs[attempt.job]
+            let_go(job, self.run_folder, _Notes(self.watcher), self.keep)
+            if job.training and self.store and not self.keep:
+                self.store.remove(f"checkpoints/{job.training.run}")
         return bool(pieces)
 
     def _failure(self, reference: Any, attempt: _Attempt) -> tuple[str, str] | _Attempt | None:

@@ -9,8 +9,8 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from holdfast.core import stopping
 from holdfast.core.errors import HoldfastError, RunFolderError
+from holdfast.core.mirror import Mirror
 from holdfast.core.progress import Activity, Meter, Progress
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import NoCheckpoint, Tuned
@@ -50,6 +51,8 @@ class Order:
     """The run folder, as the machine of the run knows it."""
     mark: str
     """The name of a file in the run folder: a machine that sees it shares the folder's disk."""
+    store: str | None
+    """The address of the store that the run folder is a working copy of; None where it is of none."""
     keep: bool
     fresh: bool
     seconds_left: float | None
@@ -105,22 +108,49 @@ def _do(pickled: bytes, teller: Teller) -> None:
     if order.checks:
         (teller.folder / "judges.jsonl").write_bytes(order.checks)
     teller.know(order.kept)
-    shared = (order.folder / order.mark).is_file()
-    if not shared and order.piece.part != "whole" and job.training:
+    with _weights(order, job, teller) as checkpoints:
+        _do_part(replace(order.piece, job=job), order, RunFolder(teller.folder, checkpoints), teller)
+
+
+@contextmanager
+def _weights(order: Order, job: Job, teller: Teller) -> Iterator[Path | None]:
+    """Where tuned weights lie: in a copy of what the store has, or in the run folder where this machine sees it.
+
+    None is a folder of this task alone, whose weights are lost with it.
+
+    Raises:
+        RunFolderError: other machines need the weights, and would not see them.
+    """
+    if job.training and order.store and not order.piece.stays:
+        folder = teller.folder / "weights"
+        its_own = folder / "checkpoints" / job.training.run
+        its_own.mkdir(parents=True)
+        mirror = Mirror(f"{order.store}/checkpoints/{job.training.run}", its_own, teller.note, is_checkpoints=True)
+        mirror.fetch()
+        with mirror.kept_in_step():
+            yield folder / "checkpoints"
+    elif (order.folder / order.mark).is_file():
+        yield order.folder / "checkpoints"
+    elif job.training and order.piece.part != "whole":
         raise RunFolderError(
             f"{socket.gethostname()} does not see the run folder {order.folder}, through which machines hand on "
-            "tuned weights where one condition has many prompts. Put the run folder on a disk that all of them share."
+            "tuned weights where one condition has many prompts. Put the run folder on a disk that all of them share, "
+            "or in an object store (--out s3://…)."
         )
-    run_folder = RunFolder(teller.folder, order.folder / "checkpoints" if shared else None)
+    else:
+        yield None
+
+
+def _do_part(piece: Piece, order: Order, run_folder: RunFolder, teller: Teller) -> None:
+    """Do what the piece is a part of."""
     deadline = None if order.seconds_left is None else time.monotonic() + order.seconds_left
     progress, budget = Limits(deadline=deadline).checked(teller), DeskBudget(teller.desk)
-    piece = replace(order.piece, job=job)
     if piece.part == "tune":
-        _tune(job, run_folder, progress, budget)
+        _tune(piece.job, run_folder, progress, budget)
     elif piece.part == "answer":
         _answer(piece, run_folder, progress, budget)
     else:
-        runner.do_in(run_folder, budget, job, progress, order.keep or piece.part == "judge", order.fresh)
+        runner.do_in(run_folder, budget, piece.job, progress, order.keep or piece.part == "judge", order.fresh)
 
 
 def _check_versions(wanted: Mapping[str, str]) -> None:
