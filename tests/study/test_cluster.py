@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.object_store import object_store
 from support.studies import SMALL, Silent, figures, rows_of, write_rows
 
+from holdfast.core import mirror
 from holdfast.core.errors import WorkError
 from holdfast.study import loader, run
 from holdfast.study.cluster import pieces, pool
 
 ray = pytest.importorskip("ray")
+pytest.importorskip("moto")
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:.*:FutureWarning", "ignore::ResourceWarning")]
 
 ARGUMENTS = {"object_store_memory": 100 << 20, "memory": 4 << 30, "include_dashboard": False}
@@ -74,9 +77,11 @@ def nodes(tmp_path_factory):
         patch.setenv("PYTHONPATH", os.pathsep.join([str(hooks), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("SLOWLY", "0.1")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        made = Nodes()
-        made.fill()
-        yield made
+        patch.setenv("RAY_raylet_start_wait_time_s", "300")  # on a machine that does much else
+        with object_store(patch):  # before the nodes, which inherit its address
+            made = Nodes()
+            made.fill()
+            yield made
         made.cluster.shutdown()
 
 
@@ -193,3 +198,20 @@ def test_a_run_whose_machine_is_lost_goes_on_from_what_its_tasks_told(study, clu
 
 def nodes_address():
     return ray.get_runtime_context().gcs_address
+
+
+def test_with_the_run_folder_in_a_store_a_node_that_is_killed_changes_no_figure(study, cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "ANSWERS_A_PIECE", 40)  # so that nodes hand on tuned weights through the store
+    url = "s3://holdfast/runs/small"
+    watcher = Silent()
+    with mirror.working_copy(url, watcher.note) as folder:
+        killed = once(lambda: n_answers(folder) > 40, cluster.kill)
+        on_the_cluster(study, folder, watcher)
+        assert not killed.is_alive()
+    assert [name for name in watcher.names if "was lost" in name]
+    assert [activity for _, activity in watcher.activities if activity and "part 2 of 2" in activity.task]
+    monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path))  # as on another machine
+    with mirror.working_copy(url, print) as fetched:
+        assert fetched != folder
+        assert figures(fetched) == figures(study / "one")
+        assert not (fetched / "checkpoints").exists()
