@@ -70,7 +70,6 @@ class RayCluster:
 def connected(address: str) -> Iterator[Any]:
     """Ray, connected with a cluster; one that is started for `auto` ends with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing about a run is told to anybody
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU leaves its variables alone
     try:
         import ray
     except ImportError:
