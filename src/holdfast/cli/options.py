@@ -15,7 +15,6 @@ from holdfast.core.errors import HoldfastError
 if TYPE_CHECKING:
     from holdfast.core.terminal import Terminal
     from holdfast.study.limits import Limits
-    from holdfast.study.run import Workers as Hands
 
 
 PATH = "PATH"
@@ -168,22 +167,6 @@ def parse_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
     if problem := seeds_problem(seeds):
         raise HoldfastError(f"{option} {problem}; found {text[:100]!r}.")
     return seeds
-
-
-def workers_of(workers: int | None, ray: str | None) -> Hands:
-    """Who does the jobs of a run: a cluster, so many worker processes, or one for each core.
-
-    Raises:
-        typer.BadParameter: both are given.
-    """
-    from holdfast.core.workers import default_workers
-    from holdfast.study.cluster.pool import RayCluster
-
-    if ray is None:
-        return workers or default_workers()
-    if workers is not None:
-        raise typer.BadParameter("--ray takes the place of --workers: the cluster says how much it does at a time.")
-    return RayCluster(ray)
 
 
 def limits(max_usd: float | None, max_hours: float | None) -> Limits:

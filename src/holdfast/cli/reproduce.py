@@ -24,7 +24,6 @@ from holdfast.cli.options import (
     console,
     limits,
     parse_seeds,
-    workers_of,
 )
 from holdfast.core.watch import Watch
 
@@ -103,6 +102,7 @@ def reproduce(
     from holdfast.paper import reproduce as paper
     from holdfast.paper import worlds as other_worlds
     from holdfast.paper.hosted import Hosting, Prices
+    from holdfast.study.cluster import workers_of
 
     prices = Prices(tuning_price, input_price, output_price)
     hosting = Hosting(base_url, api_key_env, authorisation, prices)

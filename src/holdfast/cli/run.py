@@ -28,7 +28,6 @@ from holdfast.cli.options import (
     one_line,
     parse_seeds,
     print_path,
-    workers_of,
 )
 from holdfast.core.errors import HoldfastError
 from holdfast.core.watch import Watch
@@ -45,6 +44,7 @@ def run(
     from holdfast.core.mirror import working_copy
     from holdfast.study import loader
     from holdfast.study import run as runner
+    from holdfast.study.cluster import workers_of
     from holdfast.study.results import answer_form
 
     path = loader.find(study)
