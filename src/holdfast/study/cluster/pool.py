@@ -136,6 +136,7 @@ class _Run:
         self.failures: dict[int, Failure] = {}
         """The first failure of each job."""
         self.numbers = 0
+        self.waited = False
         self.here = ray.get_runtime_context().get_node_id()
 
     def outcomes(self) -> Iterator[int | Failure]:
@@ -151,7 +152,7 @@ class _Run:
             while self.waiting or self.running:
                 stopping.check()
                 self._begin_tasks()
-                done, _ = self.ray.wait(list(self.running), num_returns=1, timeout=LOOK_EVERY)
+                done = self._done()
                 self._hear()
                 for reference in done:
                     yield from self._ended(reference)
@@ -161,6 +162,14 @@ class _Run:
         finally:
             self.ray.kill(self.desk)
             (self.run_folder.folder / self.mark).unlink(missing_ok=True)
+
+    def _done(self) -> list[Any]:
+        """The tasks that have ended, after a short wait."""
+        if not self.running:
+            time.sleep(LOOK_EVERY)
+            return []
+        done, _ = self.ray.wait(list(self.running), num_returns=1, timeout=LOOK_EVERY)
+        return list(done)
 
     def _pinned(self) -> dict[str, Any]:
         """Options of what must be on this machine."""
@@ -175,24 +184,34 @@ class _Run:
             self.waiting.append(_Attempt(self.numbers, index, piece))
 
     def _begin_tasks(self) -> None:
-        """Hand tasks to Ray: more than the cluster can do at once, so that it is busy and may grow."""
-        resources = self.ray.cluster_resources()
-        slots = resources.get("GPU") or resources.get("CPU") or 1
-        while self.waiting and len(self.running) < AT_ONCE * slots:
+        """Hand tasks to Ray: more than the cluster can do at once, so that it is busy and may grow.
+
+        Nothing is handed over before there is a machine that does tasks: it shows whether tasks can have GPUs.
+        """
+        if not self.waiting:
+            return
+        machines = [node["Resources"] for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        if not machines and not self.waited:
+            self.watcher.note("The cluster has no machine yet that does tasks. It is waited for.")
+        self.waited = not machines
+        gpus = sum(machine.get("GPU", 0) for machine in machines)
+        slots = gpus or sum(machine["CPU"] for machine in machines)
+        while self.waiting and machines and len(self.running) < AT_ONCE * slots:
             attempt = self.waiting.popleft()
-            needs = needs_of(attempt.piece, gpus="GPU" in resources)
             order = pickle.dumps(self._order(attempt.piece))
-            options = self._options(attempt, needs)
+            options = self._options(attempt, needs_of(attempt.piece, gpus > 0), machines)
             reference = self.ray.remote(task.work).options(**options).remote(order, self.desk, attempt.number)
             self.running[reference] = attempt
 
-    def _options(self, attempt: _Attempt, needs: Needs) -> dict[str, Any]:
+    def _options(self, attempt: _Attempt, needs: Needs, machines: Sequence[dict[str, float]]) -> dict[str, Any]:
         """What Ray is told that a task takes; the estimate of memory is kept to what the largest machine has."""
-        largest = max((node["Resources"].get("memory", 0) for node in self.ray.nodes() if node["Alive"]), default=0)
+        named = {"max_retries": 0, "name": f"holdfast {attempt.piece.part} {attempt.piece.job.conditions[0].name}"}
+        if attempt.piece.stays:  # on this machine, which may be one that does no other tasks
+            return {"num_cpus": 0, **named, **self._pinned()}
+        able = [machine for machine in machines if machine.get("GPU", 0) >= needs.gpus]
+        largest = max((machine.get("memory", 0.0) for machine in able), default=0.0)
         memory = min(needs.memory * 2**attempt.killed, int(largest))
-        pinned = self._pinned() if attempt.piece.stays else {}
-        named = f"holdfast {attempt.piece.part} {attempt.piece.job.conditions[0].name}"
-        return {"num_cpus": 1, "num_gpus": needs.gpus, "memory": memory, "max_retries": 0, "name": named, **pinned}
+        return {"num_cpus": 1, "num_gpus": needs.gpus, "memory": memory, **named}
 
     def _order(self, piece: Piece) -> task.Order:
         left = None if self.limits.deadline is None else self.limits.deadline - time.monotonic()
@@ -301,7 +320,7 @@ class _Run:
             self.ray.cancel(reference)
             del self.running[reference]
         while self.running:
-            done, _ = self.ray.wait(list(self.running), num_returns=1, timeout=LOOK_EVERY)
+            done = self._done()
             with suppress(self.ray.exceptions.RayError):
                 self._hear()
             for reference in done:
