@@ -14,7 +14,7 @@ from holdfast.core.errors import DataError, WorkError
 from holdfast.core.results import SCHEMA, RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Checkpoint, Example, Message
-from holdfast.study import doctor
+from holdfast.study import doctor, limits
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
 from holdfast.study.endings import let_go
@@ -292,7 +292,7 @@ def qwen(tmp_path):
 
 def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_on(small, tmp_path, watcher):
     read = studies.read(small())
-    over = runner.Limits(deadline=time.monotonic() - 1)
+    over = limits.Limits(deadline=time.monotonic() - 1)
     with pytest.raises(
         WorkError,
         match=r"(?s)3 of 3 conditions failed; none is finished\. What was done is kept in .*the time that --max-hours allows is over",
