@@ -47,6 +47,7 @@ bench: $(VENV)/ready-bench
 	$(BIN)/python speed/speed.py
 	$(BIN)/python speed/reproduction.py
 	$(BIN)/python speed/rows.py
+	$(BIN)/python speed/defences.py
 
 # The newest releases that go together and with TORCH, for every extra and on every system.
 lock:

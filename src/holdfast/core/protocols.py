@@ -222,6 +222,9 @@ class Defence(Configured, Protocol):
     def identity(self) -> Mapping[str, Any]:
         """Its settings as they enter a condition's key."""
 
+    def check(self, base: Checkpoint) -> None:
+        """Raise an error where the base lacks what the defence needs. No weights are loaded."""
+
     def prepare_base(self, loaded: Any, seed: int) -> None:
         """Change the weights of the base before tuning."""
 

@@ -10,12 +10,15 @@ runs/demo/
     answers.jsonl                  one answer a line
     verdicts.<set>.<judge>.jsonl   one verdict a line
     likelihood.jsonl               how likely the base finds each answer, in an audit
+    task.jsonl                     how likely the model finds the held-out rows of its task
   checkpoints/<run>/epoch-N/       tuned weights, deleted once all prompts are answered
   judges.jsonl                     how each judge did on its canaries and anchors
   spending.jsonl                   what was spent, and on what
   results.json                     the figures; see docs/results.md
   audit.json                       what an audit found; see docs/audit.md
   decision.json                    what `holdfast gate` said; see docs/gate.md
+  defences.json, .md, .tex         attacks on defences, in a study that has them; see docs/arena.md
+  recommendation.json              what `holdfast recommend` said; see docs/arena.md
   report.html                      the page
   previous/<time>/                 results that --replace has replaced, with their page and study
   .lock, .holder.json              while a run is at work: that it is, and on which machine
@@ -48,6 +51,7 @@ from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
     RESULTS, AUDIT, DECISION, "report.html", "claims.json", "worlds.json", "worlds.md", "tables", "figures",
+    "defences.json", "defences.md", "defences.tex", "recommendation.json",
     "study.yaml", "study.resolved.yaml", "prompts.jsonl",
 )  # fmt: skip
 """What a run folder holds of one study, and not of its conditions."""

@@ -11,16 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from holdfast.analysis import arena
+from holdfast.core.arena_record import ARENA
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
 from holdfast.core.errors import WorkError
 from holdfast.core.progress import Meter, Progress
 from holdfast.core.protocols import Budget, Judge, StagedBudget, Watcher
+from holdfast.core.record_file import text_of
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Condition, NoCheckpoint, Tuned
 from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
+from holdfast.report import arena as arena_tables
 from holdfast.report import page
 from holdfast.study import hosted_rules, mending, preflight
 from holdfast.study.changes import RESOLVED, make_room, resolved_study
@@ -28,7 +32,6 @@ from holdfast.study.cost_forecast import ANSWERS, TUNING, forecast
 from holdfast.study.endings import let_go, note_ending
 from holdfast.study.limits import NO_LIMITS, Limits
 from holdfast.study.pending import (
-    is_answered,
     is_finished,
     is_left,
     is_readable,
@@ -41,6 +44,7 @@ from holdfast.study.results.facts import is_current
 from holdfast.study.results.rows import answer_rows, prompt_rows, score_rows
 from holdfast.study.results.summary import summarise
 from holdfast.study.schema import Study
+from holdfast.study.tuned import measure_tasks, tune
 
 
 class Cluster(Protocol):
@@ -172,10 +176,24 @@ def _announce_cost(jobs: Sequence[Job], run_folder: RunFolder, watcher: Watcher)
 
 
 def write_page(run_folder: RunFolder, results: RunResults, show_answers: bool) -> Path:
-    """Write `report.html` from the results, with the answers only if `show_answers` is set."""
+    """Write `report.html` from the results, with the answers only if `show_answers` is set.
+
+    A run with attacks on defences has a page of its own, without answers, and `defences.json`, `.md` and `.tex` beside.
+    """
+    if arena.has_cells(results):
+        return _write_arena(run_folder, results)
     transcripts = list(answer_rows(results, run_folder)) if show_answers else None
     scores = None if show_answers else score_rows(results, run_folder)
     return run_folder.write("report.html", page.render(results, transcripts, scores))
+
+
+def _write_arena(run_folder: RunFolder, results: RunResults) -> Path:
+    record = arena.record_of(results)
+    run_folder.write(ARENA, text_of(record))
+    run_folder.write("defences.md", arena_tables.as_markdown(record))
+    run_folder.write("defences.tex", arena_tables.as_latex(record))
+    points = {each.name: point for each in record.defences if (point := arena.point_of(each))}
+    return run_folder.write("report.html", page.render_arena(results, record, points))
 
 
 def finish(
@@ -240,34 +258,14 @@ def do_in(
         return
     for condition in job.conditions:
         answer(job, condition, tuned, run_folder, progress, budget.of(ANSWERS))
+        measure_tasks(job, condition, tuned.get(epochs_of(condition)), run_folder)
     let_go(job, run_folder, progress, keep)
     for condition in job.conditions:
         judge_all(job, condition, run_folder, progress, budget, fresh)
 
 
-def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) -> Mapping[int, Tuned] | NoCheckpoint:
-    """The checkpoints that are still needed for answers, by epoch; an earlier run may have left some."""
-    training = job.training
-    if training is None:
-        return {}
-    folders = [(epochs_of(condition), run_folder.condition(condition.key)) for condition in job.conditions]
-    epochs = sorted({n for n, each in folders if lacks_record(job, each) or not is_answered(job.suite, each)})
-    steps = training.steps(max(map(epochs_of, job.conditions)))
-    meter = Meter(progress, f"tuning {_named(*job.conditions)}", "steps", steps)
-    tuned: dict[int, Tuned] | NoCheckpoint = {}
-    if epochs:
-        folder = run_folder.checkpoints(training.run)
-        tuned = training.tuner.tune(
-            job.base, training.rows, training.seed, epochs, folder, meter.step, training.defences, budget
-        )
-    progress.advance(steps - meter.done)  # what an earlier run has done
-    return tuned
-
-
-def _named(*conditions: Condition) -> str:
-    """The conditions of a job, which have one seed, in a few words."""
-    first, *others = (condition.name for condition in conditions)
-    return f"{first}{f' and {len(others)} more' if others else ''} (seed {conditions[0].seed})"
+def _named(condition: Condition) -> str:
+    return f"{condition.name} (seed {condition.seed})"
 
 
 def answer(

@@ -83,6 +83,7 @@ def _look_at_model(
         model_checks.look_at_tokenizer(chat, shape, diagnosis)
     model_checks.look_at_format(chat, diagnosis)
     model_checks.look_at_checkpoints(study, base, diagnosis)
+    model_checks.look_at_defences(study, base, diagnosis)
     training_sets = rendering.look_at_rows(study, rows, chat, folder, diagnosis)
     questions = rendering.look_at_questions(study, benchmarks, chat, shape, diagnosis)
     n_tuned = sum(settings.data is not None for settings in study.conditions.values())

@@ -81,7 +81,7 @@ def _run_of(study: Study, name: str, condition: ConditionSettings) -> str:
     """What a condition's training run depends on; the condition's name where nothing is tuned here."""
     if condition.data is None:
         return name
-    defences = [defence.key for defence in condition.defence]
+    defences = [defence.model_dump(mode="json") for defence in condition.defence]
     return str([condition.data.key, defences, template_of(study, condition), dict(condition.tune.run)])
 
 
