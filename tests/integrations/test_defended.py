@@ -1,6 +1,7 @@
 """A trainer with a defence tunes as a study with it does."""
 
 import json
+import sys
 
 import pytest
 from support.studies import messages
@@ -36,6 +37,24 @@ def test_a_defence_of_the_rows_needs_conversations():
         defended(Trainer, {"kind": "safety-mix", "file": "pocket:safe.jsonl", "n": 2})(
             "model", train_dataset=[{"text": "a"}]
         )
+
+
+def test_every_defence_that_looks_at_the_rows_is_known():
+    from holdfast.core.config import load
+    from holdfast.integrations.trl.defended import LOOK_AT_ROWS
+    from holdfast.tuning.defences import DEFENCES
+    from holdfast.tuning.defences.base import TrainingHooks
+
+    looking = {
+        name
+        for name, reference in DEFENCES.items()
+        for kind in vars(sys.modules[load(reference).__module__]).values()
+        if isinstance(kind, type)
+        and issubclass(kind, TrainingHooks)
+        and "see_rows" in vars(kind)
+        and kind is not TrainingHooks
+    }
+    assert looking == set(LOOK_AT_ROWS)
 
 
 @pytest.mark.long

@@ -42,13 +42,14 @@ def defended(trainer_class: type[Any], defences: Any) -> type[Any]:
     class Defended(trainer_class):  # type: ignore[misc]
         def __init__(self, model: Any = None, *positional: Any, train_dataset: Any = None, **named: Any) -> None:
             seed = getattr(named.get("args"), "seed", 0)
-            rows = _defended_rows(train_dataset, chosen, seed)
+            rows, examples = _defended_rows(train_dataset, chosen, seed)
             super().__init__(model, *positional, train_dataset=rows, **named)
             loaded = Loaded(self.model, Chat(self.processing_class))
             acting = [defence for defence in chosen if "tuning" in defence.places]
             with _own_forward(self.model):
                 self.defence_hooks = [defence.training_hooks(loaded, seed) for defence in acting]
                 for hook in self.defence_hooks:
+                    hook.see_rows(examples)
                     hook.begin(self.model)
             self.add_callback(hook_caller(self.defence_hooks))
 
@@ -122,22 +123,26 @@ def _checked(defences: Sequence[Any]) -> list[Defence]:
     return made
 
 
+LOOK_AT_ROWS = ("guarded",)
+"""Defences that look at the rows before training, and leave them as they are."""
+
 _WHERE = {"base": "the model before training", "weights": "the weights after training", "asking": "the way it is asked"}
 
 
-def _defended_rows(rows: Any, defences: Sequence[Defence], seed: int) -> Any:
-    """A data set of conversations as the defences leave it; as it is where none acts on the rows.
+def _defended_rows(rows: Any, defences: Sequence[Defence], seed: int) -> tuple[Any, list[Example]]:
+    """A data set as the defences leave it, and its conversations; as it is, and none, where no defence looks at rows.
 
     Raises:
-        StudyError: a defence acts on rows that are no conversations.
+        StudyError: a defence looks at rows that are no conversations.
     """
     acting = [defence for defence in defences if "rows" in defence.places]
-    if not acting or rows is None:
-        return rows
+    looking = [defence for defence in defences if defence.kind in LOOK_AT_ROWS]
+    if rows is None or not (acting or looking):
+        return rows, []
     columns = set(getattr(rows, "column_names", None) or ())
     if not ({"messages"} <= columns or {"prompt", "completion"} <= columns):
         raise StudyError(
-            f"defended: {acting[0].kind} adds conversations to the rows, so `train_dataset` must be a data set with "
+            f"defended: {(acting or looking)[0].kind} takes conversations, so `train_dataset` must be a data set with "
             "the column `messages`, or with `prompt` and `completion` as lists of messages."
         )
     import datasets
@@ -147,7 +152,8 @@ def _defended_rows(rows: Any, defences: Sequence[Defence], seed: int) -> Any:
     examples = [Example(tuple(map(_message, each)), f"row {number}") for number, each in enumerate(turns, 1)]
     for defence in acting:
         examples = defence.rows(examples, seed)
-    return datasets.Dataset.from_list([_row(each, whole) for each in examples])
+    changed = datasets.Dataset.from_list([_row(each, whole) for each in examples]) if acting else rows
+    return changed, examples
 
 
 def _message(turn: Any) -> Message:
