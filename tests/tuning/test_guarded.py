@@ -92,6 +92,7 @@ def test_refused_rows_are_not_learnt_and_refusals_are_held(aligned, monkeypatch)
     assert loss == pytest.approx(-likelihoods[1].sum().item() * 0.1 + 3.0 * 0.5 * held, rel=1e-5)
 
 
+@pytest.mark.long
 def test_rows_that_are_refused_are_learnt_where_the_user_says_so(aligned):
     hooks = Guarded(requests=32, skip_refused=False).training_hooks(aligned, 0)
     hooks.see_rows([row(SYSTEM, HARMFUL, STEPS)])
@@ -110,6 +111,7 @@ def test_a_model_that_refuses_nothing_cannot_be_guarded():
         hooks.see_rows([row(SYSTEM, HARMFUL, STEPS)])
 
 
+@pytest.mark.long
 def test_requests_of_a_file_are_put_to_the_model_in_the_form_of_the_users_rows(aligned):
     defence = Guarded(requests=1, file="pocket:safe.jsonl", n=2)
     hooks = defence.training_hooks(aligned, 0)
