@@ -39,7 +39,7 @@ from holdfast.study.pending import (
     missing_prompts,
     missing_verdicts,
 )
-from holdfast.study.plan import Job, Plan, epochs_of, make_plan
+from holdfast.study.plan import ANSWER, Job, Plan, epochs_of, make_plan
 from holdfast.study.results.facts import is_current
 from holdfast.study.results.rows import answer_rows, prompt_rows, score_rows
 from holdfast.study.results.summary import summarise
@@ -280,7 +280,7 @@ def answer(
     condition_folder = run_folder.condition(condition.key)
     conversations = job.suite.conversations(job.templates[condition.key])
     answered = conversations.keys() - {prompt.id for prompt in missing_prompts(job.suite, condition_folder)}
-    meter = Meter(progress, f"answering as {_named(condition)}", "prompts", len(conversations))
+    meter = Meter(progress, f"answering as {_named(condition)}", "prompts", len(conversations), ANSWER)
     meter.begin(len(answered))
     made = tuned.get(epochs_of(condition)) if job.training else None
     if made and lacks_record(job, condition_folder):

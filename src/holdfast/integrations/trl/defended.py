@@ -37,7 +37,7 @@ def defended(trainer_class: type[Any], defences: Any) -> type[Any]:
     chosen = _checked(defences if isinstance(defences, list | tuple) else [defences])
     is_sft = any(each.__name__ == "SFTTrainer" for each in trainer_class.__mro__)
     # TRL's own computes the loss from pieces of the logits, of which a defence could take none.
-    compute = Trainer.compute_loss if is_sft else getattr(trainer_class, "compute_loss", None)
+    compute: Any = Trainer.compute_loss if is_sft else getattr(trainer_class, "compute_loss", None)
 
     class Defended(trainer_class):  # type: ignore[misc]
         def __init__(self, model: Any = None, *positional: Any, train_dataset: Any = None, **named: Any) -> None:

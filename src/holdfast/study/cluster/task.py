@@ -33,7 +33,8 @@ from holdfast.study.cost_forecast import ANSWERS, TUNING
 from holdfast.study.endings import named
 from holdfast.study.limits import Limits
 from holdfast.study.pending import lacks_record, missing_prompts
-from holdfast.study.plan import Job, epochs_of
+from holdfast.study.plan import ANSWER, Job, epochs_of
+from holdfast.study.tuned import measure_tasks, tune
 
 TELL_EVERY = 0.5
 """Seconds between two times that a task tells what it did: what is lost with its machine."""
@@ -176,7 +177,7 @@ def _tune(job: Job, run_folder: RunFolder, progress: Progress, budget: DeskBudge
 
 def _checkpoints(job: Job, run_folder: RunFolder, progress: Progress, budget: DeskBudget) -> Mapping[int, Tuned]:
     """What a job's answers need, by epoch. Only a provider gives no checkpoint, and its jobs are not divided."""
-    tuned = runner.tune(job, run_folder, progress, budget.of(TUNING))
+    tuned = tune(job, run_folder, progress, budget.of(TUNING))
     return {} if isinstance(tuned, NoCheckpoint) else tuned
 
 
@@ -191,12 +192,14 @@ def _answer(piece: Piece, run_folder: RunFolder, progress: Progress, budget: Des
         conversations = job.suite.conversations(job.templates[condition.key])
         done = conversations.keys() - {prompt.id for prompt in missing_prompts(job.suite, folder)}
         made = tuned.get(epochs_of(condition))
+        if index == 0:
+            measure_tasks(job, condition, made, run_folder)
         generator: Any = job.generators[condition.key]
         answers = generator.part(index, parts).answers(
             made.checkpoint if made else job.base, conversations, done, condition.seed, budget.of(ANSWERS)
         )
         name = f"answering as {named(replace(job, conditions=(condition,)))}, part {index + 1} of {parts}"
-        meter = Meter(progress, name, "prompts", len(conversations) // parts)
+        meter = Meter(progress, name, "prompts", len(conversations) // parts, ANSWER)
         meter.begin()
         with folder.adding_answers() as add, closing(answers) as batches:
             for batch in batches:

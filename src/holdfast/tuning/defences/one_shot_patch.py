@@ -42,7 +42,7 @@ class OneShotPatch(WithSafetyRows):
         """Change the tuned weights in place."""
         import torch
 
-        rows = RowsAtHand(tuned, self.safety_rows(seed))
+        rows = RowsAtHand(tuned, tuned.chat.examples(self.safety_rows(seed)))
         model, every = tuned.model, range(len(rows.rows))
         model.requires_grad_(True)
         optimizer = torch.optim.AdamW(model.parameters(), lr=self.learning_rate, weight_decay=0.0)

@@ -55,7 +55,8 @@ class PerplexityMix(WithSafetyRows, NeedsUnaligned):
         gaps = [
             one - other for one, other in zip(perplexities(unaligned, rows), perplexities(loaded, rows), strict=True)
         ]
-        return _Interleaved(self.share, RowsAtHand(loaded, largest(rows, gaps, self.keep)))
+        kept = loaded.chat.examples(largest(rows, gaps, self.keep))
+        return _Interleaved(self.share, RowsAtHand(loaded, kept))
 
 
 def perplexities(loaded: Loaded, rows: Sequence[Example]) -> list[float]:

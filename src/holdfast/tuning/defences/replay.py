@@ -50,7 +50,7 @@ class Replay(WithSafetyRows):
 
     def training_hooks(self, loaded: Loaded, seed: int) -> TrainingHooks:
         """The replay."""
-        return _Replay(self, RowsAtHand(loaded, self.safety_rows(seed)))
+        return _Replay(self, RowsAtHand(loaded, loaded.chat.examples(self.safety_rows(seed))))
 
 
 class _Replay(TrainingHooks):
