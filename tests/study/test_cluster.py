@@ -77,7 +77,7 @@ def nodes(tmp_path_factory):
         patch.setenv("PYTHONPATH", os.pathsep.join([str(hooks), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("SLOWLY", "0.1")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_raylet_start_wait_time_s", os.environ.get("RAY_raylet_start_wait_time_s", "300"))  # on a machine that does much else
+        patch.setenv("RAY_raylet_start_wait_time_s", "1800")  # on a machine that does much else
         with object_store(patch):  # before the nodes, which inherit its address
             made = Nodes()
             made.fill()
