@@ -127,7 +127,7 @@ class RunFolder:
         return self.all_checkpoints / checked_name(run)
 
     def tidy_checkpoints(self) -> None:
-        """Delete the folder of all checkpoints if it is empty."""
+        """Delete the folder of all checkpoints if it is empty. No worker may run: it could be making one there."""
         parent = self.all_checkpoints
         if parent.is_dir() and not any(parent.iterdir()):
             parent.rmdir()
