@@ -132,7 +132,9 @@ def test_a_node_that_is_killed_half_way_changes_no_figure(study, cluster, tmp_pa
     killed = once(lambda: n_answers(out) > 8, cluster.kill)
     watcher = on_the_cluster(study, out)
     assert not killed.is_alive()
-    assert [name for name in watcher.names if "was lost. What it told is kept, and it is begun again" in name]
+    assert [
+        name for name in watcher.names if "was lost" in name and "What it told is kept, and it is begun again" in name
+    ]
     assert figures(out) == figures(study / "one")
 
 

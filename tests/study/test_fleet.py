@@ -80,6 +80,7 @@ def test_a_run_of_the_study_fits_the_model_to_this_machine(facts, tmp_path, monk
     assert fitted.answering_hours == plain.answering_hours
 
 
+@pytest.mark.long
 def test_the_command_tells_hours_and_dollars(small, tmp_path):
     out = tmp_path / "plan"
     done = CliRunner().invoke(app, ["plan", str(small()), "--machine", "h100x8=2.5", "--out", str(out)])

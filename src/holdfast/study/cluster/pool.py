@@ -286,12 +286,12 @@ class _Run:
             return f"a task could not begin: {error}", ""
         except errors.OutOfMemoryError:
             why, again = f"its process was killed, as {attempt.machine} ran out of memory", "killed"
-        except (errors.NodeDiedError, errors.ObjectLostError, errors.LocalRayletDiedError):
-            why, again = f"{attempt.machine} was lost", "lost"
         except errors.WorkerCrashedError as error:
             gone = "node" in str(error).lower() and "died" in str(error).lower()
             why = f"{attempt.machine} was lost" if gone else f"its process on {attempt.machine} was killed"
             again = "lost" if gone else "killed"
+        except errors.RayError as error:  # of a machine that is gone, or cannot be reached
+            why, again = f"{attempt.machine} was lost ({' '.join(str(error).split())[:200]})", "lost"
         else:
             if failure is None or not failure[0].startswith(OUT_OF_MEMORY):
                 return failure
@@ -306,7 +306,7 @@ class _Run:
         name = attempt.piece.job.conditions[0].name
         if lost > MOST_LOST or killed > MOST_KILLED:
             mend = "Use machines with more memory, a smaller batch_size, gradient_checkpointing, or method: lora."
-            return f"{why}, for the {lost + killed}th time. {mend if again == 'killed' else ''}".rstrip(), ""
+            return f"{why}; it was begun {lost + killed} times. {mend if again == 'killed' else ''}".rstrip(), ""
         self.watcher.note(f"{name}: {why}. What it told is kept, and it is begun again.")
         self.watcher.advance(-attempt.units)
         self.numbers += 1
