@@ -1,5 +1,6 @@
 """Jobs as pieces for a cluster, told and counted without one: what is divided is whole again, and failures are named."""
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from holdfast.core.types import Answer, Checkpoint
 from holdfast.models.generate.local import LocalGenerator
 from holdfast.study import loader
 from holdfast.study.cluster import pieces, places, pool, task, workers_of
-from holdfast.study.cluster.desk import Desk
+from holdfast.study.cluster.desk import Desk, Told
 from holdfast.study.plan import make_plan
 
 
@@ -104,13 +105,23 @@ def test_other_versions_on_a_machine_are_named(monkeypatch):
 
 
 def test_tasks_spend_under_one_cap(tmp_path):
-    desk = Desk(str(tmp_path / "spending.jsonl"), 1.0)
+    desk = Desk(str(tmp_path / "spending.jsonl"), 1.0, None)
     ticket, why_not = desk.reserve("answers", 0.6, "an answer")
     assert ticket and not why_not
     assert "of the cap of $1.00 is spent" in desk.reserve("judge", 0.6, "a verdict")[1]
     desk.settle("answers", ticket, 0.1)
     assert desk.reserve("judge", 0.6, "a verdict")[0]
     assert FileBudget(tmp_path / "spending.jsonl").by_stage() == pytest.approx({"answers": 0.1, "judge": 0.6})
+
+
+def test_tasks_are_told_how_much_time_is_left_when_they_begin(monkeypatch):
+    assert Desk("", None, None).tell(1, Told()) == (True, None)
+    desk = Desk("", None, time.monotonic() + 60)
+    goes_on, left = desk.tell(1, Told())
+    assert goes_on and 59 < left <= 60
+    desk.close()
+    assert desk.tell(1, Told())[0] is False
+    assert len(desk.take()) == 2 and desk.take() == []
 
 
 def test_lines_are_told_once_and_whole(tmp_path):

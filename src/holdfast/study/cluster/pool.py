@@ -144,7 +144,8 @@ class _Run:
         for index, job in enumerate(self.jobs):
             self._wait_with(index, pieces_of(job))
         spending = str(self.run_folder.folder / "spending.jsonl")
-        self.desk = self.ray.remote(Desk).options(num_cpus=0, **self._pinned()).remote(spending, self.limits.max_usd)
+        desk = self.ray.remote(Desk).options(num_cpus=0, **self._pinned())
+        self.desk = desk.remote(spending, self.limits.max_usd, self.limits.deadline)
         for left in self.run_folder.folder.glob(".seen-*"):  # of a run that was killed
             left.unlink()
         (self.run_folder.folder / self.mark).touch()
@@ -214,7 +215,6 @@ class _Run:
         return {"num_cpus": 1, "num_gpus": needs.gpus, "memory": memory, **named}
 
     def _order(self, piece: Piece) -> task.Order:
-        left = None if self.limits.deadline is None else self.limits.deadline - time.monotonic()
         kept, checks = dict[Place, bytes](), self.run_folder.folder / "judges.jsonl"
         for condition in piece.job.conditions:
             for path in self.run_folder.condition(condition.key).folder.glob("*.json*"):
@@ -223,7 +223,7 @@ class _Run:
         known = checks.read_bytes() if checks.is_file() else b""
         store = self.store.url if self.store else None
         return task.Order(
-            piece, self.run_folder.folder, self.mark, store, self.keep, self.fresh, left, self.versions, kept, known
+            piece, self.run_folder.folder, self.mark, store, self.keep, self.fresh, self.versions, kept, known
         )
 
     def _hear(self) -> None:
