@@ -103,3 +103,13 @@ def test_a_run_whose_folder_was_taken_over_stops_at_its_next_safe_point(tmp_path
         assert left.wait(5)
     assert "has taken it over, so this one stops" in notes[0]
     assert (tmp_path / lease.HOLDER).exists()  # it is the other run's
+
+
+def test_a_folder_whose_holder_ends_while_it_is_watched_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "STILL", 60.0)
+    (tmp_path / lease.HOLDER).write_bytes(b'{"machine": "other"}')
+    ending = threading.Timer(0.1, (tmp_path / lease.HOLDER).unlink)
+    ending.start()
+    with RunFolder(tmp_path).lock():
+        assert json.loads((tmp_path / lease.HOLDER).read_bytes())["machine"] != "other"
+    ending.join()

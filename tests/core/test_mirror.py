@@ -171,3 +171,14 @@ def test_a_run_whose_store_was_taken_over_writes_nothing_more(url, monkeypatch):
         copy.__exit__(None, None, None)
     assert in_store(url).keys() == {".holder.json"}
     assert "has taken it over, so this one stops" in notes[-1]
+
+
+def test_no_name_in_a_store_leads_out_of_the_working_copy(url, cache):
+    put(url, "../outside.json", b"{}")
+    put(url, "conditions/../../outside.json", b"{}")
+    with mirror.working_copy(url, print) as folder:
+        assert [path.name for path in folder.rglob("*") if "outside" in path.name] == []
+    assert list(cache.rglob("outside.json")) == []
+    put(url, "conditions/a b/answers.jsonl", b"{}")
+    with pytest.raises(RunFolderError, match="'a b' cannot be the name of a folder or file of a run"):
+        mirror.working_copy(url, print).__enter__()

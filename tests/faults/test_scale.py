@@ -98,6 +98,5 @@ def conditions(folder, n):
     path = write_study(folder, 11, n // 2)
     taken = measured(folder, "run", path, "--out", folder / "run", "--workers", "1")
     results = RunResults.read(folder / "run")
-    assert len(results.conditions) == n + 2
-    assert len(results.summary) == n + 2
+    assert len(results.conditions) == len(results.summary) == n + 1
     return taken

@@ -119,19 +119,22 @@ class Lease:
                     self.slip.delete()
 
     def _take(self) -> None:
-        if self.slip.create(self._content()):
-            return
-        while (found := self.slip.read()) is not None and not self._is_dead_here(found):
-            if self._stands_still(found):
-                break
+        while not self.slip.create(self._content()):
+            found = self.slip.read()
+            if found is not None and (self._is_dead_here(found) or self._stands_still(found)):
+                self._replace(found)
+                return
+
+    def _replace(self, found: bytes) -> None:
+        """Take the place of a dead holder, unless another run does so at the same time."""
         self.slip.write(self._content())
-        if found is not None and not self._is_of_here(found):
+        if not self._is_of_here(found):
             time.sleep(SETTLE)
         if not self._is_mine():
             raise in_use(self.place, self.slip.read() or b"")
 
     def _stands_still(self, found: bytes) -> bool:
-        """Whether a holder's beat stands still, or it is gone; that takes a while."""
+        """Whether a holder's beat stands still, which takes a while to tell; False if it has let go meanwhile."""
         who = _told(found)
         self.note(
             f"{self.place}: a run on {who.get('machine', 'some machine')} may be at work in it. It is watched for "
@@ -142,7 +145,7 @@ class Lease:
             time.sleep(LOOK)
             now = self.slip.read()
             if now is None:
-                return True
+                return False
             if now != found:
                 raise in_use(self.place, now)
         return True

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from holdfast.core.containment import checked_name
 from holdfast.core.errors import HoldfastError, RunFolderError
 from holdfast.core.files import private_cache, write_atomically
 from holdfast.core.lease import HOLDER, Lease
@@ -79,6 +80,7 @@ def working_copy(place: str | Path, note: Callable[[str], object]) -> Iterator[P
         try:
             with mirror.kept_in_step():
                 yield folder
+            note(f"The run folder is in {url}; {folder} is its working copy.")
         finally:
             del _open[folder.absolute()]
 
@@ -232,7 +234,10 @@ class Mirror:
 
         found = patiently(find, self.note)
         names = {path.removeprefix(self.root).lstrip("/"): _of_store(info) for path, info in found.items()}
-        return {name: state for name, state in names.items() if not _is_draft(name)}
+        ours = {name: state for name, state in names.items() if not _is_draft(name)}
+        for part in {part for name in ours for part in name.split("/")} - {SEAL}:
+            checked_name(part)
+        return ours
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"

@@ -6,6 +6,7 @@ only one that writes into the run folder. So no two machines write one file, and
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,16 +37,18 @@ class Told:
 class Desk:
     """An actor: one for each run."""
 
-    def __init__(self, spending: str, max_usd: float | None) -> None:
+    def __init__(self, spending: str, max_usd: float | None, deadline: float | None) -> None:
+        """`deadline`: as in `Limits`, on the clock of the run's machine."""
+        self.deadline = deadline
         self.spending, self.max_usd = Path(spending), max_usd
         self.budgets: dict[str, FileBudget] = {}
         self.told: list[tuple[int, Told]] = []
         self.is_open = True
 
-    def tell(self, attempt: int, told: Told) -> bool:
-        """Take what an attempt at a piece tells; whether the run goes on."""
+    def tell(self, attempt: int, told: Told) -> tuple[bool, float | None]:
+        """Take what an attempt at a piece tells; whether the run goes on, and seconds until nothing more is begun."""
         self.told.append((attempt, told))
-        return self.is_open
+        return self.is_open, None if self.deadline is None else self.deadline - time.monotonic()
 
     def take(self) -> list[tuple[int, Told]]:
         """Give the run what was told since it last asked."""

@@ -144,7 +144,8 @@ class _Run:
         for index, job in enumerate(self.jobs):
             self._wait_with(index, pieces_of(job))
         spending = str(self.run_folder.folder / "spending.jsonl")
-        self.desk = self.ray.remote(Desk).options(num_cpus=0, **self._pinned()).remote(spending, self.limits.max_usd)
+        desk = self.ray.remote(Desk).options(num_cpus=0, **self._pinned())
+        self.desk = desk.remote(spending, self.limits.max_usd, self.limits.deadline)
         for left in self.run_folder.folder.glob(".seen-*"):  # of a run that was killed
             left.unlink()
         (self.run_folder.folder / self.mark).touch()
@@ -214,7 +215,6 @@ class _Run:
         return {"num_cpus": 1, "num_gpus": needs.gpus, "memory": memory, **named}
 
     def _order(self, piece: Piece) -> task.Order:
-        left = None if self.limits.deadline is None else self.limits.deadline - time.monotonic()
         kept, checks = dict[Place, bytes](), self.run_folder.folder / "judges.jsonl"
         for condition in piece.job.conditions:
             for path in self.run_folder.condition(condition.key).folder.glob("*.json*"):
@@ -223,7 +223,7 @@ class _Run:
         known = checks.read_bytes() if checks.is_file() else b""
         store = self.store.url if self.store else None
         return task.Order(
-            piece, self.run_folder.folder, self.mark, store, self.keep, self.fresh, left, self.versions, kept, known
+            piece, self.run_folder.folder, self.mark, store, self.keep, self.fresh, self.versions, kept, known
         )
 
     def _hear(self) -> None:
@@ -286,12 +286,12 @@ class _Run:
             return f"a task could not begin: {error}", ""
         except errors.OutOfMemoryError:
             why, again = f"its process was killed, as {attempt.machine} ran out of memory", "killed"
-        except (errors.NodeDiedError, errors.ObjectLostError, errors.LocalRayletDiedError):
-            why, again = f"{attempt.machine} was lost", "lost"
         except errors.WorkerCrashedError as error:
             gone = "node" in str(error).lower() and "died" in str(error).lower()
             why = f"{attempt.machine} was lost" if gone else f"its process on {attempt.machine} was killed"
             again = "lost" if gone else "killed"
+        except errors.RayError as error:  # of a machine that is gone, or cannot be reached
+            why, again = f"{attempt.machine} was lost ({' '.join(str(error).split())[:200]})", "lost"
         else:
             if failure is None or not failure[0].startswith(OUT_OF_MEMORY):
                 return failure
@@ -306,7 +306,7 @@ class _Run:
         name = attempt.piece.job.conditions[0].name
         if lost > MOST_LOST or killed > MOST_KILLED:
             mend = "Use machines with more memory, a smaller batch_size, gradient_checkpointing, or method: lora."
-            return f"{why}, for the {lost + killed}th time. {mend if again == 'killed' else ''}".rstrip(), ""
+            return f"{why}; it was begun {lost + killed} times. {mend if again == 'killed' else ''}".rstrip(), ""
         self.watcher.note(f"{name}: {why}. What it told is kept, and it is begun again.")
         self.watcher.advance(-attempt.units)
         self.numbers += 1

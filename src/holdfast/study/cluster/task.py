@@ -56,8 +56,6 @@ class Order:
     """The address of the store that the run folder is a working copy of; None where it is of none."""
     keep: bool
     fresh: bool
-    seconds_left: float | None
-    """Until nothing more is begun."""
     versions: Mapping[str, str]
     kept: Mapping[Place, bytes] = field(default_factory=dict)
     """What is there already of the piece's conditions."""
@@ -144,8 +142,7 @@ def _weights(order: Order, job: Job, teller: Teller) -> Iterator[Path | None]:
 
 def _do_part(piece: Piece, order: Order, run_folder: RunFolder, teller: Teller) -> None:
     """Do what the piece is a part of."""
-    deadline = None if order.seconds_left is None else time.monotonic() + order.seconds_left
-    progress, budget = Limits(deadline=deadline).checked(teller), DeskBudget(teller.desk)
+    progress, budget = Limits(deadline=teller.deadline).checked(teller), DeskBudget(teller.desk)
     if piece.part == "tune":
         _tune(piece.job, run_folder, progress, budget)
     elif piece.part == "answer":
@@ -235,6 +232,8 @@ class Teller:
         """What of each file the run has."""
         self.units, self.notes = 0, list[str]()
         self.activity: Activity | None = None
+        self.deadline: float | None = None
+        """When nothing more is begun, on this machine's clock."""
         self.lock = threading.Lock()
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._tell_often, daemon=True)
@@ -304,9 +303,12 @@ class Teller:
         import ray
 
         try:
-            return bool(ray.get(self.desk.tell.remote(self.number, told)))
+            goes_on, left = ray.get(self.desk.tell.remote(self.number, told))
         except ray.exceptions.RayError:
             os._exit(1)  # the run has ended: nothing that is done now would reach it
+        if left is not None and self.deadline is None:
+            self.deadline = time.monotonic() + left
+        return bool(goes_on)
 
 
 def _content(path: Path) -> bytes:
