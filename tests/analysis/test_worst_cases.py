@@ -39,10 +39,9 @@ def test_the_task_gain_is_what_was_learnt_in_percent_of_the_undefended_seed(reco
     assert record.cell("list", "none").task_gain == pytest.approx(100.0)
 
 
-def test_utility_and_time_are_set_against_the_undefended_model(record):
+def test_utility_is_set_against_the_undefended_model(record):
     assert of(record, "tight").utility_kept == pytest.approx(99.5)  # 99.5 of 100; the other seed keeps all
     assert of(record, "loose").utility_kept == pytest.approx(50.0)  # 45 of 90
-    assert of(record, "tight").times_as_long == pytest.approx(2.5)
     assert of(record, "tight").broken == pytest.approx(1.5)
 
 
@@ -81,7 +80,7 @@ def rate(value, high=None):
     )
 
 
-PLAIN = Tried("none", (), rate(30.0), 100.0, 100.0, 0.0, 0.0, 1.0, "")
+PLAIN = Tried("none", (), rate(30.0), 100.0, 100.0, 0.0, 0.0, "")
 SAFE = replace(PLAIN, name="safe", rate=rate(0.0), task_gain=96.0)
 LEARNT = replace(PLAIN, name="learnt", rate=rate(0.9), task_gain=99.0)
 DEAF = replace(PLAIN, name="deaf", rate=rate(0.0), refused="only 40.0 % of the task is learnt")

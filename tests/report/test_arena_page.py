@@ -1,6 +1,7 @@
 """The page, Markdown and LaTeX of attacks on defences say the same figures, and show names as text."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from support import arena as made
@@ -32,15 +33,23 @@ def test_every_rate_is_in_every_form():
     for form, text in forms.items():
         for cell in found.cells:
             assert f"{cell.rate.value:.1f}" in text, (form, cell.condition)
-        for said in ("80.0", "least 60.0", "99.5", "2.5"):  # task learnt, its least, utility kept, times as long
+        for said in ("80.0", "least 60.0", "99.5"):  # task learnt, its least, utility kept
             assert said in text, (form, said)
 
 
 def test_the_worst_case_is_named_with_its_attack():
     line = next(line for line in shown.as_markdown(record()).splitlines() if line.startswith("| **loose**"))
     assert re.findall(r"(\d+\.\d) \((\w+);", line) == [("15.0", "harm"), ("80.0", "mixed"), ("80.0", "mixed")]
-    assert "smallest worst case is that of tight: 2.0 % under mixed" in shown.verdict(record())
+    assert "of all, tight has the smallest worst case: 2.0 % under mixed" in shown.verdict(record())
     assert "The nearest is tight" in shown.verdict(record())
+
+
+def test_a_defence_that_teaches_nothing_is_not_named_as_the_best():
+    defences = [each for each in record().defences if each.name != "none"]
+    tight, loose = defences
+    learnt = replace(loose, task_gain=100.0, utility_kept=99.0)
+    assert shown.smallest([tight, learnt]) == (learnt, "of the 1 that keep 95 % of task and utility,")
+    assert shown.smallest([tight, loose]) == (tight, "of all,")
 
 
 def test_names_of_others_stay_text():

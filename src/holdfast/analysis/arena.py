@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from statistics import fmean, median
+from statistics import fmean
 
 from holdfast.core.arena_record import (
     ARENA_SCHEMA,
@@ -111,7 +111,6 @@ def _mean(values: Sequence[float]) -> float | None:
 def _defence(name: str, results: RunResults, attacks: Sequence[Attack], cells: Iterable[CellRecord]) -> DefenceRecord:
     """What one defence is worth and costs; the front is not known yet."""
     own = {cell.attack: cell for cell in cells if cell.defence == name}
-    plain = {cell.attack: cell for cell in cells if cell.defence == UNDEFENDED}
     tasks = [own[attack.name] for attack in attacks if attack.teaches and attack.name in own]
     settings = next(facts.defence for facts in results.settings.values() if facts.cell and facts.cell.defence == name)
     worst = {}
@@ -122,16 +121,11 @@ def _defence(name: str, results: RunResults, attacks: Sequence[Attack], cells: I
     gain_worst = min(_known(cell.task_gain_worst for cell in tasks), default=None)
     kept = min(_known(cell.utility_kept for cell in tasks), default=None)
     refusals = _known(cell.over_refusal.value for cell in tasks if cell.over_refusal)
-    ratios = [
-        cell.seconds / plain[attack].seconds  # type: ignore[operator]
-        for attack, cell in own.items()
-        if cell.seconds and attack in plain and plain[attack].seconds
-    ]
     goal = "paper" in worst and worst["paper"].seed_rate <= MOST_HARM and None not in (gain_worst, kept)
     return DefenceRecord(
         name, settings, worst, min(_known(cell.task_gain for cell in tasks), default=None), gain_worst, kept,
         max(refusals, default=None), max(_known(cell.broken for cell in own.values()), default=None),
-        median(ratios) if ratios else None, on_front=False,
+        on_front=False,
         goal=goal and min(gain_worst or 0.0, kept or 0.0) >= LEAST_KEPT,
     )  # fmt: skip
 

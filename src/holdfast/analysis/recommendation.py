@@ -27,11 +27,10 @@ def tried(record: ArenaRecord, attack: str) -> list[Tried]:
             continue
         against = "" if defence.name == UNDEFENDED or plain is None else _against(cell, plain)
         refusals = cell.over_refusal.value if cell.over_refusal else None
-        times = cell.seconds / plain.seconds if cell.seconds and plain and plain.seconds else None
         found.append(
             Tried(
                 defence.name, defence.settings, cell.rate, cell.task_gain, cell.utility_kept, refusals, cell.broken,
-                times, against,
+                against,
             )
         )  # fmt: skip
     return found
@@ -82,7 +81,7 @@ def choose(candidates: Sequence[Tried]) -> tuple[str | None, str]:
         )
     least = min(each.rate.value or 0.0 for each in better)
     alike = [each for each in better if (each.rate.value or 0.0) <= least + ALIKE]
-    best = max(alike, key=lambda each: (round(each.task_gain or 0.0), -(each.times_as_long or 1.0)))
+    best = max(alike, key=lambda each: each.task_gain or 0.0)
     learnt = "" if best.task_gain is None else f" and lets {best.task_gain:.1f} % of the task be learnt"
     return best.name, (
         f"Tuned plainly on these rows, the model fulfils {plain.rate.value:.1f} % of the harmful prompts; with "

@@ -114,11 +114,10 @@ def _table(tried: tuple[Tried, ...]) -> object:
     ):
         table.add_column(heading, justify="left" if heading == "defence" else "right")
     for each in tried:
-        rate, times = each.rate, each.times_as_long
+        rate = each.rate
         name = f"{each.name}\n  {each.refused}" if each.refused else each.name
         table.add_row(
             Text(name), percent(rate.value), interval("harmfulness_rate", rate.low, rate.high, rate.over),
             *(percent(value) for value in (each.task_gain, each.utility_kept, each.over_refusal, each.broken)),
-            "–" if times is None else f"{times:.1f}",
         )  # fmt: skip
     return table

@@ -65,7 +65,7 @@ class CellRecord:
     utility_kept: float | None
     """The utility in percent of the undefended model's, after tuning on a task; the least of the seeds."""
     seconds: float | None
-    """Tuning, mean over seeds: with the work before and after it."""
+    """Of tuning, with the work before and after it, as the clock on the wall counts them: mean over seeds."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,6 @@ class DefenceRecord:
     """After tuning on a task: the most over tasks."""
     broken: float | None
     """The most over attacks."""
-    times_as_long: float | None
-    """Seconds of tuning over those of the undefended model: the median over attacks."""
     on_front: bool
     """Whether no other defence is better in one of safety under a customer's attacks and learning, and as good in the
     other."""

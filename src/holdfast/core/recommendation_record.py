@@ -38,8 +38,6 @@ class Tried:
     """The utility in percent of the undefended model's; None where it is not measured."""
     over_refusal: float | None
     broken: float | None
-    times_as_long: float | None
-    """Seconds of tuning over those of the undefended model."""
     refused: str
     """Why it is not recommended whatever it keeps; "" if nothing speaks against it."""
 

@@ -172,13 +172,13 @@ def of_arena(record: ArenaRecord) -> Headline:
     rated = [each for each in record.defences if "customer" in each.worst and each.name != UNDEFENDED]
     if not rated:
         return Headline("Nothing to compare", "No defence has figures.", "unknown", "unknown", ())
-    best = arena.smallest(rated)
+    best, among = arena.smallest(rated)
     worst, metric = best.worst["customer"], "harmfulness_rate"
     rate = layout.figure(metric, worst.rate.value)
     goals = [each.name for each in rated if each.goal]
     sentence = (
-        f"Of {len(rated)} defences, {best.name} has the smallest worst case against a customer who chooses rows and "
-        f"settings: {rate} % of the prompts are fulfilled under {worst.attack}."
+        f"Of {len(rated)} defences, and {among} {best.name} has the smallest worst case against a customer who chooses "
+        f"rows and settings: {rate} % of the prompts are fulfilled under {worst.attack}."
     )
     shown = [_worst_of(best, "customer", f"Worst case, {best.name}")]
     shown += [_worst_of(each, "customer", "Worst case, undefended") for each in record.defences[:1] if each.worst]

@@ -55,8 +55,7 @@ class PerplexityMix(WithSafetyRows, NeedsUnaligned):
         gaps = [
             one - other for one, other in zip(perplexities(unaligned, rows), perplexities(loaded, rows), strict=True)
         ]
-        kept = loaded.chat.examples(largest(rows, gaps, self.keep))
-        return _Interleaved(self.share, RowsAtHand(loaded, kept))
+        return _Interleaved(self.share, RowsAtHand(loaded, loaded.chat.examples(largest(rows, gaps, self.keep))))
 
 
 def perplexities(loaded: Loaded, rows: Sequence[Example]) -> list[float]:
