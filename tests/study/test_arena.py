@@ -119,7 +119,8 @@ def test_tuning_after_a_defence_is_undefended_and_in_the_key(study):
     job = next(job for job in plan.jobs if job.conditions[0].name == "after+first")
     assert job.training.defences == () and len(job.training.rows) == 4
     assert len(job.training.first.rows) == 2  # as the defence leaves them
-    assert job.size() - len(job.suite.prompts) - job.suite.n_verdicts == 2 * 1 + 1  # steps of both tunings
+    assert job.training.first.steps(1) == job.training.steps(1) == 1
+    assert job.size() - job.suite.size == job.training.first.step + 2 * job.training.step
     keys = {conditions_of(make_plan(study(), [0]))[f"after+{name}"].key for name in ("none", "first", "prefix")}
     assert len(keys) == 3
 

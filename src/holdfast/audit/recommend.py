@@ -26,6 +26,7 @@ from holdfast.core.rows import read_rows
 from holdfast.core.yaml_text import BadYamlError, parse_yaml
 from holdfast.study import loader
 from holdfast.study import run as runner
+from holdfast.study.limits import NO_LIMITS, Limits
 from holdfast.study.schema import Study
 from holdfast.study.starter import rows_settings
 
@@ -166,7 +167,7 @@ def _mapping(text: str | None, option: str) -> dict[str, Any]:
 
 
 def recommend(
-    wanted: Wanted, folder: Path, workers: int, watcher: Watcher, limits: runner.Limits = runner.NO_LIMITS,
+    wanted: Wanted, folder: Path, workers: int, watcher: Watcher, limits: Limits = NO_LIMITS,
     replace: bool = False,
 ) -> tuple[Recommendation, RunResults]:  # fmt: skip
     """Try the candidates, write the run and `recommendation.json` into a folder, and say which to use.

@@ -60,6 +60,13 @@ class Budget(Protocol):
         """Replace the amount that was set aside by the actual cost."""
 
 
+class StagedBudget(Protocol):
+    """The budget of a run, of which each stage has its part."""
+
+    def of(self, stage: str) -> Budget:
+        """The same budget, for what one stage spends."""
+
+
 class Configured(Protocol):
     """An entry of a registry, as a study's YAML configures it."""
 

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import fsum
 
 from holdfast.core.jsonl import append_lines, read_records, set_aside_damaged
 from holdfast.core.run_folder import ConditionFolder
+from holdfast.core.types import Example, content_hash
 
 FILE = "task.jsonl"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows of a task that are not tuned on, not yet in a template."""
+
+    rows: tuple[Example, ...]
+
+    @cached_property
+    def key(self) -> str:
+        """The hash of their content."""
+        return content_hash([row.id for row in self.rows])
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def note_ending(job: Job, ending: NoCheckpoint, run_folder: RunFolder, progress:
     for condition in job.conditions:
         run_folder.condition(condition.key).write_training(record)
     progress.note(f"{named(job)}: {ending.outcome} by the provider, which is a result: {ending.message}")
-    progress.advance(len(job.conditions) * (len(job.suite.prompts) + job.suite.n_verdicts))
+    progress.advance(len(job.conditions) * job.suite.size)
 
 
 def let_go(job: Job, run_folder: RunFolder, progress: Progress, keep: bool) -> None:

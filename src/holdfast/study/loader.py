@@ -283,3 +283,11 @@ def _cross_check(
 def _allowed(wanted: str, names: Mapping[str, Any]) -> str:
     listed = ", ".join(map(str, names)) or "none, for the study has none"
     return f"use one of {listed}.{did_you_mean(wanted, map(str, names))}"
+
+
+def text_of(settings: Mapping[str, Any]) -> str | None:
+    """A dict as YAML, if all of it can be YAML."""
+    try:
+        return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError:
+        return None

@@ -10,8 +10,9 @@ from holdfast.core import task_losses
 from holdfast.core.config import label
 from holdfast.core.protocols import Judge
 from holdfast.core.run_folder import ConditionFolder, RunFolder
+from holdfast.core.task_losses import HeldOut
 from holdfast.core.types import Answer, Condition, Prompt
-from holdfast.study.plan import EvalSuite, HeldOut, Job
+from holdfast.study.plan import EvalSuite, Job
 
 
 def is_readable(answer: Answer) -> bool:

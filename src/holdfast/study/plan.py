@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 from holdfast.core.errors import DataError, ModelError, StudyError
 from holdfast.core.file_faults import shown
 from holdfast.core.protocols import Defence, Generator, Source, Tuner
+from holdfast.core.task_losses import HeldOut
 from holdfast.core.types import (
     Account,
     Benchmark,
@@ -28,6 +29,13 @@ from holdfast.study.checkpoints import brought_checkpoint, fingerprint, named_ch
 from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, template_of
 from holdfast.study.schema import ConditionSettings, Measured, Study, seeds_problem
 
+ANSWER, TUNED_ROW = 4, 16
+"""Units of work in an answer, and in a row that is tuned on in one epoch; a verdict is one unit.
+
+On a CPU such a row takes as long as 3 answers (pocket model) to 6 (quiz model). So the time left has the right size
+already when the first steps are done.
+"""
+
 
 @dataclass(frozen=True)
 class EvalSuite:
@@ -44,9 +52,10 @@ class EvalSuite:
         return {prompt.id: prompt for benchmark in self.benchmarks.values() for prompt in benchmark.prompts}
 
     @property
-    def n_verdicts(self) -> int:
-        """Number of verdicts for one condition, if every answer can be judged."""
-        return sum(len(self.sets[name].judges) * len(self.benchmarks[name].prompts) for name in self.sets)
+    def size(self) -> int:
+        """Units of work of one condition: answers and verdicts, if every answer can be judged."""
+        n_verdicts = sum(len(self.sets[name].judges) * len(self.benchmarks[name].prompts) for name in self.sets)
+        return ANSWER * len(self.prompts) + n_verdicts
 
     def conversations(self, template: Template) -> dict[str, tuple[Message, ...]]:
         """Prompt id → the conversation that asks it in a template."""
@@ -72,21 +81,18 @@ class Training:
     """The training run whose weights are tuned here; None where the base is."""
 
     def steps(self, epochs: int) -> int:
-        """Optimizer steps of so many epochs, and of the training run before."""
-        before = self.first.steps(self.first.tuner.epochs) if self.first else 0
-        return before + self.tuner.steps(len(self.rows), epochs)
+        """Optimizer steps of so many epochs, without those of the training run before."""
+        return self.tuner.steps(len(self.rows), epochs)
 
+    @property
+    def step(self) -> int:
+        """Units of work in an optimizer step."""
+        return max(1, TUNED_ROW * len(self.rows) // self.steps(1))
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Rows of a task that are not tuned on, not yet in a template."""
-
-    rows: tuple[Example, ...]
-
-    @cached_property
-    def key(self) -> str:
-        """The hash of their content."""
-        return content_hash([row.id for row in self.rows])
+    def size(self, epochs: int) -> int:
+        """Units of work of so many epochs, and of the training run before."""
+        before = self.first.size(self.first.tuner.epochs) if self.first else 0
+        return before + self.step * self.steps(epochs)
 
 
 @dataclass(frozen=True)
@@ -107,8 +113,8 @@ class Job:
 
     def size(self) -> int:
         """Units of work: optimizer steps, answers and verdicts."""
-        steps = self.training.steps(max(map(epochs_of, self.conditions))) if self.training else 0
-        return steps + len(self.conditions) * (len(self.suite.prompts) + self.suite.n_verdicts)
+        tuning = self.training.size(max(map(epochs_of, self.conditions))) if self.training else 0
+        return tuning + len(self.conditions) * self.suite.size
 
 
 @dataclass(frozen=True)

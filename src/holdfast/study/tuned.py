@@ -12,11 +12,11 @@ from holdfast.core.errors import TuningError
 from holdfast.core.progress import Meter, Progress
 from holdfast.core.protocols import Budget
 from holdfast.core.run_folder import RunFolder
-from holdfast.core.task_losses import TaskLoss
+from holdfast.core.task_losses import HeldOut, TaskLoss
 from holdfast.core.types import Checkpoint, Condition, NoCheckpoint, Template, Tuned
 from holdfast.study.endings import named
 from holdfast.study.pending import is_answered, lacks_record, missing_tasks
-from holdfast.study.plan import HeldOut, Job, Training, epochs_of
+from holdfast.study.plan import Job, Training, epochs_of
 from holdfast.tuning import again, checkpoints
 
 
@@ -27,7 +27,7 @@ def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) ->
         return {}
     needed = [condition for condition in job.conditions if _needs_weights(job, condition, run_folder)]
     epochs = sorted(set(map(epochs_of, needed)))
-    steps = training.steps(max(map(epochs_of, job.conditions)))
+    last = max(map(epochs_of, job.conditions))
     tuned: dict[int, Tuned] | NoCheckpoint = {}
     done = 0
     if epochs:
@@ -35,13 +35,13 @@ def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) ->
         _load_libraries(training)
         begun = monotonic()
         base, done = _base_of(job, training, folder, progress, budget)
-        meter = Meter(progress, f"tuning {named(job)}", "steps", steps - done)
+        meter = Meter(progress, f"tuning {named(job)}", "steps", training.steps(last), training.step)
         tuned = training.tuner.tune(
             base, training.rows, training.seed, epochs, folder, meter.step, training.defences, budget
         )
-        done += meter.done
+        done += meter.done * training.step
         tuned = _with_all_seconds(tuned, monotonic() - begun)
-    progress.advance(steps - done)  # what an earlier run has done
+    progress.advance(training.size(last) - done)  # what an earlier run has done
     return tuned
 
 
@@ -69,17 +69,17 @@ def _needs_weights(job: Job, condition: Condition, run_folder: RunFolder) -> boo
 
 
 def _base_of(job: Job, training: Training, folder: Path, progress: Progress, budget: Budget) -> tuple[Checkpoint, int]:
-    """What a training run begins with, and the steps that it took to make it: the base, or a tuning of it."""
+    """What a training run begins with, and the units of work told for it: the base, or a tuning of it."""
     first = training.first
     if first is None:
         return job.base, 0
     own = checkpoints.first_in(folder)
     epochs = first.tuner.epochs
-    meter = Meter(progress, f"tuning {named(job)}, first part", "steps", first.steps(epochs))
+    meter = Meter(progress, f"tuning {named(job)}, first part", "steps", first.steps(epochs), first.step)
     made = first.tuner.tune(job.base, first.rows, first.seed, [epochs], own, meter.step, first.defences, budget)
     if isinstance(made, NoCheckpoint):
         raise TuningError(f"{named(job)}: the first tuning was {made.outcome} by the provider: {made.message}")
-    return again.as_base(made[epochs], own), meter.done
+    return again.as_base(made[epochs], own), meter.done * first.step
 
 
 def measure_tasks(job: Job, condition: Condition, made: Tuned | None, run_folder: RunFolder) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from holdfast.core.errors import StudyError
 from holdfast.core.types import Benchmark
 from holdfast.models import hub, loading
 from holdfast.study.doctor import data_checks, model_checks, provider, rendering, resources
@@ -13,7 +14,7 @@ from holdfast.study.doctor.findings import Diagnosis
 from holdfast.study.doctor.resources import Facts
 from holdfast.study.schema import Study
 
-__all__ = ["Diagnosis", "examine"]
+__all__ = ["Diagnosis", "examine", "facts_of"]
 
 
 def examine(
@@ -43,6 +44,21 @@ def examine(
     if judging := diagnosis.attempt("evaluate", resources.judging, study, benchmarks, len(seeds)):
         diagnosis.stages.append(judging)
     return diagnosis
+
+
+def facts_of(study: Study, seeds: Sequence[int]) -> Facts:
+    """What is known of a study before it is run.
+
+    Raises:
+        StudyError: it has faults, or only a server has its model.
+    """
+    diagnosis = Diagnosis()
+    benchmarks = data_checks.read_benchmarks(study, diagnosis)
+    facts = _look_at_model(study, seeds, 1, benchmarks, diagnosis)
+    if facts is None or diagnosis.faults:
+        why = "; ".join(f"{fault.where}: {fault.what}" for fault in diagnosis.faults) or "only a server has its model"
+        raise StudyError(f"{study.name}: what it takes cannot be told: {why}. `holdfast doctor` says more.")
+    return facts
 
 
 def _look_at_model(
