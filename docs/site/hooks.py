@@ -1,0 +1,48 @@
+"""What MkDocs calls while it builds the site: pages are written from the code, and links to the repository's files mended."""
+
+import sys
+from pathlib import Path
+
+from mkdocs.structure.files import File
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(ROOT / "src")]
+
+from generate import links, pages  # noqa: E402
+
+LATER = {"defences.md", "arena.md", "visual.md", "ray.md", "scale.md", "benchmarks-speed.md"}
+"""Pages that the navigation has a place for, and that are not written yet."""
+
+
+def on_config(config):
+    """Leave out the places of pages that are not there yet."""
+    config["nav"] = _there(config["nav"], Path(config["docs_dir"]))
+    return config
+
+
+def _there(items, docs):
+    kept = []
+    for item in items:
+        name, value = next(iter(item.items())) if isinstance(item, dict) else ("", item)
+        if isinstance(value, list):
+            kept.append({name: _there(value, docs)})
+        elif value not in LATER or (docs / value).is_file():
+            kept.append(item)
+    return kept
+
+
+def on_files(files, config):
+    """Add the pages that are written from the code."""
+    written = pages.all_of_them()
+    for name, text in written.items():
+        files.append(File.generated(config, name, content=text))
+    linked = {name for file in files.documentation_pages() for name in links.outside(file.src_uri, file.content_string)}
+    for name in sorted(linked):
+        files.append(File.generated(config, links.source_page(name), content=pages.source(name)))
+    return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Point links to files of the repository at the pages that show them, and put pictures into the page itself."""
+    return links.with_pictures(links.relinked(page.file.src_uri, markdown), page.file.src_uri)
