@@ -1,5 +1,6 @@
 """What MkDocs calls while it builds the site: pages are written from the code, and links to the repository's files mended."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from mkdocs.structure.files import File
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(ROOT / "src")]
+PATHS = [str(HERE), str(ROOT / "src")]
+sys.path[:0] = PATHS
 
 from generate import links, pages  # noqa: E402
 
@@ -17,6 +19,7 @@ LATER = {"defences.md", "arena.md", "visual.md", "ray.md", "scale.md", "benchmar
 
 def on_config(config):
     """Leave out the places of pages that are not there yet."""
+    sys.path[:0] = PATHS  # MkDocs has taken them away again
     config["nav"] = _there(config["nav"], Path(config["docs_dir"]))
     return config
 
@@ -45,4 +48,5 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """Point links to files of the repository at the pages that show them, and put pictures into the page itself."""
-    return links.with_pictures(links.relinked(page.file.src_uri, markdown), page.file.src_uri)
+    plain = re.sub(r"<!--=.*?-->|<!---->", "", markdown)  # the marks of figures that draw.py and tables.py write
+    return links.with_pictures(links.relinked(page.file.src_uri, plain), page.file.src_uri)
