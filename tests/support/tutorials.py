@@ -1,7 +1,7 @@
 """A tutorial as its own test: its files are written, its commands are run in order, and what it shows is compared.
 
-    ```yaml title="study.yaml"     a file
-    ```console                     commands behind `$ `, and below each what it prints; `...` is whatever comes
+```yaml title="study.yaml"     a file
+```console                     commands behind `$ `, and below each what it prints; `...` is whatever comes
 """
 
 import os

@@ -46,6 +46,4 @@ def _own_colours():
     """The colours of a picture that is looked at by itself, outside of a page."""
     light = "".join(f"--drawn-{name}:{colour};" for name, colour in COLOURS.items())
     dark = "".join(f"--drawn-{name}:{colour};" for name, colour in DARK.items())
-    return (
-        f"<style>svg{{color:{INK};{light}}}@media (prefers-color-scheme:dark){{svg{{color:#e6e9eb;{dark}}}}}</style>"
-    )
+    return f"<style>svg{{color:{INK};{light}}}@media (prefers-color-scheme:dark){{svg{{color:#e6e9eb;{dark}}}}}</style>"

@@ -1,8 +1,8 @@
 """Why answers are compared prompt by prompt."""
 
 import numpy as np
-from figures.canvas import COLOURS, svg
 
+from figures.canvas import COLOURS, svg
 from holdfast.analysis import intervals
 
 RATE, RISE, PROMPTS, RUNS = 0.3, 0.03, 330, 1_000

@@ -1,8 +1,8 @@
 """What a judge's errors do to a rate, and their correction."""
 
 import numpy as np
-from figures.canvas import COLOURS, svg
 
+from figures.canvas import COLOURS, svg
 from holdfast.analysis.calibration import rogan_gladen, table_of
 
 FINDS, SPARES, LABELS, PROMPTS, RUNS = 0.8, 0.9, 400, 330, 500

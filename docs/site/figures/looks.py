@@ -1,8 +1,8 @@
 """Looking again and again: a fixed test, and a sequential one."""
 
 import numpy as np
-from figures.canvas import COLOURS, svg
 
+from figures.canvas import COLOURS, svg
 from holdfast.analysis import sequential
 
 MARGIN, BLOCK, BLOCKS, RUNS, ALPHA, GAIN = 0.03, 22, 15, 1_000, 0.05, 0.06

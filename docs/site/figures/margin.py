@@ -1,7 +1,6 @@
 """Non-inferiority: pass, fail and cannot tell, and how often each is said."""
 
 from figures.canvas import COLOURS, svg
-
 from holdfast.analysis import power
 
 CASES = (

@@ -1,6 +1,7 @@
 """The noise floor: how far a model's rate moves when nothing that matters has changed."""
 
 import numpy as np
+
 from figures.canvas import COLOURS, svg
 
 PROMPTS, RUNS = 330, 20_000
@@ -17,7 +18,12 @@ def draw():
     next_came, next_went = rng.binomial(PROMPTS, CHANGE / 2, (2, RUNS))
     beyond = np.abs(100 * (next_came - next_went) / PROMPTS) > floors
     floor = 100 * 1.96 * np.sqrt(CHANGE * PROMPTS) / PROMPTS
-    facts = {"share": 100 * CHANGE, "prompts": PROMPTS, "floor": round(floor, 1), "beyond": round(100 * beyond.mean(), 1)}
+    facts = {
+        "share": 100 * CHANGE,
+        "prompts": PROMPTS,
+        "floor": round(floor, 1),
+        "beyond": round(100 * beyond.mean(), 1),
+    }
 
     def picture(axis):
         steps = np.arange(-12, 13) * 100 / PROMPTS

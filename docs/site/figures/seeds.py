@@ -1,8 +1,8 @@
 """What an interval is over, and why one seed is not enough."""
 
 import numpy as np
-from figures.canvas import COLOURS, svg
 
+from figures.canvas import COLOURS, svg
 from holdfast.analysis import intervals
 from holdfast.analysis.simulation import World
 

@@ -45,14 +45,20 @@ def page():
     from holdfast.audit.public import PUBLIC
     from holdfast.core.config import load
 
-    text = ["# Kinds\n\nWhat a study can name, with its settings; written from the code. `holdfast list` has the short form.\n"]
+    text = [
+        "# Kinds\n\nWhat a study can name, with its settings; written from the code. `holdfast list` has the short form.\n"
+    ]
     for heading, registry in registries().items():
         text.append(f"\n## {heading}\n")
         for name, reference in registry.items():
             kind = load(reference)
-            text.append(f"\n### {name} {{#{heading.split()[0].lower()}-{name}}}\n\n{cell(' '.join((kind.__doc__ or '').split()))}\n\n")
+            text.append(
+                f"\n### {name} {{#{heading.split()[0].lower()}-{name}}}\n\n{cell(' '.join((kind.__doc__ or '').split()))}\n\n"
+            )
             text.append(settings(kind))
-    text.append("\n## Brought from the Hub by `audit`\n\n| name | measures | data set | licence |\n| --- | --- | --- | --- |\n")
+    text.append(
+        "\n## Brought from the Hub by `audit`\n\n| name | measures | data set | licence |\n| --- | --- | --- | --- |\n"
+    )
     for name, public in PUBLIC.items():
         gated = ", gated" if public.gated else ""
         text.append(f"| `{name}` | {public.measures.replace('_', '-')} | {public.repo} | {public.license}{gated} |\n")
@@ -64,7 +70,9 @@ def study_file():
     from holdfast.audit.policy import Policy
     from holdfast.study import schema
 
-    text = ["# Study files\n\nEvery key of a study file, from the types that read it. [Kinds](kinds.md) has what `data`, `judges` and the others take.\n"]
+    text = [
+        "# Study files\n\nEvery key of a study file, from the types that read it. [Kinds](kinds.md) has what `data`, `judges` and the others take.\n"
+    ]
     described = {
         "A study": schema.Study, "`evaluate`": schema.Evaluation, "A measured set": schema.Measured,
         "A condition": schema.ConditionSettings, "A template": schema.TemplateSettings, "A policy file of the gate": Policy,

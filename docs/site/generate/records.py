@@ -25,13 +25,21 @@ def page(title, intro, kind):
     text = [f"# {title}\n\n{intro}\n"]
     for part in every:
         summary = (part.__doc__ or "").strip().split("\n\n")[0]
-        text.append(f"\n## {part.__name__}\n\n{' '.join(summary.split())}\n\n| field | type | meaning |\n| --- | --- | --- |\n")
+        text.append(
+            f"\n## {part.__name__}\n\n{' '.join(summary.split())}\n\n| field | type | meaning |\n| --- | --- | --- |\n"
+        )
         documented = of_fields(part)
         for field in fields(part):
             said = annotation(part, field.name)
-            linked = [f"[{name}](#{name.lower()})" for name in sorted(names) if name in said.replace("[", " ").replace(",", " ").replace("]", " ").split()]
+            linked = [
+                f"[{name}](#{name.lower()})"
+                for name in sorted(names)
+                if name in said.replace("[", " ").replace(",", " ").replace("]", " ").split()
+            ]
             optional = "" if field.default is MISSING and field.default_factory is MISSING else " (may be left out)"
-            meaning = cell(documented.get(field.name, "")) + optional + ("" if not linked else f" → {', '.join(linked)}")
+            meaning = (
+                cell(documented.get(field.name, "")) + optional + ("" if not linked else f" → {', '.join(linked)}")
+            )
             text.append(f"| `{field.name}` | `{code(said)}` | {meaning.strip()} |\n")
     return "".join(text)
 
