@@ -50,3 +50,8 @@ def on_page_markdown(markdown, page, config, files):
     """Point links to files of the repository at the pages that show them, and put pictures into the page itself."""
     plain = re.sub(r"<!--=.*?-->|<!---->", "", markdown)  # the marks of figures that draw.py and tables.py write
     return links.with_pictures(links.relinked(page.file.src_uri, plain), page.file.src_uri)
+
+
+def on_page_content(html, page, config, files):
+    """The empty corner of a table is no heading."""
+    return re.sub(r"<th([^>]*)></th>", r"<td\1></td>", html)

@@ -45,7 +45,7 @@ def _commands(content):
         yield Command("\n".join(lines[:length]), "\n".join(lines[length:]))
 
 
-def run(text, folder, cache, timeout=300):
+def run(text, folder, cache, timeout=1800):
     """Run a tutorial in a folder.
 
     Returns:
