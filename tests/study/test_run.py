@@ -17,6 +17,7 @@ from holdfast.core.types import Checkpoint, Example, Message
 from holdfast.study import doctor
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
+from holdfast.study.endings import let_go
 from holdfast.study.plan import make_plan
 from holdfast.tuning.local import LocalTuner, Lora
 
@@ -70,6 +71,15 @@ def test_conditions_that_differ_in_epochs_are_one_training_run(done):
 def test_tuned_weights_are_deleted_once_answered_for(done):
     _, folder, _ = done
     assert not (folder / "checkpoints").exists()
+
+
+def test_a_worker_leaves_the_folder_of_all_checkpoints_where_another_may_be_making_its_own(done, tmp_path):
+    path, folder, _ = done
+    run_folder = RunFolder(shutil.copytree(folder, tmp_path / "run"))
+    (job,) = [each for each in make_plan(studies.read(path), [0]).jobs if each.training]
+    run_folder.checkpoints(job.training.run).mkdir(parents=True)
+    let_go(job, run_folder, Silent(), keep=False)
+    assert list((run_folder.folder / "checkpoints").iterdir()) == []
 
 
 def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):

@@ -129,7 +129,7 @@ class RunFolder:
         return self.folder / "checkpoints" / checked_name(run)
 
     def tidy_checkpoints(self) -> None:
-        """Delete the folder of all checkpoints if it is empty."""
+        """Delete the folder of all checkpoints if it is empty. No worker may run: it could be making one there."""
         parent = self.folder / "checkpoints"
         if parent.is_dir() and not any(parent.iterdir()):
             parent.rmdir()

@@ -34,7 +34,6 @@ def let_go(job: Job, run_folder: RunFolder, progress: Progress, keep: bool) -> N
         job.training.tuner.keep(checkpoints)
         return
     deleted = job.training.tuner.discard(checkpoints)
-    run_folder.tidy_checkpoints()
     for folder in folders if deleted else ():
         earlier = {name: value for name, value in (folder.training() or {}).items() if name != "not_deleted"}
         folder.write_training({**earlier, **deleted})

@@ -225,6 +225,7 @@ def finish(
                 names_by_reason.setdefault(f"{outcome.reason}\n{outcome.trace}".rstrip(), []).extend(names)
             else:
                 watcher.finished(longest_first[outcome].conditions)
+    RunFolder(folder).tidy_checkpoints()
     if names_by_reason:
         raise WorkError(_failure_message(names_by_reason, sum(len(job.conditions) for job in jobs), folder))
 
