@@ -107,7 +107,9 @@ def page(runs):
         parts.append(f"{'; '.join(counts)}. [How claims are decided](claims.md).\n")
     for name, run in runs.items():
         if run["summary"]:
-            parts.append(f"## `holdfast run {name}`\n\n{table(['condition', *METRICS.values()], run['summary'])}\n{STAR}")
+            parts.append(
+                f"## `holdfast run {name}`\n\n{table(['condition', *METRICS.values()], run['summary'])}\n{STAR}"
+            )
         if run["sensitivity"]:
             shares = ", ".join(
                 f"{entry['factor']} {entry['share']:.1f} % ({entry['low']:.1f} to {entry['high']:.1f})"

@@ -111,6 +111,7 @@ def test_the_picture_of_the_house_has_its_floors():
 def test_every_command_option_kind_and_study_is_on_the_site(built):
     from generate.commands import commands
     from generate.kinds import registries
+
     from holdfast.audit.public import PUBLIC
     from holdfast.study.loader import shipped_studies
 
