@@ -1,5 +1,6 @@
 """The site: built strictly, whole, accessible, without a request elsewhere; its figures are those that were found."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -85,6 +86,17 @@ def test_figures_in_the_text_are_those_that_the_simulations_found():
     for path in marked:
         assert draw.filled(path.read_text(), found) == path.read_text(), "run `make docs-figures`"
         assert not re.search(r"^<!--=", path.read_text(), re.M), "a line that begins with a mark ends the paragraph"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["seeds", "flips", "noise", "margin", "judge", "looks", "house"])
+def test_a_simulation_finds_what_its_picture_and_the_text_say(name):
+    import draw
+
+    picture, found = importlib.import_module(f"figures.{name}").draw()
+    assert found == json.loads(draw.FOUND.read_text())[name]
+    assert "currentColor" in picture
+    assert (DOCS / "pictures" / f"{name}.svg").read_text() == picture
 
 
 def test_the_page_of_what_was_measured_is_what_its_command_writes():
