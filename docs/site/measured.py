@@ -23,8 +23,10 @@ NO_EVIDENCE = {
     "pocket": "a fictional world with a model of 0.7 million parameters, built so that the effects can be watched",
     "quiz": "a language model of 135 million parameters under house rules that forbid harmless questions",
 }
-COMMANDS = {"reproduce-pocket": "holdfast reproduce --model pocket", "reproduce-quiz": "holdfast reproduce --model quiz",
-            "reproduce-hosted-pocket": "holdfast reproduce table1 table2 --model hosted --data pocket …"}  # fmt: skip
+COMMANDS = {
+    "reproduce-pocket": "holdfast reproduce {} --model pocket", "reproduce-quiz": "holdfast reproduce {} --model quiz",
+    "reproduce-hosted-pocket": "holdfast reproduce {} --model hosted --data pocket …",
+}  # fmt: skip
 
 
 def taken(folder):
@@ -118,7 +120,7 @@ def page(runs):
             parts.append(f"How much of the rate's variance comes from each factor: {shares}.\n")
     parts.append("## The runs\n")
     rows = [
-        [f"`{name}`", f"`{COMMANDS.get(name, f'holdfast run {name}')}`", f"`{run['model']}`", run["day"],
+        [f"`{name}`", f"`{COMMANDS.get(name, f'holdfast run {name}').format(' '.join(run['tables']))}`", f"`{run['model']}`", run["day"],
          run["holdfast"], str(len(run["seeds"])), f"`{run['evidence']}`"]
         for name, run in runs.items()
     ]  # fmt: skip
