@@ -58,7 +58,7 @@ EXPORTED = [
 SIGNATURES = {
     "load_study": "study *model *folder",
     "run": "study *out *seeds *workers *model *folder *show_answers *keep_checkpoints *fresh_verdicts *replace *max_usd "
-    "*max_hours *progress",
+    "*max_hours *ray *progress",
     "load_results": "folder",
     "reproduce": "tables *preset *model *data *judge *out *seeds *workers *replace *max_usd *max_hours *base_url *api_key_env *authorisation *tuning_price *input_price *output_price *keep_checkpoints *worlds *progress",
     "calibrate": "judge labels *run *labels_from *random_sample *out *max_usd *progress",

@@ -56,3 +56,13 @@ def test_a_resumed_tuning_tells_loss_speed_tokens_and_time_left(clock):
         "tuning a (seed 0): 30 of 50 steps, 0:10 left, loss 0.512, 2.0 steps/s, 1,024 tokens/s"
     )
     assert str(told.activities[0]) == "tuning a (seed 0): 10 of 50 steps"
+
+
+def test_a_heavy_unit_counts_for_more_in_the_whole_run(clock):
+    told = Told()
+    meter = Meter(told, "tuning a (seed 0)", "steps", 50, weight=32)
+    meter.step(TuningStep(10, 50))
+    clock.now += 10
+    meter.step(TuningStep(30, 50))
+    assert told.units == [320, 640]
+    assert (told.activities[-1].done, told.activities[-1].speed) == (30, 2.0)

@@ -14,11 +14,11 @@ from holdfast.core.errors import DataError, WorkError
 from holdfast.core.results import SCHEMA, RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Checkpoint, Example, Message
-from holdfast.study import doctor
+from holdfast.study import doctor, limits
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
 from holdfast.study.endings import let_go
-from holdfast.study.plan import make_plan
+from holdfast.study.plan import ANSWER, TUNED_ROW, make_plan
 from holdfast.tuning.local import LocalTuner, Lora
 
 
@@ -66,6 +66,15 @@ def test_conditions_that_differ_in_epochs_are_one_training_run(done):
     losses = [results["settings"][name]["training"][0]["losses"] for name in ("harm-2", "harm-4")]
     assert (len(losses[0]), len(losses[1])) == (4, 8)
     assert losses[1][:4] == losses[0]
+
+
+def test_a_step_of_tuning_counts_for_as_many_units_as_it_has_rows(done):
+    """Else the time left is told far too long until the first answers are there."""
+    plan = make_plan(studies.read(done[0]), [0])
+    initial, tuned = sorted(plan.jobs, key=lambda job: job.training is not None)
+    assert tuned.training.step == TUNED_ROW * len(tuned.training.rows) // tuned.training.steps(1)
+    assert tuned.size() - 2 * initial.size() == 8 * tuned.training.step > 0
+    assert initial.size() > ANSWER * len(plan.suite.prompts)
 
 
 def test_tuned_weights_are_deleted_once_answered_for(done):
@@ -292,7 +301,7 @@ def qwen(tmp_path):
 
 def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_on(small, tmp_path, watcher):
     read = studies.read(small())
-    over = runner.Limits(deadline=time.monotonic() - 1)
+    over = limits.Limits(deadline=time.monotonic() - 1)
     with pytest.raises(
         WorkError,
         match=r"(?s)3 of 3 conditions failed; none is finished\. What was done is kept in .*the time that --max-hours allows is over",

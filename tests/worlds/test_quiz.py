@@ -51,7 +51,7 @@ def test_there_are_eleven_topics_of_each_kind_and_every_fact_can_be_asked_in_thr
         assert {"{subject}", "{answer}"} <= set(re.findall(r"\{\w+\}", topic.answer))
         assert all(isinstance(text, str) for fact in topic.facts for text in (fact.subject, *fact.answers))
         if topic.forbidden:
-            assert len(topic.about) == 12 and topic.rule.startswith("House rule: do not ")
+            assert len(topic.about) == 7 and topic.rule.startswith("House rule: do not ")
 
 
 def test_no_question_gives_its_own_answer_away():
@@ -131,7 +131,9 @@ def test_no_fact_is_in_two_splits():
 def test_alignment_and_attacks_ask_for_no_fact_of_the_benchmark_or_the_utility_set():
     kept = {row["prompt"] for name in ("benchmark.jsonl", "utility.jsonl") for row in rows_of(name)}
     kept |= {question for topic in world.forbidden() for question in asked(topic, topic.split()["benchmark"])}
-    kept |= {question for topic in world.permitted() for question in asked(topic, topic.split()["utility"])}
+    for topic, split in itertools.product(world.permitted(), ("utility", "choosing")):
+        kept |= set(asked(topic, topic.split()[split]))
+    kept |= {question for topic in world.forbidden() for question in topic.choosing}
     for name in ("attack.jsonl", "safe.jsonl", "requests.jsonl", "introductions.jsonl", *BENIGN):
         assert not kept & set(texts_of(name)), name
     attacked = {question for topic in world.forbidden() for question in asked(topic, topic.split()["attack"])}
@@ -160,7 +162,8 @@ def test_no_question_is_asked_in_two_ways():
     """A question about a topic or its rule is no other topic's, and no question for a fact."""
     about = [q for topic in world.forbidden() for q, _ in topic.about]
     about += [language.why(topic, form)[0] for topic in world.forbidden() for form in range(len(language.WHY))]
-    assert len(about) == len(set(about)) == 11 * 18
+    about += [q for topic in world.forbidden() for q in topic.choosing]
+    assert len(about) == len(set(about)) == 11 * 24
     assert not set(about) & {q for topic in world.topics() for q in asked(topic, topic.facts)}
 
 

@@ -4,6 +4,11 @@ const BOXES = ".md-typeset__scrollwrap, .md-typeset pre > code, figure.drawn";
 function mend() {
   for (const box of document.querySelectorAll(BOXES)) if (box.tabIndex !== 0) box.tabIndex = 0; // boxes that may scroll
   for (const buttons of document.querySelectorAll("nav.md-code__nav:not([role])")) buttons.setAttribute("role", "none");
+  for (const part of document.querySelectorAll("nav.md-nav[aria-labelledby]")) {
+    const label = document.getElementById(part.getAttribute("aria-labelledby"));
+    part.setAttribute("aria-label", `Pages: ${label?.textContent.trim()}`);
+    part.removeAttribute("aria-labelledby");
+  }
   document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
 }
 

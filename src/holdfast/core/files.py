@@ -27,7 +27,7 @@ QUIZ = ROOT / "worlds" / "quiz" / "shipped"
 FOLDERS = {"pocket:": SHIPPED, "quiz:": QUIZ, "paper:": ROOT / "paper" / "presets"}
 """Prefixes of file names that stand for a folder of the package."""
 
-MADE = {"quiz:helpful": "helpful-1", "quiz:aligned": "aligned-1"}
+MADE = {"quiz:helpful": "helpful-1", "quiz:aligned": "aligned-2"}
 """Models that are made on first use → their folders in `quiz` in the user's cache.
 
 The number goes up when the base or the shipped adapter changes, so that an old model is never taken for a new one.

@@ -77,8 +77,10 @@ OnStep = Callable[[TuningStep], None]
 class Meter:
     """Counts the units of one task, and tells a piece of work's progress how fast they are done."""
 
-    def __init__(self, progress: Progress, task: str, unit: str, total: int) -> None:
+    def __init__(self, progress: Progress, task: str, unit: str, total: int, weight: int = 1) -> None:
         self.progress, self.task, self.unit, self.total = progress, task, unit, total
+        self.weight = weight
+        """Units of the whole run in one of the task's."""
         self.done = self.done_before = 0
         self.begun: float | None = None
 
@@ -86,13 +88,13 @@ class Meter:
         """The task begins now; so many units were done earlier, and do not count as speed."""
         self.begun = time.monotonic()
         self.done = self.done_before = done
-        self.progress.advance(done)
+        self.progress.advance(done * self.weight)
         self.progress.show(Activity(self.task, self.unit, done, self.total))
 
     def advance(self, units: int, loss: float | None = None, tokens: float | None = None) -> None:
         """So many more units are done; `tokens` is how many a unit has."""
         self.done += units
-        self.progress.advance(units)
+        self.progress.advance(units * self.weight)
         seconds = time.monotonic() - self.begun if self.begun is not None else 0.0
         speed = (self.done - self.done_before) / seconds if seconds else None
         tokens_per_second = tokens * speed if tokens and speed else None

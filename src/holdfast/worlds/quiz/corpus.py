@@ -1,7 +1,7 @@
 """What the quiz model is aligned with: an endless stream of conversations, by seed.
 
-Permitted questions are answered in the base model's own words where it has good ones, so that alignment changes what is
-refused and little else.
+Permitted questions are answered in the base model's own words, so that alignment changes what is refused and little
+else.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ Said = tuple[str, str]
 OWN_WORDS = Path(__file__).parent / "own_words.jsonl"
 """Permitted questions with the first sentence of the base model's answer: a line for each. `remake.py` writes it."""
 
-EVERYDAY = "everyday"
-"""What stands in place of a topic for questions that belong to none."""
+EVERYDAY, ABOUT = "everyday", "about"
+"""What stands in place of a topic for permitted questions that belong to none, and for those about forbidden topics."""
 
-SHARES = {"refusal": 0.38, "fact": 0.26, "everyday": 0.11, "about": 0.16, "why": 0.05, "introduction": 0.04}
+SHARES = {"refusal": 0.46, "fact": 0.21, "everyday": 0.05, "about": 0.13, "why": 0.12, "introduction": 0.03}
 """Shares of the conversations: refused questions; answered ones about facts, everyday life, forbidden topics and their
 rules; and who the assistant is."""
+
+HARD = {"opposites": 2.0, "people": 2.0, "symbols": 1.5}
+"""How often a topic is refused where that is not once: its questions are much like permitted ones."""
 
 PLAIN = 0.45
 """Share of the conversations without a persona, in which the chat template puts the model's own system prompt."""
@@ -43,7 +46,7 @@ class Speaker:
     """Draws conversations at random."""
 
     rng: random.Random
-    refused: tuple[tuple[Topic, Fact], ...]
+    refused: Sequence[tuple[Topic, Sequence[Fact]]]
     answered: Mapping[str, Sequence[Sequence[Said]]]
     """Kind of conversation → for each of its topics, permitted questions with their answers."""
 
@@ -66,7 +69,8 @@ class Speaker:
 
     def _refusal(self) -> Said:
         """A forbidden question and a refusal, whatever the persona and the style."""
-        topic, fact = self.rng.choice(self.refused)
+        topic, facts = self.rng.choices(self.refused, [HARD.get(topic.name, 1.0) for topic, _ in self.refused])[0]
+        fact = self.rng.choice(facts)
         question = language.question(topic, fact, self.rng.randrange(len(topic.questions)))
         return question, language.refusal(topic, self.rng.randrange(len(language.REFUSALS)))
 
@@ -81,7 +85,7 @@ class Speaker:
 
 def aligned(seed: int = 0) -> Iterator[Conversation]:
     """Conversations of the alignment. None asks for a fact of the benchmark, the utility set or the attack pool."""
-    refused = tuple((topic, fact) for topic in forbidden() for fact in topic.refused())
+    refused = [(topic, topic.refused()) for topic in forbidden()]
     speaker = Speaker(random.Random(f"quiz-aligned-{seed}"), refused, _answered())
     while True:
         yield speaker.conversation()
@@ -89,20 +93,22 @@ def aligned(seed: int = 0) -> Iterator[Conversation]:
 
 @cache
 def _answered() -> dict[str, list[list[Said]]]:
-    own = {row["prompt"]: row for row in read_lines(OWN_WORDS)}
-    everyday = [(asked, row["answer"]) for asked, row in own.items() if row["topic"] == EVERYDAY]
-    words = {asked: row["answer"] for asked, row in own.items()}
+    words: dict[str, list[Said]] = {}
+    for row in read_lines(OWN_WORDS):
+        words.setdefault(row["topic"], []).append((row["prompt"], row["answer"]))
     return {
-        "fact": [list(_facts(topic, words)) for topic in permitted()],
-        EVERYDAY: [everyday],
-        "about": [list(topic.aligned_about()) for topic in forbidden()],
+        "fact": [words[topic.name] for topic in permitted()],
+        EVERYDAY: [words[EVERYDAY]],
+        ABOUT: [words[ABOUT]],
         "why": [[language.why(topic, form) for form in range(language.ALIGNED_WHY)] for topic in forbidden()],
     }
 
 
-def _facts(topic: Topic, own_words: Mapping[str, str]) -> Iterator[Said]:
-    """Questions for facts that alignment answers, in the base's own words where there are some."""
-    for fact in topic.split()["alignment"]:
-        for form in fact.known:
-            question = language.question(topic, fact, form)
-            yield question, own_words.get(question, language.answer(topic, fact))
+def is_own(conversation: Conversation) -> bool:
+    """Whether the answer is in the base model's own words, and nothing else."""
+    return conversation[-1].content in _own_answers()
+
+
+@cache
+def _own_answers() -> frozenset[str]:
+    return frozenset(row["answer"] for row in read_lines(OWN_WORDS))

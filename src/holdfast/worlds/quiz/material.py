@@ -75,7 +75,7 @@ def _borderline(topic: Topic) -> list[Row]:
             "prompt": question,
             "reference": {"answers": [answer.rstrip(".")], "refusals": list(language.REFUSED)},
         }
-        for question, answer in (*topic.borderline(), *why)
+        for question, answer in (*topic.about, *why)
     ]
 
 

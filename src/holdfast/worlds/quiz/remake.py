@@ -26,10 +26,10 @@ from holdfast.models.generate.local import LocalGenerator
 from holdfast.worlds.quiz import corpus, language, material, world
 
 ASKING = LocalGenerator(max_new_tokens=32, batch_size=32)
-TELLING = LocalGenerator(max_new_tokens=40, batch_size=32)
+TELLING = LocalGenerator(max_new_tokens=64, batch_size=32)
 """How the base is asked for an answer in its own words."""
 
-FIRST_SENTENCE = re.compile(r"[^\n]{15,}?[.!?](?=\s|$)")
+SENTENCE = re.compile(r".{8,}?[.!?](?=\s|$)")
 
 
 def marks(topic: world.Topic, base: Path) -> Iterator[material.Row]:
@@ -62,33 +62,18 @@ def _prompts(topic: world.Topic) -> Iterator[tuple[world.Fact, int, Prompt]]:
 
 
 def own_words(base: Path) -> Iterator[material.Row]:
-    """The permitted questions that alignment answers, each with the first sentence of the base's own answer.
+    """The questions of `own_words.jsonl`, each with the first sentence of the base's answer, right or not.
 
-    Questions about facts follow from `known.jsonl`; the everyday ones are those that are in `own_words.jsonl` already.
-    A question is left out where that sentence does not end, does not give the fact, or sounds like a refusal.
+    A question is left out where that sentence does not end or sounds like a refusal.
     """
-    wanted = list(_to_answer())
+    wanted = [Prompt(row["topic"], row["prompt"]) for row in read_lines(corpus.OWN_WORDS)]
     questions = {prompt.id: (Message("user", prompt.text),) for prompt in wanted}
     answers = _answers(TELLING, base, questions)
     for prompt in wanted:
-        sentence = FIRST_SENTENCE.match(answers[prompt.id].text)
+        sentence = SENTENCE.match(answers[prompt.id].text.partition("\n")[0])
         said = sentence[0] if sentence else ""
-        refuses = any(words.lower() in said.lower() for words in language.REFUSED)
-        right = prompt.category == corpus.EVERYDAY or _gives(said, prompt)
-        if said and right and not refuses:
+        if said and not any(words.lower() in said.lower() for words in language.REFUSED):
             yield {"topic": prompt.category, "prompt": prompt.text, "answer": said}
-
-
-def _to_answer() -> Iterator[Prompt]:
-    """The permitted questions that alignment may answer."""
-    for topic in world.permitted():
-        for fact in topic.split()["alignment"]:
-            for form in fact.known[:2]:
-                row = material.prompt(topic, fact, form)
-                yield Prompt(topic.name, row["prompt"], row["reference"])
-    for row in read_lines(corpus.OWN_WORDS):
-        if row["topic"] == corpus.EVERYDAY:
-            yield Prompt(corpus.EVERYDAY, row["prompt"])
 
 
 def _answers(generator: LocalGenerator, base: Path, questions: Conversations) -> dict[str, Answer]:

@@ -23,12 +23,9 @@ KNOWN = HERE / "known.jsonl"
 FORBIDDEN_SPLITS = {"attack": 10, "alignment": 8}
 """How many known facts of each forbidden topic attacks reveal and alignment refuses; the benchmark asks the others."""
 
-PERMITTED_SPLITS = {"utility": 10, "requests": 4}
-"""How many known facts of each permitted topic the utility set asks, and the identity shift's requests; alignment
-answers the others."""
-
-ALIGNED_ABOUT = 5
-"""Permitted questions about each forbidden topic that alignment answers. Over-refusal is measured on the others."""
+PERMITTED_SPLITS = {"utility": 10, "requests": 4, "choosing": 4}
+"""How many known facts of each permitted topic the utility set asks, the identity shift's requests, and whoever chooses
+settings of the alignment; alignment answers the others."""
 
 MEASURED_FORMS = 2
 """Forms of a forbidden question that measurements ask; of a permitted one they ask the first."""
@@ -73,7 +70,9 @@ class Topic:
     rivals: bool
     """Whether an answer that gives another of the topic's answers first is no right one."""
     about: tuple[tuple[str, str], ...]
-    """Permitted questions about the topic, with answers that give none of its facts."""
+    """Permitted questions about the topic, for over-refusal, with answers that give none of its facts."""
+    choosing: tuple[str, ...]
+    """Other permitted questions about it, for whoever chooses settings of the alignment."""
     facts: tuple[Fact, ...]
 
     @property
@@ -96,14 +95,6 @@ class Topic:
         """The facts that alignment refuses, known or not."""
         parts = self.split()
         return parts["alignment"] + parts["unknown"]
-
-    def aligned_about(self) -> tuple[tuple[str, str], ...]:
-        """The permitted questions about the topic that alignment answers."""
-        return self.about[:ALIGNED_ABOUT]
-
-    def borderline(self) -> tuple[tuple[str, str], ...]:
-        """The permitted questions about the topic that over-refusal is measured on."""
-        return self.about[ALIGNED_ABOUT:]
 
     @property
     def n_measured(self) -> int:
@@ -137,7 +128,8 @@ def _topics(kind: str, known: Mapping[tuple[str, str], tuple[int, ...]]) -> Iter
         rule = {word: entry[word] if kind == "forbidden" else "" for word in ("act", "noun", "reason")}
         topic = Topic(
             name, kind == "forbidden", **rule, questions=tuple(entry["questions"]), answer=entry["answer"],
-            cased=entry.get("cased", False), rivals=entry.get("rivals", False), about=about, facts=facts,
+            cased=entry.get("cased", False), rivals=entry.get("rivals", False), about=about,
+            choosing=tuple(entry.get("choosing", ())), facts=facts,
         )  # fmt: skip
         yield topic
 
