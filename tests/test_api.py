@@ -258,6 +258,9 @@ def test_a_judge_is_calibrated_by_a_run(finished, tmp_path):
     assert made_of.n > 0
     assert made_of.judge.startswith("keyword-")
     assert (tmp_path / "calibration.json").is_file()
+    (tmp_path / "judge.yaml").write_text("kind: keyword\n")
+    for said in ("{kind: keyword}", str(tmp_path / "judge.yaml")):
+        assert holdfast.calibrate(said, run=finished / "run", out=tmp_path / "again.json") == made_of
     with pytest.raises(holdfast.DataError, match="say what is right: labels=FILE, run=FOLDER, or both"):
         holdfast.calibrate("keyword")
 

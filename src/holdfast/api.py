@@ -239,7 +239,7 @@ def calibrate(
     beside = Path(run) if run is not None else Path(str(labels)).parent
     path = beside / "calibration.json" if out is None else named_folder(out)
     if run is not None:
-        made = calibration_of.from_run(RunFolder(beside), judge, labels_from, rows, name, random_sample)
+        made = calibration_of.from_run(RunFolder(beside), loader.in_run(judge), labels_from, rows, name, random_sample)
     else:
         budget = FileBudget(path.with_suffix(".spending.jsonl"), max_usd)
         with watching(progress) as watcher:

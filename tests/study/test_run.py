@@ -311,10 +311,10 @@ def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_o
     assert not list(tmp_path.glob("run/checkpoints/*"))
 
 
-def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen, watcher):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    study = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])
-    assert len(readme.split("```yaml\n")[1].split("```")[0].strip().splitlines()) == 9
+def test_the_nine_lines_of_the_docs_lead_from_public_files_to_the_page(tmp_path, qwen, watcher):
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    study = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    assert len(page.split("```yaml\n")[1].split("```")[0].strip().splitlines()) == 9
     study.update(model="qwen", generate={"max_new_tokens": 6, "temperature": 1.0})
     for measured in study["evaluate"].values():
         measured["benchmark"]["allow_partial"] = True

@@ -69,6 +69,7 @@ class Failure:
 def quiet() -> None:
     """Keep the libraries' own progress bars and warnings off the terminal, whether they are imported yet or not."""
     os.environ.update(QUIET)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     if imported := sys.modules.get("transformers.utils.logging"):
         imported.set_verbosity_error()
         imported.disable_progress_bar()

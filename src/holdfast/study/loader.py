@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from holdfast.core.config import OneOf
+from holdfast.core.config import OneOf, label
 from holdfast.core.errors import DataError, StudyError
 from holdfast.core.file_faults import shown
 from holdfast.core.files import did_you_mean, is_file, read_text
@@ -182,6 +182,11 @@ def judge(text: str) -> Judge:
         listed = "\n  ".join(_explain(detail, {}, {})[1][:LONGEST_LISTED] for detail in details)
         raise StudyError(f"{shown(text)} is no judge:\n  {listed}") from None
     return made
+
+
+def in_run(text: str) -> str:
+    """The name under which a run has a judge: that of its settings or their file; a name stays as it is."""
+    return label(judge(text)) if is_file(Path(text)) or text.lstrip().startswith("{") else text
 
 
 def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
