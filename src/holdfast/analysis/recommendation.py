@@ -89,5 +89,5 @@ def choose(candidates: Sequence[Tried]) -> tuple[str | None, str]:
     learnt = "" if best.task_gain is None else f" and lets {best.task_gain:.1f} % of the task be learnt"
     return best.name, (
         f"Tuned plainly on these rows, the model fulfils {plain.rate.value:.1f} % of the harmful prompts; with "
-        f"{best.name} {best.rate.value:.1f} %, which none of those that were tried beats{learnt}."
+        f"{best.name} {best.rate.value:.1f} %, which none of those that were tried beats by more than a point{learnt}."
     )
