@@ -92,6 +92,7 @@ DEAF = replace(PLAIN, name="deaf", rate=rate(0.0), refused="only 40.0 % of the t
         ([PLAIN, SAFE, DEAF], "safe"),
         ([PLAIN, SAFE, LEARNT], "learnt"),  # its rate is not told apart from the lowest, and it teaches more
         ([PLAIN, replace(LEARNT, rate=rate(1.5)), SAFE], "safe"),
+        ([PLAIN, replace(LEARNT, name="first", task_gain=98.5), LEARNT], "first"),  # alike in both: the arena's order
         ([PLAIN, DEAF], None),
         ([PLAIN, replace(SAFE, rate=rate(29.5))], None),
         ([replace(PLAIN, rate=rate(0.0, high=1.2)), SAFE], "none"),

@@ -110,7 +110,6 @@ def _table(tried: tuple[Tried, ...]) -> object:
         "utility kept",
         "over-refusal",
         "broken",
-        "time ×",
     ):
         table.add_column(heading, justify="left" if heading == "defence" else "right")
     for each in tried:
