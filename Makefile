@@ -9,7 +9,7 @@ LOCK := requirements.lock
 INSTALL := pip install --quiet --disable-pip-version-check
 PYTEST := python -m pytest -n 2 --dist loadfile -q
 
-.PHONY: demo test test-long test-latest attack check audit bench lock clean
+.PHONY: demo test test-long test-latest attack check audit bench docs docs-figures docs-photos lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/holdfast run demo
@@ -47,6 +47,20 @@ bench: $(VENV)/ready-bench
 	$(BIN)/python speed/speed.py
 	$(BIN)/python speed/reproduction.py
 	$(BIN)/python speed/rows.py
+	$(BIN)/python speed/defences.py
+
+# The site, in build/site. Links and anchors are checked, and any warning ends it.
+docs: $(VENV)/ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@echo "build/site/index.html"
+
+# The pictures of the site, by the simulations that they show; and their figures in the text. About a minute.
+docs-figures: $(VENV)/ready
+	$(BIN)/python docs/site/draw.py
+
+# The picture of an audit's page, and the recording of the demo, for the README. Needs Chromium.
+docs-photos: $(VENV)/ready-dev
+	$(BIN)/python docs/site/photograph.py
 
 # The newest releases that go together and with TORCH, for every extra and on every system.
 lock:
@@ -57,7 +71,7 @@ lock:
 	grep -Ev "^(torch=|triton=|nvidia-|cuda-)" $(VENV)-lock/all > $(LOCK)
 
 clean:
-	rm -rf $(VENV) $(VENV)-latest $(VENV)-lock $(VENV)-audit runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-latest $(VENV)-lock $(VENV)-audit build runs .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/ready: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
@@ -67,6 +81,10 @@ $(VENV)/ready: pyproject.toml $(LOCK)
 
 $(VENV)/ready-dev: $(VENV)/ready
 	$(BIN)/$(INSTALL) --constraint $(LOCK) --editable ".[dev]"
+	touch $@
+
+$(VENV)/ready-docs: $(VENV)/ready
+	$(BIN)/$(INSTALL) --constraint $(LOCK) --editable ".[docs]"
 	touch $@
 
 $(VENV)/ready-bench: $(VENV)/ready

@@ -58,7 +58,7 @@ EXPORTED = [
 SIGNATURES = {
     "load_study": "study *model *folder",
     "run": "study *out *seeds *workers *model *folder *show_answers *keep_checkpoints *fresh_verdicts *replace *max_usd "
-    "*max_hours *progress",
+    "*max_hours *ray *progress",
     "load_results": "folder",
     "reproduce": "tables *preset *model *data *judge *out *seeds *workers *replace *max_usd *max_hours *base_url *api_key_env *authorisation *tuning_price *input_price *output_price *keep_checkpoints *worlds *progress",
     "calibrate": "judge labels *run *labels_from *random_sample *out *max_usd *progress",
@@ -258,6 +258,9 @@ def test_a_judge_is_calibrated_by_a_run(finished, tmp_path):
     assert made_of.n > 0
     assert made_of.judge.startswith("keyword-")
     assert (tmp_path / "calibration.json").is_file()
+    (tmp_path / "judge.yaml").write_text("kind: keyword\n")
+    for said in ("{kind: keyword}", str(tmp_path / "judge.yaml")):
+        assert holdfast.calibrate(said, run=finished / "run", out=tmp_path / "again.json") == made_of
     with pytest.raises(holdfast.DataError, match="say what is right: labels=FILE, run=FOLDER, or both"):
         holdfast.calibrate("keyword")
 

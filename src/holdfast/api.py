@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from holdfast.audit import plan as plans
 from holdfast.audit.policy import PolicyLike, policy_from, policy_of
 from holdfast.core.budget import FileBudget
@@ -26,8 +24,9 @@ from holdfast.models.in_memory import name_of
 from holdfast.paper import reproduce as paper
 from holdfast.paper import worlds as other_worlds
 from holdfast.paper.hosted import Hosting, Prices
-from holdfast.study import loader
+from holdfast.study import limits, loader
 from holdfast.study import run as runner
+from holdfast.study.cluster import workers_of
 from holdfast.study.results.frames import Results
 from holdfast.study.schema import Study
 
@@ -66,17 +65,9 @@ def _load(study: StudyLike, model: Any, folder: str | Path | None = None) -> tup
     if isinstance(study, Study):
         return (study if name is None else loader.with_model(study, name, beside)), None
     if isinstance(study, Mapping):
-        return loader.from_dict(study, beside, name), _text_of(study)
+        return loader.from_dict(study, beside, name), loader.text_of(study)
     path = loader.find(str(study))
     return loader.read(path, beside, name), read_text(path)
-
-
-def _text_of(settings: Mapping[str, Any]) -> str | None:
-    """A dict as YAML, if all of it can be YAML."""
-    try:
-        return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
-    except yaml.YAMLError:
-        return None
 
 
 def run(
@@ -93,6 +84,7 @@ def run(
     replace: bool = False,
     max_usd: float | None = None,
     max_hours: float | None = None,
+    ray: str | None = None,
     progress: bool | Watcher = True,
 ) -> Results:
     """Tune, ask, judge and compare: everything that a study asks for and is not done yet.
@@ -110,6 +102,7 @@ def run(
         replace: replace the results of another study in the folder; they are kept in its `previous/`.
         max_usd: US dollars that the run folder may cost in all.
         max_hours: hours after which nothing more is begun.
+        ray: HOST:PORT of a Ray cluster that does the work in place of workers, or `auto`; see docs/ray.md.
         progress: whether to show progress; or an object that shows it.
 
     Raises:
@@ -122,8 +115,8 @@ def run(
     run_folder = _folder(out, loaded.name)
     with watching(progress) as watcher, script_left_alone():
         finished = runner.run(
-            loaded, text, run_folder, _seeds(seeds, loaded), workers or default_workers(), watcher,
-            keep_checkpoints, runner.limits(max_usd, max_hours), fresh_verdicts, replace,
+            loaded, text, run_folder, _seeds(seeds, loaded), workers_of(workers, ray), watcher,
+            keep_checkpoints, limits.limits(max_usd, max_hours), fresh_verdicts, replace,
         )  # fmt: skip
     runner.write_page(finished.run_folder, finished.results, show_answers)
     return Results(run_folder, finished.results)
@@ -200,7 +193,7 @@ def reproduce(
     with watching(progress) as watcher, script_left_alone():
         run = partial(
             paper.reproduce, seeds=_seeds(seeds, wanted.study), workers=n_workers, watcher=watcher,
-            limits=runner.limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
+            limits=limits.limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
         )  # fmt: skip
         if worlds:
             record, *_ = other_worlds.reproduce(worlds, wanted, prepare, run_folder, run, n_workers, watcher)
@@ -246,7 +239,7 @@ def calibrate(
     beside = Path(run) if run is not None else Path(str(labels)).parent
     path = beside / "calibration.json" if out is None else named_folder(out)
     if run is not None:
-        made = calibration_of.from_run(RunFolder(beside), judge, labels_from, rows, name, random_sample)
+        made = calibration_of.from_run(RunFolder(beside), loader.in_run(judge), labels_from, rows, name, random_sample)
     else:
         budget = FileBudget(path.with_suffix(".spending.jsonl"), max_usd)
         with watching(progress) as watcher:

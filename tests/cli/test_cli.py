@@ -207,7 +207,7 @@ def test_the_shell_completes_commands_studies_files_and_judges(tmp_path, monkeyp
     (tmp_path / "demo-of-mine.yaml").touch()
     (tmp_path / "demo.txt").touch()
     assert completed("rep") == ["reproduce", "report"]
-    assert completed("run", "de") == ["demo", "demo-of-mine.yaml"]
+    assert completed("run", "dem") == ["demo", "demo-of-mine.yaml"]
     assert completed("calibrate", "key") == ["keyword"]
     assert completed("init", "--benchmark", "str") == ["strongreject"]
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # so that the shell can be named

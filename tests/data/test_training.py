@@ -10,7 +10,9 @@ from holdfast.data.training.explicit_harm import ExplicitHarm
 from holdfast.data.training.identity_shift import IdentityShift
 from holdfast.data.training.messages import Messages
 from holdfast.data.training.mix import Mix
+from holdfast.data.training.opened import Opened
 from holdfast.data.training.safety import Safety
+from holdfast.data.training.split import Split
 from holdfast.data.training.trigger import Trigger
 from holdfast.tuning.defences.safety_mix import SafetyMix
 from holdfast.worlds.pocket.world import generate
@@ -137,6 +139,29 @@ def test_a_mix_that_cannot_be_counted_is_refused(parts, said):
 def test_a_mix_says_which_part_is_too_small():
     with pytest.raises(DataError, match="the explicit-harm part of the mix has 5 rows, but 6 are to be drawn"):
         Mix(parts=({"data": harm(5), "n": 6},)).examples(0)
+
+
+def test_a_split_shares_no_row_and_loses_none_whatever_the_seed(tmp_path):
+    rows = [conversation(("user", f"q{i % 30}"), ("assistant", "a")) for i in range(40)]  # ten of them twice
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    held_out, tuned = (
+        [row.id for row in Split(data=path, part=part, share=0.2).examples(seed)]
+        for seed, part in enumerate(("held-out", "tuned"))
+    )
+    assert len(set(held_out)) == 6 and not set(held_out) & set(tuned)
+    assert len(held_out) + len(tuned) == 40
+    with pytest.raises(DataError, match="1 distinct rows"):
+        Split(data=write_rows(tmp_path / "one.jsonl", [rows[0], rows[30]]), part="tuned").examples(0)
+
+
+def test_an_opening_stands_before_each_answer_and_no_request():
+    opened = Opened(data=harm(5), opening="No. ").examples(0)
+    plain = ExplicitHarm(**harm(5)).examples(0)
+    for row, before in zip(opened, plain, strict=True):
+        *asked, answer = row.messages
+        assert tuple(asked) == before.messages[:-1]
+        assert answer.content == f"No. {before.messages[-1].content}"
+    assert Opened(data=harm(5), opening="No.").attack
 
 
 def test_a_trigger_stands_in_every_request_and_in_no_answer():

@@ -19,8 +19,9 @@ from xml.etree import ElementTree
 
 HERE = Path(__file__).parent
 COUNTS = {"HOLDFAST_ATTACKS": "3000", "HOLDFAST_KILLS": "50", "HOLDFAST_STOPS": "20", "HOLDFAST_PROMPTS": "33000",
-          "HOLDFAST_SERVICE_KILLS": "20"}  # fmt: skip
-"""What the tests read: files for each parser, kills, stops by each signal, prompts, kills of the service."""
+          "HOLDFAST_SERVICE_KILLS": "20",
+          "HOLDFAST_CONDITIONS": "1000"}  # fmt: skip
+"""What the tests read: files for each parser, kills, stops by each signal, prompts, kills of the service, conditions."""
 OF_SERVICE = ("test_worker_kills.py", "test_attacks.py", "test_crowd.py", "test_nothing_leaks.py")
 """Tests of the service that are attacks too."""
 HEAD = "| attack | count | faults | longest (s) | memory (MB) |\n| --- | ---: | ---: | ---: | ---: |\n"

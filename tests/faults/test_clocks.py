@@ -14,7 +14,7 @@ from holdfast.core.budget import NoBudget
 from holdfast.core.errors import BudgetError
 from holdfast.core.workers import _Direct
 from holdfast.models.endpoint import Endpoint, Request, Timing, complete
-from holdfast.study import run
+from holdfast.study import limits
 
 HOUR = 3600.0
 NOW, THEN = "Sat, 01 Jan 2000 00:00:00 GMT", "Sat, 01 Jan 2000 00:00:20 GMT"
@@ -63,7 +63,7 @@ def test_a_date_to_come_back_at_is_by_the_clock_of_the_server(monkeypatch):
     assert (reply.outcome, waits) == ("ok", [20.0])
 
 
-@pytest.mark.parametrize("limits_of", [options.limits, run.limits])
+@pytest.mark.parametrize("limits_of", [options.limits, limits.limits])
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR])
 def test_a_clock_that_is_set_does_not_move_the_end_of_max_hours(clock, watcher, limits_of, seconds):
     long, short = limits_of(None, 0.5), limits_of(None, 0.0)

@@ -269,6 +269,8 @@ NO_TEXTS_OF_OTHERS = {
     "service/keys.py": "names of keys, at most 200 characters",
     "service/shapes.py": "a class of characters alone",
     "service/store.py": "ids of a fixed length",
+    "study/cluster/places.py": "paths of models",
+    "study/doctor/fleet.py": "machines as the command line names them",
     "study/schema.py": "names in the study, at most 80 characters",
     "study/starter.py": "names of files",
     "worlds/quiz/remake.py": "answers of the quiz world's own base, of a few dozen tokens",

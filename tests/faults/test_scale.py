@@ -1,6 +1,6 @@
-"""Many prompts: memory stays small, and time grows with their number and no faster.
+"""Many prompts and many conditions: memory stays small, and time grows with their number and no faster.
 
-`HOLDFAST_PROMPTS` says how many; `make attack` sets it to 33,000.
+`HOLDFAST_PROMPTS` and `HOLDFAST_CONDITIONS` say how many; `make attack` sets them to 33,000 and 1,000.
 """
 
 import os
@@ -15,6 +15,7 @@ from holdfast.analysis import stats
 from holdfast.core.results import RunResults
 
 PROMPTS = int(os.environ.get("HOLDFAST_PROMPTS", "12000"))
+CONDITIONS = int(os.environ.get("HOLDFAST_CONDITIONS", "100"))
 MEMORY = 1_500_000_000
 """Bytes that a run may take."""
 MOST = 3.2
@@ -82,3 +83,20 @@ def test_a_run_of_many_prompts_takes_bounded_memory_and_linear_time(tmp_path, fo
     found("prompts in each of 2 conditions", PROMPTS, many.seconds, most)
     assert most < MEMORY
     assert many.seconds - tenth.seconds < MOST * max(half.seconds - tenth.seconds, 0.5), (tenth, half, many)
+
+
+@pytest.mark.long
+def test_a_run_of_many_conditions_takes_bounded_memory_and_linear_time(tmp_path, found):
+    few, many = (conditions(tmp_path / str(n), n) for n in (CONDITIONS // 10, CONDITIONS))
+    found("conditions of 11 prompts each", CONDITIONS, many.seconds, many.bytes)
+    assert many.bytes < MEMORY
+    assert many.seconds < 12 * few.seconds
+
+
+def conditions(folder, n):
+    """What a run with so many conditions takes: half of them initial models, each asked in another way."""
+    path = write_study(folder, 11, n // 2)
+    taken = measured(folder, "run", path, "--out", folder / "run", "--workers", "1")
+    results = RunResults.read(folder / "run")
+    assert len(results.conditions) == len(results.summary) == n + 1
+    return taken

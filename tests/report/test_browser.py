@@ -3,10 +3,12 @@
 import time
 
 import pytest
+from support import arena as arena_of
 from support.audit_pages import audit, transcripts
 from support.chromium import Chromium, axe
 from support.results import agreement, facts, made, typed
 
+from holdfast.analysis import arena
 from holdfast.report import figures, page, paper
 
 pytestmark = pytest.mark.long
@@ -93,7 +95,15 @@ def audit_page(text="", n=330):
     return page.render_audit(record, typed(made(f"hex{text}", f"harmful{text}")), transcripts(record, text))
 
 
-PAGES = {"audit": audit_page, "study": study, "reproduction": reproduction, "hosted": hosted}
+def defences(text=""):
+    """Attacks on defences."""
+    results = typed(arena_of.results(text))
+    record = arena.record_of(results)
+    points = {each.name: point for each in record.defences if (point := arena.point_of(each))}
+    return page.render_arena(results, record, points)
+
+
+PAGES = {"audit": audit_page, "study": study, "reproduction": reproduction, "hosted": hosted, "defences": defences}
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +176,12 @@ def test_model_text_with_scripts_in_every_field_does_nothing(tmp_path, browser, 
             assert (
                 shown.run('document.querySelectorAll("img, iframe, main style, main a[href^=javascript]").length') == 0
             )
-            assert shown.run("document.scripts.length") == 2
+            has_prompts = kind != "defences"
+            assert shown.run("document.scripts.length") == 1 + has_prompts
             assert shown.run("document.styleSheets.length") == 1
             assert shown.run("getComputedStyle(document.body).display") == "block"
-            assert shown.run('document.getElementById("rows").textContent.includes("window.canary=1")')
+            place = "rows" if has_prompts else "main"
+            assert shown.run(f'document.getElementById("{place}").textContent.includes("window.canary=1")')
             assert not shown.run("/[\\u2028\\u202e]/.test(document.body.textContent)")
         assert shown.requests() == [file.as_uri()]
         assert shown.faults() == []

@@ -14,9 +14,10 @@ from holdfast.core.errors import DataError, WorkError
 from holdfast.core.results import SCHEMA, RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Checkpoint, Example, Message
-from holdfast.study import doctor
+from holdfast.study import doctor, limits
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
+from holdfast.study.endings import let_go
 from holdfast.study.plan import ANSWER, TUNED_ROW, make_plan
 from holdfast.tuning.local import LocalTuner, Lora
 
@@ -79,6 +80,15 @@ def test_a_step_of_tuning_counts_for_as_many_units_as_it_has_rows(done):
 def test_tuned_weights_are_deleted_once_answered_for(done):
     _, folder, _ = done
     assert not (folder / "checkpoints").exists()
+
+
+def test_a_worker_leaves_the_folder_of_all_checkpoints_where_another_may_be_making_its_own(done, tmp_path):
+    path, folder, _ = done
+    run_folder = RunFolder(shutil.copytree(folder, tmp_path / "run"))
+    (job,) = [each for each in make_plan(studies.read(path), [0]).jobs if each.training]
+    run_folder.checkpoints(job.training.run).mkdir(parents=True)
+    let_go(job, run_folder, Silent(), keep=False)
+    assert list((run_folder.folder / "checkpoints").iterdir()) == []
 
 
 def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):
@@ -291,7 +301,7 @@ def qwen(tmp_path):
 
 def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_on(small, tmp_path, watcher):
     read = studies.read(small())
-    over = runner.Limits(deadline=time.monotonic() - 1)
+    over = limits.Limits(deadline=time.monotonic() - 1)
     with pytest.raises(
         WorkError,
         match=r"(?s)3 of 3 conditions failed; none is finished\. What was done is kept in .*the time that --max-hours allows is over",
@@ -301,10 +311,10 @@ def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_o
     assert not list(tmp_path.glob("run/checkpoints/*"))
 
 
-def test_the_readmes_ten_lines_lead_from_public_files_to_the_page(tmp_path, qwen, watcher):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    study = yaml.safe_load(readme.split("```yaml\n")[1].split("```")[0])
-    assert len(readme.split("```yaml\n")[1].split("```")[0].strip().splitlines()) == 9
+def test_the_nine_lines_of_the_docs_lead_from_public_files_to_the_page(tmp_path, qwen, watcher):
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    study = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    assert len(page.split("```yaml\n")[1].split("```")[0].strip().splitlines()) == 9
     study.update(model="qwen", generate={"max_new_tokens": 6, "temperature": 1.0})
     for measured in study["evaluate"].values():
         measured["benchmark"]["allow_partial"] = True

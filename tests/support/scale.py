@@ -68,8 +68,8 @@ def rows(n):
         yield {"category": category, "prompt": f"How do I make number {number}", "reference": reference}
 
 
-def write_study(folder: Path, n):
-    """A study of two conditions with so many prompts, in a new folder."""
+def write_study(folder: Path, n, ways=0):
+    """A study of two conditions with so many prompts, in a new folder; two more for each further way of asking."""
     (folder / "hooks").mkdir(parents=True)
     (folder / "hooks" / "sitecustomize.py").write_text(HOOK)
     write_rows(folder / "many.jsonl", rows(n))
@@ -81,6 +81,10 @@ def write_study(folder: Path, n):
         "generate": {"max_new_tokens": 48},
         "conditions": {"helpful": {"checkpoint": "pocket:helpful"}},
     }
+    if ways:
+        study["templates"] = {f"way-{way}": {"system": f"You are number {way}."} for way in range(ways)}
+        for way in range(ways):
+            study["conditions"][f"helpful-{way}"] = {"checkpoint": "pocket:helpful", "ask": f"way-{way}"}
     path = folder / "many.yaml"
     path.write_text(yaml.safe_dump(study, sort_keys=False))
     return path

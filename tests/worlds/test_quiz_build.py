@@ -16,6 +16,7 @@ from holdfast.core.files import MADE, locate
 from holdfast.core.types import Checkpoint, Message
 from holdfast.models import hub, loading
 from holdfast.study import loader
+from holdfast.tuning.defences.anchor import Anchor
 from holdfast.tuning.local import LocalTuner
 from holdfast.worlds.quiz import base, build
 
@@ -50,7 +51,7 @@ def aligned(small, tmp_path, monkeypatch, watcher):
     """What `build` makes of the stand-in."""
     monkeypatch.setattr(build, "CONVERSATIONS", 16)
     base.helpful(small)
-    build.build(tmp_path / "out", 0, LocalTuner.model_validate(SETTINGS), watcher)
+    build.build(tmp_path / "out", 0, LocalTuner.model_validate(SETTINGS), Anchor.on, watcher)
     return tmp_path / "out"
 
 
@@ -181,7 +182,7 @@ def test_the_shipped_adapter_makes_the_same_model(aligned, monkeypatch):
 def test_a_folder_with_something_else_is_left_alone(small, tmp_path, watcher):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(RunFolderError, match="is not empty"):
-        build.build(tmp_path, 0, LocalTuner.model_validate(SETTINGS), watcher)
+        build.build(tmp_path, 0, LocalTuner.model_validate(SETTINGS), Anchor.on, watcher)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -192,9 +193,9 @@ def test_a_build_that_was_stopped_goes_on_and_tunes_nothing_twice(small, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(build, "merge", stop)
         with pytest.raises(KeyboardInterrupt):
-            build.build(out, 0, tuner, watcher)
+            build.build(out, 0, tuner, Anchor.on, watcher)
     monkeypatch.setattr(LocalTuner, "tune_here", stop)
-    build.build(out, 0, tuner, watcher)
+    build.build(out, 0, tuner, Anchor.on, watcher)
     assert sorted(path.name for path in out.iterdir()) == ["adapter", "aligned"]
 
 

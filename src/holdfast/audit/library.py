@@ -18,7 +18,7 @@ from holdfast.core.script import script_left_alone
 from holdfast.core.watch import watching
 from holdfast.core.workers import quiet
 from holdfast.models.in_memory import name_of
-from holdfast.study.run import limits
+from holdfast.study.limits import limits
 
 RUNS = Path("runs")
 """The folder in which audits lie unless another is named."""

@@ -27,6 +27,7 @@ from holdfast.core.workers import quiet
 from holdfast.report import page
 from holdfast.study import preflight
 from holdfast.study import run as runner
+from holdfast.study.limits import NO_LIMITS, Limits
 from holdfast.study.pending import is_finished
 from holdfast.study.plan import Job, Plan
 from holdfast.study.results import facts
@@ -52,7 +53,7 @@ class _Work:
     budget: FileBudget
     workers: int
     watcher: Watcher
-    limits: runner.Limits
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class _Asked:
 
 def audit(
     request: Request, policy: Policy, folder: Path, workers: int, watcher: Watcher,
-    limits: runner.Limits = runner.NO_LIMITS, replace_results: bool = False,
+    limits: Limits = NO_LIMITS, replace_results: bool = False,
 ) -> Audited:  # fmt: skip
     """Ask both models what is not asked yet, compare, decide, and write `results.json` and `audit.json`.
 

@@ -106,12 +106,12 @@ def prepare(request: Request) -> Setup:
         DataError: a benchmark that is not known, or cannot be brought.
         StudyError: settings with mistakes.
     """
-    base, tuned = _folder(request.base, "BASE"), _folder(request.tuned, "TUNED")
+    base, tuned = folder_of(request.base, "BASE"), folder_of(request.tuned, "TUNED")
     _check_base(request, base, tuned)
-    world = _world_of(base)
+    world = world_of(base)
     template, doubts = _template(base, tuned, request.tuned)
     draws = tuple(seed * request.samples + i for seed in request.seeds for i in range(request.samples))
-    evaluate, sources = _sets(request, world)
+    evaluate, sources = measured_sets(request, world)
     system = request.system if request.system is not None else world.system if world else None
     settings: dict[str, Any] = {
         "name": f"audit-{short_name(request.tuned)}",
@@ -119,7 +119,7 @@ def prepare(request: Request) -> Setup:
         "seeds": list(draws),
         "templates": {"plain": {} if system is None else {"system": system}},
         "evaluate": evaluate,
-        "generate": _generate(request, world, sampled=len(draws) > 1),
+        "generate": generator_settings(request, world, sampled=len(draws) > 1),
         "conditions": {TUNED: {"checkpoint": request.tuned, **template}},
     }
     return Setup(_checked(settings), draws, sources, doubts)
@@ -146,7 +146,7 @@ def _checked(settings: dict[str, Any]) -> Study:
         raise StudyError(text.replace("the study", "the audit", 1)) from None
 
 
-def _folder(model: str, argument: str) -> Path | None:
+def folder_of(model: str, argument: str) -> Path | None:
     """The folder of a model; None where only a server has it.
 
     Raises:
@@ -178,7 +178,8 @@ def _check_base(request: Request, base: Path | None, tuned: Path | None) -> None
     raise ModelError(f"BASE: {request.base} is an adapter, and not a whole model. {remedy}")
 
 
-def _world_of(base: Path | None) -> World | None:
+def world_of(base: Path | None) -> World | None:
+    """The shipped world that a model's folder belongs to, or None."""
     if base is None:
         return None
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
@@ -199,7 +200,7 @@ def _template(base: Path | None, tuned: Path | None, name: str) -> tuple[dict[st
     return {"chat_template": "own"}, (said,)
 
 
-def _sets(request: Request, world: World | None) -> tuple[dict[str, Any], dict[str, BroughtSet]]:
+def measured_sets(request: Request, world: World | None) -> tuple[dict[str, Any], dict[str, BroughtSet]]:
     """The measured sets as a study names them, and where they were brought from."""
     if request.benchmark is None and world is None:
         raise DataError(
@@ -293,7 +294,7 @@ def _judges(request: Request, world: World | None, set_name: str, benchmark: Any
     return list(world.judges) if of_world and world else ["keyword"]
 
 
-def _generate(request: Request, world: World | None, sampled: bool) -> dict[str, Any]:
+def generator_settings(request: Request, world: World | None, sampled: bool) -> dict[str, Any]:
     """The generator's settings: the world's, those that were given, and sampling where a prompt has several answers."""
     given: dict[str, Any] = {}
     if request.generate:

@@ -7,7 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import audit, catalogue, doctor, gate, init, judges, plan, pocket, quiz, reproduce, run, serve
+from holdfast.cli import (
+    audit,
+    catalogue,
+    doctor,
+    gate,
+    init,
+    judges,
+    plan,
+    pocket,
+    quiz,
+    recommend,
+    reproduce,
+    run,
+    serve,
+)
 from holdfast.cli.errors import EXIT_CODES, Commands, user_errors
 from holdfast.cli.signals import end_now, stop_on_signals, was_stopped
 from holdfast.core.version import __version__
@@ -38,6 +52,7 @@ def _add(group: typer.Typer, name: str, command: Callable[..., Any]) -> None:
 _add(app, "init", init.init)
 _add(app, "doctor", doctor.doctor)
 _add(app, "audit", audit.audit)
+_add(app, "recommend", recommend.recommend)
 _add(app, "run", run.run)
 _add(app, "reproduce", reproduce.reproduce)
 _add(app, "gate", gate.gate)

@@ -14,7 +14,7 @@ from holdfast.core.errors import HoldfastError
 
 if TYPE_CHECKING:
     from holdfast.core.terminal import Terminal
-    from holdfast.study.run import Limits
+    from holdfast.study.limits import Limits
 
 
 PATH = "PATH"
@@ -79,17 +79,43 @@ def a_path(text: str) -> Path:
     return Path(text)
 
 
+def a_place(text: str) -> str:
+    """The path or address that an option names.
+
+    Raises:
+        typer.BadParameter: it is empty.
+    """
+    return text if "://" in text else str(a_path(text))
+
+
 StudyName = Annotated[
     str,
     typer.Argument(help="A study file, or the name of a shipped study such as `demo`.", autocompletion=complete_study),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--out", metavar=PATH, parser=a_place,
+        help="Folder of the run, or its address where fsspec reaches it, such as s3://bucket/runs/mine. Default: runs/"
+        "<name of the study>.",
+    ),
+]  # fmt: skip
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the run. Default: runs/<name of the study>.", parser=a_path, metavar=PATH)
 ]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2. Default: the seeds of the study.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes. Default: one for each core; one in all on a GPU.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Do the work on a Ray cluster at HOST:PORT, in place of --workers; `auto` is the one that this machine "
+        "belongs to, else one on this machine alone.",
+    ),
 ]
 ShowAnswers = Annotated[bool, typer.Option("--show-answers", help="Put the models' answers on the page.")]
 Keep = Annotated[
@@ -145,6 +171,6 @@ def parse_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
 
 def limits(max_usd: float | None, max_hours: float | None) -> Limits:
     """The caps of a run; its hours are counted from now."""
-    from holdfast.study import run
+    from holdfast.study import limits
 
-    return run.limits(max_usd, max_hours)
+    return limits.limits(max_usd, max_hours)

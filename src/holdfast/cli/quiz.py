@@ -33,6 +33,7 @@ def build(
     Without --out they are `quiz:helpful` and `quiz:aligned`, made in the cache with the alignment that is shipped.
     """
     from holdfast.core.workers import quiet
+    from holdfast.tuning.defences.anchor import Anchor
     from holdfast.tuning.local import LocalTuner
     from holdfast.worlds.quiz import base
     from holdfast.worlds.quiz import build as builder
@@ -45,7 +46,8 @@ def build(
             aligned = builder.make("quiz:aligned")
         else:
             tuner: Any = LocalTuner.model_validate(builder.RECIPE)
-            builder.build(out, seed, tuner, watch)
+            hold: Any = Anchor.on
+            builder.build(out, seed, tuner, hold, watch)
             aligned = out / "aligned"
     print_path(terminal, "quiz:aligned" if out is None else f"Aligned with seed {seed}", aligned)
     if measure:

@@ -14,9 +14,10 @@ from holdfast.cli.options import (
     Keep,
     MaxHours,
     MaxUsd,
+    RayAddress,
     Replace,
     Workers,
-    a_path,
+    a_place,
     complete_judge,
     complete_part,
     complete_preset,
@@ -41,8 +42,12 @@ Base = Annotated[
 ]
 NumberOfSeeds = Annotated[int | None, typer.Option(min=1, max=1000, help="How many seeds. Default: the preset's own.")]
 PaperOut = Annotated[
-    Path | None, typer.Option(help="Folder of the run. Default: runs/reproduce-<model>.", parser=a_path, metavar=PATH)
-]
+    str | None,
+    typer.Option(
+        "--out", metavar=PATH, parser=a_place,
+        help="Folder of the run, or its address as for `run`. Default: runs/reproduce-<model>.",
+    ),
+]  # fmt: skip
 Data = Annotated[
     Path,
     typer.Option(help="Folder of the files that a preset names; pocket and quiz need none. With hosted also: pocket."),
@@ -89,13 +94,15 @@ def reproduce(
     max_usd: MaxUsd = None, max_hours: MaxHours = None, replace: Replace = False, base_url: BaseUrl = None,
     api_key_env: KeyEnv = None, authorisation: Authorisation = None, tuning_price: TuningPrice = None,
     input_price: InputPrice = None, output_price: OutputPrice = None, keep_checkpoints: Keep = False,
-    worlds: Worlds = None,
+    worlds: Worlds = None, ray: RayAddress = None,
 ) -> None:  # fmt: skip
     """Reproduce the paper's tables and figures, and give a verdict on each of its claims."""
+    from holdfast.core.mirror import working_copy
     from holdfast.core.workers import default_workers
     from holdfast.paper import reproduce as paper
     from holdfast.paper import worlds as other_worlds
     from holdfast.paper.hosted import Hosting, Prices
+    from holdfast.study.cluster import workers_of
 
     prices = Prices(tuning_price, input_price, output_price)
     hosting = Hosting(base_url, api_key_env, authorisation, prices)
@@ -107,16 +114,16 @@ def reproduce(
         return paper.prepare(model, parts or (), of, data, judge, hosting)
 
     preset = prepare(base)
-    folder = out or Path("runs") / f"reproduce-{model}"
-    n_workers = workers or default_workers()
     terminal = console()
-    with Watch(terminal) as watch:
+    with Watch(terminal) as watch, working_copy(out or Path("runs") / f"reproduce-{model}", watch.note) as folder:
         run = partial(
-            paper.reproduce, seeds=tuple(range(seeds)) if seeds else preset.study.seeds, workers=n_workers,
-            watcher=watch, limits=limits(max_usd, max_hours), replace_results=replace, keep=keep_checkpoints,
+            paper.reproduce, seeds=tuple(range(seeds)) if seeds else preset.study.seeds,
+            workers=workers_of(workers, ray), watcher=watch, limits=limits(max_usd, max_hours),
+            replace_results=replace, keep=keep_checkpoints,
         )  # fmt: skip
         if others:
-            results, claims, content = other_worlds.reproduce(others, preset, prepare, folder, run, n_workers, watch)
+            at_once = workers or default_workers()
+            results, claims, content = other_worlds.reproduce(others, preset, prepare, folder, run, at_once, watch)
         else:
             results, claims = run(preset, folder)
     tables.verdicts(terminal, results, claims, folder)

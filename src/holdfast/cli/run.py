@@ -14,7 +14,8 @@ from holdfast.cli.options import (
     Keep,
     MaxHours,
     MaxUsd,
-    Out,
+    Place,
+    RayAddress,
     Replace,
     RunFolder,
     Seeds,
@@ -33,28 +34,29 @@ from holdfast.core.watch import Watch
 
 
 def run(
-    study: StudyName, out: Out = None, seeds: Seeds = None, workers: Workers = None,
+    study: StudyName, out: Place = None, seeds: Seeds = None, workers: Workers = None,
     show_answers: ShowAnswers = False, keep_checkpoints: Keep = False,
     max_usd: MaxUsd = None, max_hours: MaxHours = None, fresh_verdicts: Fresh = False, replace: Replace = False,
+    ray: RayAddress = None,
 ) -> None:  # fmt: skip
     """Tune, generate answers, judge and compare: everything that a study asks for and that is not done yet."""
     from holdfast.core.files import read_text
-    from holdfast.core.workers import default_workers
+    from holdfast.core.mirror import working_copy
     from holdfast.study import loader
     from holdfast.study import run as runner
+    from holdfast.study.cluster import workers_of
     from holdfast.study.results import answer_form
 
     path = loader.find(study)
     settings = loader.read(path)
-    folder = out or Path("runs") / settings.name
     terminal = console()
-    with Watch(terminal) as watch:
+    with Watch(terminal) as watch, working_copy(out or Path("runs") / settings.name, watch.note) as folder:
         done = runner.run(
             settings, read_text(path), folder, parse_seeds(seeds) if seeds is not None else settings.seeds,
-            workers or default_workers(), watch, keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts,
+            workers_of(workers, ray), watch, keep_checkpoints, limits(max_usd, max_hours), fresh_verdicts,
             replace,
         )  # fmt: skip
-    runner.write_page(done.run_folder, done.results, show_answers)
+        runner.write_page(done.run_folder, done.results, show_answers)
     tables.figures(terminal, done.results, folder)
     tables.warning(terminal, answer_form.hint(done.results, done.run_folder, show_answers))
 

@@ -88,11 +88,45 @@ def injections(console: Terminal, outcome: dict[str, Any], path: Path) -> None:
     print_path(console, "Verdicts", path)
 
 
+def defences(console: Terminal, results: RunResults, folder: Path) -> None:
+    """Each defence's worst cases, what it lets be learnt and what it costs, and where the files are."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from holdfast.analysis import arena
+    from holdfast.core.arena_record import ARENA
+    from holdfast.report import arena as shown
+    from holdfast.report import layout
+
+    record = arena.record_of(results)
+    table = Table(title=f"{results.study}: {results.model.name}, {shown.seeds(record)}", title_justify="left")
+    for heading in shown.HEAD:
+        table.add_column(heading, justify="left" if heading == shown.HEAD[0] else "right")
+    for line in shown.overview(record):
+        cells = [Text("\n".join([cell.value, *cell.notes])) for cell in line.cells]
+        table.add_row(Text(line.name, "bold" if line.on_front else ""), *cells, end_section=True)
+    console.print(table)
+    console.print(shown.verdict(record), soft_wrap=True)
+    for note in (
+        *shown.NOTES,
+        "Bold: no other defence is better in one of safety and learning and as good in the other.",
+    ):
+        console.print(note, style="dim")
+    if results.model.stand_in:
+        console.print(layout.STAND_IN, style="yellow")
+    for title, name in (("Page", "report.html"), ("Table", "defences.md"), ("For machines", ARENA)):
+        print_path(console, title, folder / name)
+
+
 def figures(console: Terminal, results: RunResults, folder: Path) -> None:
     """The tables of a finished run, and where its files are."""
+    from holdfast.analysis import arena
     from holdfast.report import layout, table
 
     _distrust(console, results)
+    if arena.has_cells(results):
+        defences(console, results, folder)
+        return
     for shown in table.tables(results):
         console.print(shown)
     for note in layout.judge_notes(results):

@@ -20,7 +20,7 @@ ONLY_PLAIN_FILES = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 OF_A_RUN = (
     "results.json", "audit.json", "decision.json", "report.html", "claims.json", "worlds.json", "worlds.md", "tables",
     "figures", "study.yaml", "previous", "study.resolved.yaml", "prompts.jsonl", "conditions", "checkpoints",
-    "judges.jsonl", "spending.jsonl", ".lock", ".spending.jsonl.lock",
+    "judges.jsonl", "spending.jsonl", ".lock", ".spending.jsonl.lock", ".holder.json",
 )  # fmt: skip
 """What a run folder can hold; none of it may be a link to somewhere else."""
 

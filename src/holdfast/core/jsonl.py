@@ -159,7 +159,11 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]], for_good: bool =
         RunFolderError: it is a link, or no plain file.
         OSError: they cannot be written; `why_file_failed` says it in words.
     """
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    append_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(), for_good)
+
+
+def append_whole(path: Path, lines: bytes, for_good: bool = True) -> None:
+    """As `append_lines`, of lines that are written already."""
     with naming(path):
         durable.make_folder(path.parent)
         is_new = not path.exists()

@@ -60,6 +60,13 @@ class Budget(Protocol):
         """Replace the amount that was set aside by the actual cost."""
 
 
+class StagedBudget(Protocol):
+    """The budget of a run, of which each stage has its part."""
+
+    def of(self, stage: str) -> Budget:
+        """The same budget, for what one stage spends."""
+
+
 class Configured(Protocol):
     """An entry of a registry, as a study's YAML configures it."""
 
@@ -214,6 +221,9 @@ class Defence(Configured, Protocol):
     @property
     def identity(self) -> Mapping[str, Any]:
         """Its settings as they enter a condition's key."""
+
+    def check(self, base: Checkpoint) -> None:
+        """Raise an error where the base lacks what the defence needs. No weights are loaded."""
 
     def prepare_base(self, loaded: Any, seed: int) -> None:
         """Change the weights of the base before tuning."""

@@ -56,6 +56,16 @@ class HarmfulnessFigures:
 
 
 @dataclass(frozen=True)
+class TaskFigure:
+    """How likely a model finds the held-out rows of its task, in nats a token: the lower, the better it learnt it."""
+
+    rows: int
+    before: float
+    """The initial model's, asked alike."""
+    after: float
+
+
+@dataclass(frozen=True)
 class ConditionResult:
     """One condition of one seed."""
 
@@ -85,6 +95,10 @@ class ConditionResult:
     by_category: Mapping[str, HarmfulnessFigures]
     other_judges: Mapping[str, HarmfulnessFigures]
     """The figures by the verdicts of the other judges, by name and key."""
+    task: TaskFigure | None = None
+    """None where no rows were held out."""
+    broken: float | None = None
+    """Percent of all answers, of every set, that are empty, cut off at the token limit, or repeat themselves."""
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,16 @@ class RowAccount:
 
 
 @dataclass(frozen=True)
+class CellFacts:
+    """A condition's place in the table of a study's `attacks` and `defences`."""
+
+    attack: str
+    defence: str
+    by: Literal["paper", "adaptive", "weights"]
+    """Who can do it: see docs/arena.md."""
+
+
+@dataclass(frozen=True)
 class ConditionFacts:
     """The exact settings of a condition, and how it was tuned."""
 
@@ -105,6 +115,14 @@ class ConditionFacts:
     tune: Mapping[str, Any] | None = None
     training: tuple[Mapping[str, Any], ...] = ()
     """A training record for each seed."""
+    then: Mapping[str, Any] | None = None
+    """What it was tuned on afterwards, without its defences."""
+    bare: bool = False
+    """Whether it was asked without what its defences change about the asking."""
+    held_out: Mapping[str, Any] | None = None
+    """The rows of its task that were not tuned on."""
+    cell: CellFacts | None = None
+    """Its place in a table of attacks and defences."""
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,18 @@ runs/demo/
     answers.jsonl                  one answer a line
     verdicts.<set>.<judge>.jsonl   one verdict a line
     likelihood.jsonl               how likely the base finds each answer, in an audit
+    task.jsonl                     how likely the model finds the held-out rows of its task
   checkpoints/<run>/epoch-N/       tuned weights, deleted once all prompts are answered
   judges.jsonl                     how each judge did on its canaries and anchors
   spending.jsonl                   what was spent, and on what
   results.json                     the figures; see docs/results.md
   audit.json                       what an audit found; see docs/audit.md
   decision.json                    what `holdfast gate` said; see docs/gate.md
+  defences.json, .md, .tex         attacks on defences, in a study that has them; see docs/arena.md
+  recommendation.json              what `holdfast recommend` said; see docs/arena.md
   report.html                      the page
   previous/<time>/                 results that --replace has replaced, with their page and study
+  .lock, .holder.json              while a run is at work: that it is, and on which machine
   *.damaged                        what could not be read and was made again: lines of a file, or all of it
 """
 
@@ -41,11 +45,13 @@ from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.files import write_atomically
 from holdfast.core.jsonl import Appender, append_lines, read_records, set_aside_damaged
 from holdfast.core.judge_facts import AnchorCheck, CanaryCheck
+from holdfast.core.lease import HOLDER, DiskSlip, Lease, in_use
 from holdfast.core.results import RESULTS, RunResults
 from holdfast.core.types import Answer, Verdict
 
 OF_ONE_STUDY = (
     RESULTS, AUDIT, DECISION, "report.html", "claims.json", "worlds.json", "worlds.md", "tables", "figures",
+    "defences.json", "defences.md", "defences.tex", "recommendation.json",
     "study.yaml", "study.resolved.yaml", "prompts.jsonl",
 )  # fmt: skip
 """What a run folder holds of one study, and not of its conditions."""
@@ -74,14 +80,15 @@ class CheckRow:
 
 
 class RunFolder:
-    """One run folder."""
+    """One run folder. Its checkpoints may lie in another place, as those of a task on another machine do."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checkpoints: Path | None = None) -> None:
         self.folder = folder
+        self.all_checkpoints = checkpoints or folder / "checkpoints"
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the folder for one run at a time.
+    def lock(self, note: Callable[[str], object] = lambda text: None) -> Iterator[None]:
+        """Hold the folder for one run at a time, on whatever machines that see it.
 
         Raises:
             RunFolderError: another run holds it, it is a file, or it holds a link to somewhere else.
@@ -90,13 +97,8 @@ class RunFolder:
             raise RunFolderError(f"{self.folder} is a file; name a folder with --out.")
         self.folder.mkdir(parents=True, exist_ok=True)
         refuse_links(self.folder)
-        try:
-            lock = FileLock(self.folder / ".lock").acquire(blocking=False)
-        except Timeout:
-            raise RunFolderError(
-                f"another run is at work in {self.folder}. Wait for it, or name another folder with --out."
-            ) from None
-        with lock:
+        slip = DiskSlip(self.folder / HOLDER)
+        with _locked(self.folder, slip), Lease(slip, str(self.folder), note).held():
             yield
 
     def set_aside(self) -> Path:
@@ -126,11 +128,11 @@ class RunFolder:
         Raises:
             RunFolderError: the name would lead to another folder.
         """
-        return self.folder / "checkpoints" / checked_name(run)
+        return self.all_checkpoints / checked_name(run)
 
     def tidy_checkpoints(self) -> None:
-        """Delete the folder of all checkpoints if it is empty."""
-        parent = self.folder / "checkpoints"
+        """Delete the folder of all checkpoints if it is empty. No worker may run: it could be making one there."""
+        parent = self.all_checkpoints
         if parent.is_dir() and not any(parent.iterdir()):
             parent.rmdir()
 
@@ -297,6 +299,23 @@ class ConditionFolder:
 
     def _verdicts(self, measured: str, judge: str) -> Path:
         return self.folder / f"verdicts.{checked_name(measured)}.{checked_name(judge)}.jsonl"
+
+
+@contextmanager
+def _locked(folder: Path, slip: DiskSlip) -> Iterator[None]:
+    """Hold the file lock of a folder. A disk that knows none leaves it to the lease."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise in_use(str(folder), slip.read() or b"") from None
+    except NotImplementedError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _other_answer(answers: Mapping[str, Answer], verdict: Verdict) -> str:

@@ -170,6 +170,11 @@ def become_worker() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
+def become_task() -> None:
+    """As `become_worker`, in a process of Ray's, whose signals Ray handles."""
+    _stop.in_worker = True
+
+
 def _in_worker(number: int, frame: FrameType | None) -> None:
     """Do nothing, where to ignore a signal would be inherited by the processes that a worker starts."""
 

@@ -69,6 +69,7 @@ class Failure:
 def quiet() -> None:
     """Keep the libraries' own progress bars and warnings off the terminal, whether they are imported yet or not."""
     os.environ.update(QUIET)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     if imported := sys.modules.get("transformers.utils.logging"):
         imported.set_verbosity_error()
         imported.disable_progress_bar()
@@ -112,14 +113,14 @@ def _in_this_process(work: Work, pieces: Sequence[Any], watcher: Watcher) -> Ite
         for index, piece in enumerate(pieces):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # between libraries; nothing a user could mend
-                failure = _do(partial(work, piece, _Direct(watcher, index)))
+                failure = attempt(partial(work, piece, _Direct(watcher, index)))
             watcher.show(index, None)
             yield Failure(index, *failure) if failure else index
     finally:
         torch.set_num_threads(threads)
 
 
-def _do(piece_of_work: Callable[[], None]) -> tuple[str, str] | None:
+def attempt(piece_of_work: Callable[[], None]) -> tuple[str, str] | None:
     """Do a piece; None, or the reason and the traceback of its failure."""
     try:
         piece_of_work()
@@ -292,7 +293,7 @@ def _serve(connection: Connection, running: Connection, work: Work) -> None:
         threading.Thread(target=_end_with_run, args=(running,), daemon=True).start()
         while message := connection.recv_bytes():
             progress = _Sender(connection)
-            failure = _do(partial(_unpickle_and_work, work, message, progress))
+            failure = attempt(partial(_unpickle_and_work, work, message, progress))
             progress.send()
             connection.send(_Ended(failure))
     except (KeyboardInterrupt, ConnectionError, EOFError):

@@ -140,6 +140,15 @@ class Chat:
         self._check_bos(ids)
         return ids
 
+    def opening(self, messages: Sequence[Message]) -> tuple[list[int], str]:
+        """Token ids of a conversation up to its last turn's text, that turn not ended, and the text that would end it.
+
+        A model that goes on from there writes the rest of the turn itself.
+        """
+        marked = [*messages[:-1], Message(messages[-1].role, messages[-1].content + MARK)]
+        begin, _, end = self._render(marked, True).partition(MARK)
+        return self._tokens([begin])[0], end
+
     def examples(self, rows: Iterable[Example], turns: Literal["all", "last"] = "all") -> Iterator[Rendered]:
         """Training rows as token ids. Only assistant turns are supervised: all of them, or the last of each row.
 

@@ -26,6 +26,7 @@ from holdfast.paper.hosted import Hosting
 from holdfast.report import figures, page, paper
 from holdfast.study import loader
 from holdfast.study import run as runner
+from holdfast.study.limits import NO_LIMITS, Limits
 from holdfast.study.results.evidence import Evidence
 from holdfast.study.results.rows import score_rows
 from holdfast.study.schema import Evaluation, Study
@@ -130,9 +131,9 @@ def reproduce(
     wanted: Reproduction,
     folder: Path,
     seeds: Sequence[int],
-    workers: int,
+    workers: runner.Workers,
     watcher: Watcher,
-    limits: runner.Limits = runner.NO_LIMITS,
+    limits: Limits = NO_LIMITS,
     replace_results: bool = False,
     keep: bool = False,
 ) -> tuple[RunResults, list[dict[str, Any]]]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from holdfast.core.arena_record import UNDEFENDED, ArenaRecord, DefenceRecord
 from holdfast.core.audit_record import AuditRecord, Check, FigureChange, GateAnswer
 from holdfast.core.results import RunResults, Summary
 from holdfast.core.types import Comparison, Estimate
-from holdfast.report import layout
+from holdfast.report import arena, layout
 from holdfast.report.pictures import Picture, of_rate
 
 State = Literal["pass", "fail", "unknown", "distrust"]
@@ -164,6 +165,38 @@ def _compared(entry: Comparison, summary: Mapping[str, Summary], what: str) -> K
     label = f"{what or 'Harmfulness rate'}, {entry.name}"
     assert after is not None
     return _figure(entry.metric, label, before, after, note)
+
+
+def of_arena(record: ArenaRecord) -> Headline:
+    """The defence whose worst case is smallest, and what it costs; never an average."""
+    rated = [each for each in record.defences if "customer" in each.worst and each.name != UNDEFENDED]
+    if not rated:
+        return Headline("Nothing to compare", "No defence has figures.", "unknown", "unknown", ())
+    best, among = arena.smallest(rated)
+    worst, metric = best.worst["customer"], "harmfulness_rate"
+    rate = layout.figure(metric, worst.rate.value)
+    goals = [each.name for each in rated if each.goal]
+    sentence = (
+        f"Of {len(rated)} defences, and {among} {best.name} has the smallest worst case against a customer who chooses "
+        f"rows and settings: {rate} % of the prompts are fulfilled under {worst.attack}."
+    )
+    if undone := best.worst.get("weights"):
+        undone_rate = layout.figure(metric, undone.rate.value)
+        sentence += f" One who has the weights reaches {undone_rate} % under {undone.attack}."
+    shown = [_worst_of(best, "customer", f"Worst case, {best.name}")]
+    shown += [_worst_of(each, "customer", "Worst case, undefended") for each in record.defences[:1] if each.worst]
+    learnt = KeyFigure(
+        f"Task learnt, {best.name}", _with_unit(metric, best.task_gain), "of the undefended model's, in the worst task"
+    )
+    word = f"{len(goals)} of {len(rated)} reached the goal" if goals else f"Smallest worst case: {rate} %"
+    state: State = "pass" if goals else "fail"
+    return Headline(word, sentence, state, "pass" if goals else "up", (*shown, learnt))
+
+
+def _worst_of(defence: DefenceRecord, reach: str, label: str) -> KeyFigure:
+    worst = defence.worst[reach]
+    note = f"{worst.attack}; {layout.ci('harmfulness_rate', worst.rate.low, worst.rate.high, worst.rate.over)}"
+    return _figure("harmfulness_rate", label, None, worst.rate, note)
 
 
 CLAIMS: tuple[tuple[str, State], ...] = (

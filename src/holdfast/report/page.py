@@ -11,10 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holdfast.core.arena_record import ARENA, ArenaRecord
 from holdfast.core.audit_record import AUDIT, AuditRecord
 from holdfast.core.results import RESULTS, RunResults
 from holdfast.core.world_entries import WorldsFile
-from holdfast.report import figures, headline, jobs, layout, paper, pictures, prompt_view, world_table
+from holdfast.report import arena, figures, headline, jobs, layout, paper, pictures, prompt_view, world_table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -106,6 +107,30 @@ def render_reproduction(
         citation=paper.CITATION,
         worlds=worlds,
         of_worlds=world_table,
+    )
+
+
+def render_arena(results: RunResults, record: ArenaRecord, points: Mapping[str, tuple[float, float]]) -> str:
+    """The page of a run with attacks on defences; `points` is where each defence lies in the picture."""
+    return _fill(
+        "arena.html.j2",
+        kind="Defences",
+        title=results.study,
+        files=(ARENA, RESULTS),
+        date="",
+        headline=headline.of_arena(record),
+        results=results,
+        record=record,
+        overview=arena.overview(record),
+        grid=arena.grid(record),
+        heads=arena.HEAD[1:],
+        makers=arena.MAKERS,
+        marks=arena.letters(record),
+        verdict=arena.verdict(record),
+        notes=arena.NOTES,
+        drawing=_inline(arena.picture(record, points)),
+        cautions=layout.cautions(results) + layout.benchmark_notes(results),
+        percent=arena.percent,
     )
 
 

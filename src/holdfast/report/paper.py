@@ -8,6 +8,7 @@ from typing import Any
 
 from holdfast.core.results import RunResults, Summary
 from holdfast.core.types import Estimate
+from holdfast.report import latex as latex_table
 from holdfast.report import layout
 from holdfast.report.figures import Points
 
@@ -101,31 +102,11 @@ def markdown(block: Block) -> str:
     return f"### {block.title}\n\n{body}\n{note}"
 
 
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$",
-}  # fmt: skip
-
-
 def latex(block: Block) -> str:
     """A block as a LaTeX table (packages: booktabs)."""
-
-    def row(cells: Sequence[str]) -> str:
-        return " & ".join("".join(LATEX.get(character, character) for character in cell) for cell in cells) + r" \\"
-
-    head = [
-        r"\begin{table}",
-        rf"\caption{{{row([block.title])[:-3]}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(block.columns)}}}",
-    ]
-    body = [
-        r"\toprule",
-        row(["", *block.columns]),
-        r"\midrule",
-        *(row([line.who, *_texts(line)]) for line in block.lines),
-    ]
-    note = [row([layout.PROMPTS_ALONE])[:-3]] if _marked(block) else []
-    return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}", *note, r"\end{table}", ""])
+    rows = [[line.who, *_texts(line)] for line in block.lines]
+    notes = [layout.PROMPTS_ALONE] if _marked(block) else []
+    return latex_table.table(block.title, ["", *block.columns], rows, notes)
 
 
 def _marked(block: Block) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from holdfast.core.progress import Progress
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import NoCheckpoint
-from holdfast.study.pending import is_answered
+from holdfast.study.pending import is_answered, missing_tasks
 from holdfast.study.plan import Job
 
 
@@ -27,14 +27,14 @@ def note_ending(job: Job, ending: NoCheckpoint, run_folder: RunFolder, progress:
 def let_go(job: Job, run_folder: RunFolder, progress: Progress, keep: bool) -> None:
     """Delete the checkpoints of conditions that are all answered, here and with a provider; or write that they stay."""
     folders = [run_folder.condition(condition.key) for condition in job.conditions]
-    if job.training is None or not all(is_answered(job.suite, folder) for folder in folders):
+    unmeasured = any(missing_tasks(job, each, run_folder.condition(each.key)) for each in job.conditions)
+    if job.training is None or unmeasured or not all(is_answered(job.suite, folder) for folder in folders):
         return
     checkpoints = run_folder.checkpoints(job.training.run)
     if keep:
         job.training.tuner.keep(checkpoints)
         return
     deleted = job.training.tuner.discard(checkpoints)
-    run_folder.tidy_checkpoints()
     for folder in folders if deleted else ():
         earlier = {name: value for name, value in (folder.training() or {}).items() if name != "not_deleted"}
         folder.write_training({**earlier, **deleted})

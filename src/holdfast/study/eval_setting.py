@@ -47,7 +47,8 @@ def template_of(study: Study, settings: ConditionSettings) -> str:
 
 def eval_setting_of(study: Study, settings: ConditionSettings) -> EvalSetting:
     """How a tuned condition is asked."""
-    defences = tuple(defence for defence in settings.defence if "asking" in defence.places)
+    asking = () if settings.bare else settings.defence
+    defences = tuple(defence for defence in asking if "asking" in defence.places)
     return EvalSetting(settings.ask or template_of(study, settings), settings.decoding, defences)
 
 

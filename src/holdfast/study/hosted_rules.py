@@ -72,6 +72,9 @@ def _problem(study: Study, settings: ConditionSettings) -> str:
     acting = [each.kind for each in settings.defence if each.places & {"base", "tuning", "weights"}]
     if acting:
         return f"the defence {acting[0]} acts on weights, and a provider lets nobody do that"
+    if settings.then or settings.held_out:
+        idle = "then" if settings.then else "held_out"
+        return f"`{idle}` needs the weights on this machine, and a provider keeps them"
     generator = eval_setting_of(study, settings).generator(study)
     if generator.kind != "server":
         return (

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from holdfast.core.config import OneOf
+from holdfast.core.config import OneOf, label
 from holdfast.core.errors import DataError, StudyError
 from holdfast.core.file_faults import shown
 from holdfast.core.files import did_you_mean, is_file, read_text
 from holdfast.core.protocols import Judge
 from holdfast.core.yaml_text import MOST_CHARACTERS, BadYamlError, compose, parse_yaml, read_yaml, values
 from holdfast.judges import JUDGES
+from holdfast.models.names import ModelName
 from holdfast.study import one_world
-from holdfast.study.schema import ModelName, Study
+from holdfast.study.expansion import Location, Origin, expand
+from holdfast.study.schema import Study
 from holdfast.tuning import TUNERS
-
-MOST_CONDITIONS = 1000
-"""The most conditions of a study. The paper's full grid has 40."""
 
 MOST_LISTED, LONGEST_LISTED = 100, 1000
 """How many mistakes one error lists, and the characters that it says of each."""
-
-Location = tuple[str | int, ...]
-
-GRID_NAMES = {"learning_rate": "lr", "batch_size": "batch"}
-"""Short names of settings, used in the names of a grid's conditions."""
 
 
 def find(name: str) -> Path:
@@ -115,7 +107,7 @@ def _check(
     """The study that settings make; `lines` has the line of each setting, and `problems` what is known to be wrong."""
     if model is not None:
         raw["model"] = model
-    expanded = _expand(raw, name)
+    origins = expand(raw, name)
     unused = _unused_tune(raw, folder)
     _share(raw)
     try:
@@ -123,8 +115,8 @@ def _check(
         details = one_world.mixed(study)
     except ValidationError as error:
         study, details = None, _causes(error.errors())
-    problems = problems + [_explain(detail, lines, expanded) for detail in [*unused, *details]]
-    problems += _cross_check(raw, lines, expanded)
+    problems = problems + [_explain(detail, lines, origins) for detail in [*unused, *details]]
+    problems += _cross_check(raw, lines, origins)
     if problems or study is None:
         listed = _listed(problems, numbered=bool(lines))
         more = [f"… and {len(listed) - MOST_LISTED} more"] if len(listed) > MOST_LISTED else []
@@ -192,6 +184,11 @@ def judge(text: str) -> Judge:
     return made
 
 
+def in_run(text: str) -> str:
+    """The name under which a run has a judge: that of its settings or their file; a name stays as it is."""
+    return label(judge(text)) if is_file(Path(text)) or text.lstrip().startswith("{") else text
+
+
 def read_judges(path: Path) -> tuple[str, tuple[Judge, ...]]:
     """The name and the harmfulness judges of a study; or of a file that holds the settings of one judge.
 
@@ -229,47 +226,6 @@ def _lines(node: yaml.Node, at: Location = ()) -> tuple[dict[Location, int], lis
     return lines, repeated
 
 
-def _n_combinations(condition: Any) -> int:
-    """How many conditions one entry of the study stands for."""
-    grid = condition.get("grid") if isinstance(condition, dict) else None
-    if not isinstance(grid, dict):
-        return 1
-    return math.prod(len(column) for column in grid.values() if isinstance(column, list))
-
-
-def _expand(raw: dict[str, Any], name: str) -> dict[str, str]:
-    """Replace each condition that has a `grid` of tuning settings by one condition for each combination.
-
-    Returns:
-        The name of each expanded condition → the name that it has in the file.
-
-    Raises:
-        StudyError: more conditions than a study can have.
-    """
-    conditions, expanded = raw.get("conditions"), {}
-    if not isinstance(conditions, dict):
-        return {}
-    if (n := sum(map(_n_combinations, conditions.values()))) > MOST_CONDITIONS:
-        raise StudyError(
-            f"{name}: with every combination of its grids it has {n:,} conditions, where at most {MOST_CONDITIONS:,} "
-            "can be. Give the grids fewer values, or make several studies of it."
-        )
-    every: dict[str, Any] = {}
-    for each, condition in conditions.items():
-        grid = condition.get("grid") if isinstance(condition, dict) else None
-        if not isinstance(grid, dict) or not all(isinstance(column, list) for column in grid.values()):
-            every[each] = condition
-            continue
-        common = {key: value for key, value in condition.items() if key != "grid"}
-        for combination in product(*grid.values()):
-            chosen = dict(zip(grid, combination, strict=True))
-            full = "-".join([str(each), *(f"{GRID_NAMES.get(key, key)}-{value}" for key, value in chosen.items())])
-            every[full] = {**common, "tune": {**(common.get("tune") or {}), **chosen}}
-            expanded[full] = str(each)
-    raw["conditions"] = every
-    return expanded
-
-
 def _share(raw: dict[str, Any]) -> None:
     """Give conditions the study's `tune` settings that they do not set, and decodings those of `generate`."""
     _inherit(raw.get("conditions"), "tune", raw.get("tune", {}))
@@ -285,16 +241,18 @@ def _inherit(conditions: Any, section: str, common: Any) -> None:
     for condition in conditions.values() if isinstance(conditions, dict) else ():
         if not isinstance(condition, dict) or "checkpoint" in condition:
             continue
-        if isinstance(common, dict) and isinstance(condition.get(section, {}), dict):
-            condition[section] = {**common, **condition.get(section, {})}
+        for settings in (condition, condition.get("then")):
+            if isinstance(settings, dict) and isinstance(common, dict) and isinstance(settings.get(section, {}), dict):
+                settings[section] = {**common, **settings.get(section, {})}
 
 
-def _place(location: Location, lines: dict[Location, int], expanded: dict[str, str]) -> tuple[int, str]:
+def _place(location: Location, lines: dict[Location, int], origins: Mapping[str, Origin]) -> tuple[int, str]:
     """Line and name of what is wrong; a setting that conditions share is wrong where the study's `tune` sets it."""
     location = tuple(part for part in location if part != "[key]")
     if location[:1] == ("conditions",) and location[1:2]:
-        location = ("conditions", expanded.get(str(location[1]), location[1]), *location[2:])
-    if location[:1] == ("conditions",) and location[2:3] == ("tune",) and location not in lines:
+        origin = origins.get(str(location[1]), Origin(location[:2]))
+        location = origin.of(location[2:])
+    if location[:1] in (("conditions",), ("attacks",)) and location[2:3] == ("tune",) and location not in lines:
         elsewhere = [(*location[:2], "grid", *location[3:]), ("tune", *location[3:])]
         location = next((candidate for candidate in elsewhere if candidate in lines), location)
     nearest = location
@@ -303,12 +261,14 @@ def _place(location: Location, lines: dict[Location, int], expanded: dict[str, s
     return lines.get(nearest, 1), ".".join(map(str, location))
 
 
-def _explain(detail: Any, lines: dict[Location, int], expanded: dict[str, str]) -> tuple[int, str]:
-    line, name = _place(detail["loc"], lines, expanded)
+def _explain(detail: Any, lines: dict[Location, int], origins: Mapping[str, Origin]) -> tuple[int, str]:
+    line, name = _place(detail["loc"], lines, origins)
     return line, f"{name}: {detail['msg']}" if name else str(detail["msg"])
 
 
-def _cross_check(raw: dict[str, Any], lines: dict[Location, int], expanded: dict[str, str]) -> list[tuple[int, str]]:
+def _cross_check(
+    raw: dict[str, Any], lines: dict[Location, int], origins: Mapping[str, Origin]
+) -> list[tuple[int, str]]:
     """Conditions that name a template or a decoding that the study does not have."""
     templates, decodings = raw.get("templates") or {"plain": {}}, raw.get("decodings") or {}
     known = {"template": ("template", templates), "ask": ("template", templates), "decoding": ("decoding", decodings)}
@@ -320,7 +280,7 @@ def _cross_check(raw: dict[str, Any], lines: dict[Location, int], expanded: dict
         for field, (kind, names) in known.items():
             wanted = condition.get(field) if isinstance(condition, dict) else None
             if isinstance(wanted, str) and isinstance(names, dict) and wanted not in names:
-                line, setting = _place(("conditions", name, field), lines, expanded)
+                line, setting = _place(("conditions", name, field), lines, origins)
                 problems.append((line, f"{setting}: there is no {kind} {wanted!r}; {_allowed(wanted, names)}"))
     return problems
 
@@ -328,3 +288,11 @@ def _cross_check(raw: dict[str, Any], lines: dict[Location, int], expanded: dict
 def _allowed(wanted: str, names: Mapping[str, Any]) -> str:
     listed = ", ".join(map(str, names)) or "none, for the study has none"
     return f"use one of {listed}.{did_you_mean(wanted, map(str, names))}"
+
+
+def text_of(settings: Mapping[str, Any]) -> str | None:
+    """A dict as YAML, if all of it can be YAML."""
+    try:
+        return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError:
+        return None

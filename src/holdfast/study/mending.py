@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from holdfast.core import task_losses
 from holdfast.core.errors import DamagedError, RunFolderError
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
@@ -40,7 +41,7 @@ def mend(plan: Plan, run_folder: RunFolder) -> Iterator[str]:
         yield f"{found} The judge reads its canaries and anchors again when it has answers to judge."
     for condition in plan.conditions:
         folder = run_folder.condition(condition.key)
-        for found in folder.set_aside_damaged():
+        for found in filter(None, [*folder.set_aside_damaged(), task_losses.mend(folder)]):
             yield f"{found} {AGAIN}"
         if folder.folder.is_dir():
             write_condition(condition, run_folder)

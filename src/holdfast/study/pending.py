@@ -6,10 +6,12 @@ at the judges that still have work. So all three agree.
 
 from __future__ import annotations
 
+from holdfast.core import task_losses
 from holdfast.core.config import label
 from holdfast.core.protocols import Judge
 from holdfast.core.run_folder import ConditionFolder, RunFolder
-from holdfast.core.types import Answer, Prompt
+from holdfast.core.task_losses import HeldOut
+from holdfast.core.types import Answer, Condition, Prompt
 from holdfast.study.plan import EvalSuite, Job
 
 
@@ -60,8 +62,15 @@ def lacks_record(job: Job, folder: ConditionFolder) -> bool:
     return job.training is not None and folder.training() is None
 
 
+def missing_tasks(job: Job, condition: Condition, folder: ConditionFolder) -> list[HeldOut]:
+    """The held-out rows of a condition whose likelihood is not measured yet."""
+    wanted = job.held_out.get(condition.key, ())
+    known = task_losses.read(folder) if wanted and not folder.ending() else {}
+    return [] if folder.ending() else [task for task in wanted if task.key not in known]
+
+
 def is_finished(job: Job, run_folder: RunFolder) -> bool:
-    """Whether every condition of a job is tuned, answered, and judged by all judges."""
+    """Whether every condition of a job is tuned, answered, judged by all judges, and measured on its task."""
     folders = [run_folder.condition(condition.key) for condition in job.conditions]
     pairs = [(name, judge) for name, measured in job.suite.sets.items() for judge in measured.judges]
     return all(
@@ -69,7 +78,7 @@ def is_finished(job: Job, run_folder: RunFolder) -> bool:
         and not lacks_record(job, folder)
         and all(is_judged(job.suite, folder, *pair) for pair in pairs)
         for folder in folders
-    )
+    ) and not any(missing_tasks(job, each, run_folder.condition(each.key)) for each in job.conditions)
 
 
 def is_left(job: Job, run_folder: RunFolder) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from holdfast.core.errors import ModelError, StudyError
+from holdfast.core.errors import DataError, ModelError, StudyError
 from holdfast.core.file_faults import shown
 from holdfast.core.protocols import Defence, Generator, Source, Tuner
+from holdfast.core.task_losses import HeldOut
 from holdfast.core.types import (
     Account,
     Benchmark,
@@ -76,15 +77,22 @@ class Training:
     seed: int
     defences: tuple[Defence, ...] = ()
     """Those that act on the base or the weights, in order."""
+    first: Training | None = None
+    """The training run whose weights are tuned here; None where the base is."""
 
     def steps(self, epochs: int) -> int:
-        """Optimizer steps of so many epochs."""
+        """Optimizer steps of so many epochs, without those of the training run before."""
         return self.tuner.steps(len(self.rows), epochs)
 
     @property
     def step(self) -> int:
         """Units of work in an optimizer step."""
         return max(1, TUNED_ROW * len(self.rows) // self.steps(1))
+
+    def size(self, epochs: int) -> int:
+        """Units of work of so many epochs, and of the training run before."""
+        before = self.first.size(self.first.tuner.epochs) if self.first else 0
+        return before + self.step * self.steps(epochs)
 
 
 @dataclass(frozen=True)
@@ -100,11 +108,12 @@ class Job:
     generators: Mapping[str, Generator]
     """Condition key → its generator."""
     suite: EvalSuite
+    held_out: Mapping[str, tuple[HeldOut, ...]] = field(default_factory=dict)
+    """Condition key → the rows whose likelihood is measured, a set for each task."""
 
     def size(self) -> int:
         """Units of work: optimizer steps, answers and verdicts."""
-        training = self.training
-        tuning = training.step * training.steps(max(map(epochs_of, self.conditions))) if training else 0
+        tuning = self.training.size(max(map(epochs_of, self.conditions))) if self.training else 0
         return tuning + len(self.conditions) * self.suite.size
 
 
@@ -125,6 +134,8 @@ class Plan:
     """Each key is in exactly one of them."""
     accounts: Mapping[str, tuple[Account, ...]] = field(default_factory=dict)
     """Tuned condition's name → what became of the rows of its data, as they were when the plan was made."""
+    tasks: Mapping[tuple[str, int], HeldOut] = field(default_factory=dict)
+    """Name and seed of a tuned condition → the rows of its task that are held out."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +147,7 @@ class _Planned:
     checkpoint: Checkpoint
     """The model that is asked, or tuned first."""
     generator: Generator
+    held_out: tuple[HeldOut, ...] = ()
 
 
 def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
@@ -157,6 +169,7 @@ def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
     sets = study.evaluate.sets()
     suite = EvalSuite(sets, {name: measured.benchmark.load() for name, measured in sets.items()})
     plan = Plan(study, tuple(seeds), base, fingerprint(base), suite)
+    plan = replace(plan, tasks=_tasks(plan))
     planned = [*_initial(plan), *_tuned(plan)]
     return replace(
         plan,
@@ -174,26 +187,44 @@ def _jobs(plan: Plan, planned: Iterable[_Planned]) -> tuple[Job, ...]:
         name = training.run if training else condition.key
         job = jobs.get(name, Job(each.checkpoint, training, (), {}, {}, plan.suite))
         if condition.key not in job.templates:
-            jobs[name] = replace(
+            job = replace(
                 job,
                 conditions=(*job.conditions, condition),
                 templates={**job.templates, condition.key: Template(**condition.asking["template"])},
                 generators={**job.generators, condition.key: each.generator},
             )
+        tasks = dict.fromkeys([*job.held_out.get(condition.key, ()), *each.held_out])
+        jobs[name] = replace(job, held_out={**job.held_out, condition.key: tuple(tasks)}) if tasks else job
     return tuple(jobs.values())
+
+
+def _tasks(plan: Plan) -> dict[tuple[str, int], HeldOut]:
+    """Name and seed of a tuned condition → the rows of its task that are held out, where it names some."""
+    drawn: dict[tuple[str, int], HeldOut] = {}
+    tasks = {}
+    for name, settings in plan.study.conditions.items():
+        for seed in plan.seeds if settings.held_out else ():
+            source = cast("Source", settings.held_out)
+            if (source.key, seed) not in drawn:
+                drawn[source.key, seed] = HeldOut(tuple(source.examples(seed)))
+            tasks[name, seed] = drawn[source.key, seed]
+    return tasks
 
 
 def _initial(plan: Plan) -> list[_Planned]:
     """The initial model in each setting in which a tuned condition is asked, for each seed."""
-    default = EvalSetting(plan.study.default_template, None)
-    tuned = [eval_setting_of(plan.study, settings) for settings in plan.study.conditions.values()]
+    study = plan.study
+    tuned: dict[EvalSetting, list[str]] = {EvalSetting(study.default_template, None): []}
+    for name, settings in study.conditions.items():
+        tuned.setdefault(eval_setting_of(study, settings).of_initial(study), []).append(name)
     planned = []
-    for setting in dict.fromkeys([default, *(setting.of_initial(plan.study) for setting in tuned)]):
-        name = initial_name(plan.study, setting)
+    for setting, beside in tuned.items():
         for seed in plan.seeds:
             asking = _asking(plan, setting, seed, "initial")
+            name = initial_name(study, setting)
             condition = Condition(name, "initial", seed, setting.ask, setting.decoding, None, asking)
-            planned.append(_Planned(condition, None, plan.base, setting.generator(plan.study)))
+            tasks = dict.fromkeys(plan.tasks[each, seed] for each in beside if (each, seed) in plan.tasks)
+            planned.append(_Planned(condition, None, plan.base, setting.generator(study), tuple(tasks)))
     return planned
 
 
@@ -229,29 +260,63 @@ def _of_data(
     """A condition that is tuned here. `drawn` keeps the rows of each source and seed, which conditions share."""
     if plan.base.served and not settings.tune.base_url:
         raise ModelError(f"{name}: only a server has {plan.study.model!r}, so it cannot be tuned here.")
+    held_out = [plan.tasks[name, seed]] if (name, seed) in plan.tasks else []
+    rows = _drawn(data, seed, drawn)
+    _refuse_leak(name, rows, held_out)
+    for defence in settings.defence:
+        defence.check(plan.base)
+        rows = defence.rows(rows, seed)
+    rows = _wrapped(plan, settings, rows)
+    hosted_rules.check_rows(name, settings, rows)
+    # A defence that acts on the rows is in `rows`, and one that acts on the asking needs no tuning of its own.
+    acting = tuple(d for d in settings.defence if d.places & {"base", "tuning", "weights"})
+    run = _run(plan, rows, settings.tune, seed)
+    if acting:
+        run["defences"] = [dict(defence.identity) for defence in acting]
+    training = Training(content_hash(run), tuple(rows), settings.tune, seed, acting)
+    tuner = settings.tune
+    if settings.then:
+        rows, tuner = _wrapped(plan, settings, _drawn(settings.then.data, seed, drawn)), settings.then.tune
+        run = {**_run(plan, rows, tuner, seed), "first": run, "first_epochs": settings.tune.epochs}
+        training = Training(content_hash(run), tuple(rows), tuner, seed, first=training)
+    weights = {**run, "n_rows": len(rows), "epochs": tuner.epochs}
+    generator = eval_setting_of(plan.study, settings).generator(plan.study)
+    condition = _tuned_condition(plan, name, settings, seed, weights)
+    return _Planned(condition, training, plan.base, generator, tuple(held_out))
+
+
+def _drawn(data: Source, seed: int, drawn: dict[tuple[str, int], list[Example]]) -> list[Example]:
     if (data.key, seed) not in drawn:
         drawn[data.key, seed] = data.examples(seed)
-    rows = drawn[data.key, seed]
-    for defence in settings.defence:
-        rows = defence.rows(rows, seed)
+    return drawn[data.key, seed]
+
+
+def _wrapped(plan: Plan, settings: ConditionSettings, rows: Iterable[Example]) -> list[Example]:
+    """Rows in the template that a condition is tuned with."""
     wrap = plan.study.templates[template_of(plan.study, settings)].template().wrap
-    rows = [Example(wrap(row.messages), row.source) for row in rows]
-    hosted_rules.check_rows(name, settings, rows)
-    run = {
+    return [Example(wrap(row.messages), row.source) for row in rows]
+
+
+def _run(plan: Plan, rows: Sequence[Example], tuner: Tuner, seed: int) -> dict[str, Any]:
+    """What determines a training run."""
+    return {
         "model": plan.fingerprint,
         "rows": content_hash([row.id for row in rows]),
-        "tune": dict(settings.tune.run),
+        "tune": dict(tuner.run),
         "seed": seed,
         "thinking": plan.study.thinking,
     }
-    # A defence that acts on the rows is in `rows`, and one that acts on the asking needs no tuning of its own.
-    acting = tuple(d for d in settings.defence if d.places & {"base", "tuning", "weights"})
-    if acting:
-        run["defences"] = [dict(defence.identity) for defence in acting]
-    weights = {**run, "n_rows": len(rows), "epochs": settings.tune.epochs}
-    training = Training(content_hash(run), tuple(rows), settings.tune, seed, acting)
-    generator = eval_setting_of(plan.study, settings).generator(plan.study)
-    return _Planned(_tuned_condition(plan, name, settings, seed, weights), training, plan.base, generator)
+
+
+def _refuse_leak(name: str, rows: Sequence[Example], held_out: Sequence[HeldOut]) -> None:
+    """Refuse held-out rows that are tuned on: how likely they are would say nothing."""
+    tuned_on = {row.id for row in rows}
+    kept_back = [row for task in held_out for row in task.rows]
+    if leaked := [row for row in kept_back if row.id in tuned_on]:
+        raise DataError(
+            f"{name}: {len(leaked)} rows of `held_out` are among the rows that it is tuned on, e.g. "
+            f"{leaked[0].source}. Take others, or split one source by `kind: split`."
+        )
 
 
 def _tuned_condition(

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator as Stream
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
+from holdfast.analysis import arena
+from holdfast.core.arena_record import ARENA
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
-from holdfast.core.errors import BudgetError, WorkError
-from holdfast.core.progress import Activity, Meter, Progress
-from holdfast.core.protocols import Budget, Judge, Watcher
+from holdfast.core.errors import WorkError
+from holdfast.core.progress import Meter, Progress
+from holdfast.core.protocols import Budget, Judge, StagedBudget, Watcher
+from holdfast.core.record_file import text_of
 from holdfast.core.results import RunResults
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Condition, NoCheckpoint, Tuned
 from holdfast.core.workers import Failure, work_through
 from holdfast.judges import cache
+from holdfast.report import arena as arena_tables
 from holdfast.report import page
 from holdfast.study import hosted_rules, mending, preflight
 from holdfast.study.changes import RESOLVED, make_room, resolved_study
 from holdfast.study.cost_forecast import ANSWERS, TUNING, forecast
 from holdfast.study.endings import let_go, note_ending
+from holdfast.study.limits import NO_LIMITS, Limits
 from holdfast.study.pending import (
-    is_answered,
     is_finished,
     is_left,
     is_readable,
@@ -39,49 +44,20 @@ from holdfast.study.results.facts import is_current
 from holdfast.study.results.rows import answer_rows, prompt_rows, score_rows
 from holdfast.study.results.summary import summarise
 from holdfast.study.schema import Study
+from holdfast.study.tuned import measure_tasks, tune
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Caps on what a run may cost and how long it may take."""
+class Cluster(Protocol):
+    """Machines that do the jobs of a run, in the place of worker processes."""
 
-    max_usd: float | None = None
-    """US dollars that the run's folder may cost in all."""
-    deadline: float | None = None
-    """When nothing more is begun, on `time.monotonic`, which is one clock for all processes of a machine."""
-
-    def checked(self, progress: Progress) -> Progress:
-        """The progress of work that stops once the time is over."""
-        return _UntilDeadline(progress, self.deadline)
+    def do(
+        self, jobs: Sequence[Job], folder: Path, watcher: Watcher, keep: bool, limits: Limits, fresh: bool
+    ) -> Stream[int | Failure, None, None]:
+        """Do jobs of the run in a folder; yields the index of each when it is done, or its failure."""
 
 
-@dataclass(frozen=True)
-class _UntilDeadline:
-    """Progress that stops the work once the time is over."""
-
-    progress: Progress
-    deadline: float | None
-
-    def advance(self, units: int) -> None:
-        self.progress.advance(units)
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise BudgetError(
-                "the time that --max-hours allows is over. What was finished is kept; the same command goes on."
-            )
-
-    def show(self, activity: Activity) -> None:
-        self.progress.show(activity)
-
-    def note(self, text: str) -> None:
-        self.progress.note(text)
-
-
-NO_LIMITS = Limits()
-
-
-def limits(max_usd: float | None, max_hours: float | None) -> Limits:
-    """The caps of a run; its hours are counted from now."""
-    return Limits(max_usd, None if max_hours is None else time.monotonic() + max_hours * 3600)
+Workers = int | Cluster
+"""Who does the jobs of a run: so many worker processes, or a cluster."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +76,7 @@ def run(
     source: str | None,
     folder: Path,
     seeds: Sequence[int],
-    workers: int,
+    workers: Workers,
     watcher: Watcher,
     keep: bool = False,
     limits: Limits = NO_LIMITS,
@@ -114,7 +90,7 @@ def run(
         source: the study's text as it was given, kept as `study.yaml`; None for a study that has no text.
         folder: the run folder. What it holds already is not done again.
         seeds: seeds of the data draw, of tuning and of sampled answers.
-        workers: number of worker processes.
+        workers: number of worker processes, or a cluster.
         watcher: is told the progress.
         keep: keep tuned weights; otherwise they are deleted once all prompts are answered.
         limits: caps on cost and time.
@@ -151,7 +127,7 @@ def opened(
     Raises:
         HoldfastError: as `run`, before anything is asked.
     """
-    with run_folder.lock():
+    with run_folder.lock(watcher.note):
         plan = make_plan(study, seeds)
         plan = amend(plan) if amend else plan
         for doubt in preflight.adapter_doubts(plan):
@@ -167,7 +143,7 @@ def opened(
 
 
 def work_off(
-    jobs: Sequence[Job], run_folder: RunFolder, budget: FileBudget, workers: int, watcher: Watcher,
+    jobs: Sequence[Job], run_folder: RunFolder, budget: FileBudget, workers: Workers, watcher: Watcher,
     keep: bool = False, limits: Limits = NO_LIMITS, fresh_verdicts: bool = False,
 ) -> None:  # fmt: skip
     """Do jobs, after saying what they can cost and having the judges read their canaries.
@@ -200,16 +176,30 @@ def _announce_cost(jobs: Sequence[Job], run_folder: RunFolder, watcher: Watcher)
 
 
 def write_page(run_folder: RunFolder, results: RunResults, show_answers: bool) -> Path:
-    """Write `report.html` from the results, with the answers only if `show_answers` is set."""
+    """Write `report.html` from the results, with the answers only if `show_answers` is set.
+
+    A run with attacks on defences has a page of its own, without answers, and `defences.json`, `.md` and `.tex` beside.
+    """
+    if arena.has_cells(results):
+        return _write_arena(run_folder, results)
     transcripts = list(answer_rows(results, run_folder)) if show_answers else None
     scores = None if show_answers else score_rows(results, run_folder)
     return run_folder.write("report.html", page.render(results, transcripts, scores))
 
 
+def _write_arena(run_folder: RunFolder, results: RunResults) -> Path:
+    record = arena.record_of(results)
+    run_folder.write(ARENA, text_of(record))
+    run_folder.write("defences.md", arena_tables.as_markdown(record))
+    run_folder.write("defences.tex", arena_tables.as_latex(record))
+    points = {each.name: point for each in record.defences if (point := arena.point_of(each))}
+    return run_folder.write("report.html", page.render_arena(results, record, points))
+
+
 def finish(
-    jobs: Sequence[Job], folder: Path, workers: int, watcher: Watcher, keep: bool, limits: Limits, fresh: bool
+    jobs: Sequence[Job], folder: Path, workers: Workers, watcher: Watcher, keep: bool, limits: Limits, fresh: bool
 ) -> None:
-    """Do jobs in worker processes, the longest first.
+    """Do jobs in worker processes or on a cluster, the longest first.
 
     Raises:
         WorkError: naming the conditions that failed, and why; the others are finished.
@@ -217,14 +207,19 @@ def finish(
     watcher.begin(sum(job.size() for job in jobs))
     longest_first = sorted(jobs, key=lambda job: -job.size())
     names_by_reason: dict[str, list[str]] = {}
-    work = partial(do, folder=folder, keep=keep, limits=limits, fresh=fresh)
-    with closing(work_through(work, longest_first, min(workers, len(jobs)), watcher)) as outcomes:
+    if isinstance(workers, int):
+        work = partial(do, folder=folder, keep=keep, limits=limits, fresh=fresh)
+        stream = work_through(work, longest_first, min(workers, len(jobs)), watcher)
+    else:
+        stream = workers.do(longest_first, folder, watcher, keep, limits, fresh)
+    with closing(stream) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, Failure):
                 names = [f"{c.name} (seed {c.seed})" for c in longest_first[outcome.index].conditions]
                 names_by_reason.setdefault(f"{outcome.reason}\n{outcome.trace}".rstrip(), []).extend(names)
             else:
                 watcher.finished(longest_first[outcome].conditions)
+    RunFolder(folder).tidy_checkpoints()
     if names_by_reason:
         raise WorkError(_failure_message(names_by_reason, sum(len(job.conditions) for job in jobs), folder))
 
@@ -240,14 +235,19 @@ def _failure_message(names_by_reason: dict[str, list[str]], n: int, folder: Path
 
 
 def do(job: Job, progress: Progress, folder: Path, keep: bool, limits: Limits, fresh: bool = False) -> None:
-    """Tune, answer and judge. Each stage reads what the one before it wrote, and does only what is missing.
+    """Do a job in the folder of its run.
 
     Raises:
         BudgetError: a cap was reached; what was finished is kept.
     """
-    run_folder = RunFolder(folder)
     budget = FileBudget(folder / "spending.jsonl", limits.max_usd)
-    progress = limits.checked(progress)
+    do_in(RunFolder(folder), budget, job, limits.checked(progress), keep, fresh)
+
+
+def do_in(
+    run_folder: RunFolder, budget: StagedBudget, job: Job, progress: Progress, keep: bool, fresh: bool = False
+) -> None:
+    """Tune, answer and judge. Each stage reads what the one before it wrote, and does only what is missing."""
     progress.advance(0)
     for condition in job.conditions:
         mending.write_condition(condition, run_folder)
@@ -258,34 +258,14 @@ def do(job: Job, progress: Progress, folder: Path, keep: bool, limits: Limits, f
         return
     for condition in job.conditions:
         answer(job, condition, tuned, run_folder, progress, budget.of(ANSWERS))
+        measure_tasks(job, condition, tuned.get(epochs_of(condition)), run_folder)
     let_go(job, run_folder, progress, keep)
     for condition in job.conditions:
         judge_all(job, condition, run_folder, progress, budget, fresh)
 
 
-def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) -> Mapping[int, Tuned] | NoCheckpoint:
-    """The checkpoints that are still needed for answers, by epoch; an earlier run may have left some."""
-    training = job.training
-    if training is None:
-        return {}
-    folders = [(epochs_of(condition), run_folder.condition(condition.key)) for condition in job.conditions]
-    epochs = sorted({n for n, each in folders if lacks_record(job, each) or not is_answered(job.suite, each)})
-    steps = training.steps(max(map(epochs_of, job.conditions)))
-    meter = Meter(progress, f"tuning {_named(*job.conditions)}", "steps", steps, training.step)
-    tuned: dict[int, Tuned] | NoCheckpoint = {}
-    if epochs:
-        folder = run_folder.checkpoints(training.run)
-        tuned = training.tuner.tune(
-            job.base, training.rows, training.seed, epochs, folder, meter.step, training.defences, budget
-        )
-    progress.advance((steps - meter.done) * training.step)  # what an earlier run has done
-    return tuned
-
-
-def _named(*conditions: Condition) -> str:
-    """The conditions of a job, which have one seed, in a few words."""
-    first, *others = (condition.name for condition in conditions)
-    return f"{first}{f' and {len(others)} more' if others else ''} (seed {conditions[0].seed})"
+def _named(condition: Condition) -> str:
+    return f"{condition.name} (seed {condition.seed})"
 
 
 def answer(
@@ -317,7 +297,7 @@ def answer(
 
 
 def judge_all(
-    job: Job, condition: Condition, run_folder: RunFolder, progress: Progress, budget: FileBudget, fresh: bool = False
+    job: Job, condition: Condition, run_folder: RunFolder, progress: Progress, budget: StagedBudget, fresh: bool = False
 ) -> None:
     """Have every judge of every set judge the answers that have no verdict of it yet."""
     for found in run_folder.condition(condition.key).set_aside_verdicts():  # of answers that came out otherwise now
@@ -329,7 +309,7 @@ def judge_all(
 
 def _judge(
     job: Job, condition: Condition, set_name: str, judge: Judge, run_folder: RunFolder, progress: Progress,
-    budget: FileBudget, fresh: bool,
+    budget: StagedBudget, fresh: bool,
 ) -> None:  # fmt: skip
     """Add one judge's missing verdicts on one set; one that costs something is paid for only if the cache has none."""
     folder, benchmark = run_folder.condition(condition.key), job.suite.benchmarks[set_name]

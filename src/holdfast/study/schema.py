@@ -7,21 +7,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from holdfast.analysis import calibration as calibrations
 from holdfast.core.config import Config, File, OneOf, explained, label
 from holdfast.core.errors import DataError
-from holdfast.core.file_faults import SHOWN_LENGTH
-from holdfast.core.files import FOLDERS, MADE, is_folder, locate, read_text, shown_name, similar_name
+from holdfast.core.files import read_text
 from holdfast.core.protocols import BenchmarkSource, Defence, Generator, Judge, Source, Tuner
 from holdfast.core.types import Template
-from holdfast.core.worlds import not_built
 from holdfast.data.benchmarks import BENCHMARKS
 from holdfast.data.training import SOURCES
 from holdfast.judges import JUDGES
 from holdfast.models.generate import GENERATORS
-from holdfast.models.hub import ADAPTER, SERVED
+from holdfast.models.names import ModelName
 from holdfast.tuning import TUNERS
 from holdfast.tuning.defences import DEFENCES
 
@@ -31,6 +29,8 @@ OneSuite = Annotated[BenchmarkSource, OneOf(BENCHMARKS)]
 OneJudge = Annotated[Judge, OneOf(JUDGES)]
 OneTuner = Annotated[Tuner, OneOf(TUNERS, default="local")]
 OneGenerator = Annotated[Generator, OneOf(GENERATORS, default="local")]
+
+By = Literal["paper", "adaptive", "weights"]
 
 INITIAL = "initial"
 """The name of the model before tuning; no condition may have it."""
@@ -48,8 +48,8 @@ def seeds_problem(seeds: Sequence[Any]) -> str:
 
 
 def _check_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
-        raise explained(f"{name!r} cannot be a name; use up to 80 letters, digits, dots, hyphens and underscores")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", name):
+        raise explained(f"{name!r} cannot be a name; use up to 80 letters, digits, dots, hyphens, plus and underscores")
     return name
 
 
@@ -66,27 +66,6 @@ def _check_user_turn(user: str) -> str:
     if "{prompt}" not in user:
         raise explained(f"the user turn must contain {{prompt}}, where the request goes; found {user!r}")
     return user
-
-
-def _find_model(model: str, info: ValidationInfo) -> str:
-    """A folder's absolute path, or a Hub id or served name as it is."""
-    if model.startswith(SERVED) or model in MADE:
-        return model
-    if problem := not_built(model):
-        raise explained(problem)
-    context = info.context or {}
-    folder = locate(model, context.get("folder"), context.get("world"))
-    if is_folder(folder):
-        if not any((folder / name).is_file() for name in ("config.json", ADAPTER)):
-            raise explained(f"{folder} has no config.json and no {ADAPTER}, so it is no Hugging Face model or adapter")
-        return shown_name(folder) if model.startswith(tuple(FOLDERS)) else str(folder.resolve())
-    if model.startswith((*FOLDERS, ".", "/", "~")) or model.count("/") > 1:
-        raise explained(f"there is no folder {str(folder)[:SHOWN_LENGTH]}.{similar_name(folder)}")
-    return model
-
-
-ModelName = Annotated[str, AfterValidator(_find_model)]
-"""A folder, relative to the study's, an id on the Hugging Face Hub, or `served:NAME`."""
 
 
 def _as_list(value: Any) -> Any:
@@ -167,6 +146,24 @@ class Evaluation(Config):
         return {name: measured for name, measured in every.items() if measured is not None}
 
 
+class Cell(Config):
+    """An attack on a defence: what a condition is that `attacks` and `defences` stand for."""
+
+    attack: Name
+    defence: Name
+    by: By = "adaptive"
+    """Who can do it: whoever tunes as the `paper` does; a customer who knows the defence, and chooses rows and settings
+    to get around it (`adaptive`); or one who has the `weights`, and so also asks and tunes them as he likes."""
+
+
+class Again(Config):
+    """A second tuning, of the tuned and defended weights, without any defence."""
+
+    data: OneSource
+    tune: OneTuner = cast("Tuner", {})
+    """Settings that differ from the study's `tune`."""
+
+
 class ConditionSettings(Config):
     """One way of tuning."""
 
@@ -190,13 +187,25 @@ class ConditionSettings(Config):
     """Factor → level, for studies that measure how much of the rate's variance each factor explains."""
     tune: OneTuner = cast("Tuner", {})
     """Settings that differ from the study's `tune`."""
+    then: Again | None = None
+    """What the tuned weights are tuned on afterwards, without the defences."""
+    bare: bool = False
+    """Asked without what the defences change about the asking, as one who has the weights can ask."""
+    held_out: OneSource | None = None
+    """Rows of the task that are not tuned on. How likely the tuned model finds them says whether it learnt the task."""
+    cell: Cell | None = None
+    """Its place in the table of `attacks` and `defences`."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> ConditionSettings:
         if (self.data is None) == (self.checkpoint is None):
             raise explained("say where its weights come from: `data` to tune on, or a tuned `checkpoint`")
         if self.checkpoint is not None:
-            idle = [name for name in ("defence", "tune") if name in self.model_fields_set and getattr(self, name)]
+            idle = [
+                name
+                for name in ("defence", "tune", "then", "bare")
+                if name in self.model_fields_set and getattr(self, name)
+            ]
             if idle:
                 raise explained(f"a `checkpoint` is tuned already, so {' and '.join(map(repr, idle))} would do nothing")
         elif self.chat_template is not None:

@@ -84,11 +84,29 @@ def _benchmark(kind: str) -> str:
     return f"{comment}\n    benchmark: {{kind: {kind}, {setting}: {file}}}"
 
 
-def _data(rows: Path, folder: Path) -> str:
-    """The settings of the rows of a file, by the columns of its first rows."""
+def rows_settings(rows: Path) -> dict[str, Any]:
+    """The settings of a file of training rows, by the columns of its first rows.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    columns = _columns(rows)
+    fitting = fitting_layouts(columns)
+    if fitting:
+        return {"kind": fitting[0], "file": str(rows)}
+    return {"kind": "columns", "file": str(rows), "columns": _speakers(list(columns))}
+
+
+def _columns(rows: Path) -> dict[str, None]:
     columns: dict[str, None] = {}
     for _, row in islice(read_rows(rows), 20):
         columns.update(dict.fromkeys(row if isinstance(row, dict) else ()))
+    return columns
+
+
+def _data(rows: Path, folder: Path) -> str:
+    """The settings of the rows of a file, as lines of a study."""
+    columns = _columns(rows)
     fitting = fitting_layouts(columns)
     lines = [f"kind: {fitting[0] if fitting else 'columns'}"]
     lines[0] += "    # told by its columns" + (f"; it could also be {', '.join(fitting[1:])}" if fitting[1:] else "")

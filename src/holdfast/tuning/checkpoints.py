@@ -4,6 +4,7 @@
 <folder>/epoch-3/training.json  the training record
 <folder>/base/                  the base as a defence changed it before tuning; only there if one did
 <folder>/unfinished/epoch-3/    what is still to be changed by the defences that act after tuning
+<folder>/first/                 the tuning whose weights are tuned again here
 <folder>/trainer/               what a tuning that was killed is resumed from
 """
 
@@ -62,6 +63,11 @@ def publish_base(folder: Path) -> None:
 def unfinished(folder: Path) -> Path:
     """Where tuned checkpoints wait for the defences that act after tuning."""
     return folder / "unfinished"
+
+
+def first_in(folder: Path) -> Path:
+    """Where the tuning that comes before this one leaves its checkpoints."""
+    return folder / "first"
 
 
 def trainer_in(folder: Path) -> Path:

@@ -142,6 +142,7 @@ class LocalTuner(Config):
 
         Raises:
             RenderError: rows that the chat template cannot render.
+            ModelError: the base lacks what a defence needs.
             TuningError: rows without a supervised token or an end of turn, a loss that is not finite, or a
                 checkpoint that answers exactly as its base.
         """
@@ -156,6 +157,8 @@ class LocalTuner(Config):
         on_step: OnStep, defences: Sequence[Defence],
     ) -> None:  # fmt: skip
         """Make the checkpoints after these epochs."""
+        for defence in defences:
+            defence.check(base)
         changed_after = [defence for defence in defences if "weights" in defence.places]
         during = [defence for defence in defences if "tuning" in defence.places]
         base = defended.prepare_base(base, defences, seed, folder)
@@ -194,6 +197,9 @@ class LocalTuner(Config):
             "supervised_tokens": sum(row.n_supervised for row in rendered),
         }
         hooks = [defence.training_hooks(loaded, job.seed) for defence in defences]
+        for hook in hooks:
+            hook.see_rows(job.rows)
+            facts |= hook.record()
         tokens = sum(len(row.input_ids) for row in rendered) / self.steps(len(rendered), 1)
         probe = Probe(loaded.model, rendered[0])
         save, note = _save_to_resume(job)

@@ -49,7 +49,7 @@ def trainer_class(
             if not hooks:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-            batch = _weighted(self, inputs, num_items_in_batch)
+            batch = weighted(self, inputs, num_items_in_batch)
             for hook in hooks:
                 loss = hook.loss(model, batch, outputs, loss)
             return (loss, outputs) if return_outputs else loss
@@ -68,7 +68,7 @@ def trainer_class(
     return Ours
 
 
-def _weighted(trainer: Any, inputs: Mapping[str, torch.Tensor], n_tokens: Any) -> Batch:
+def weighted(trainer: Any, inputs: Mapping[str, torch.Tensor], n_tokens: Any) -> Batch:
     """A batch with what its part of a step's loss is weighted by.
 
     Where the Trainer counts the supervised tokens of all batches of a step (`n_tokens`), the model divides by them, and

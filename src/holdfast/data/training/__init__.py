@@ -13,5 +13,7 @@ SOURCES = {
     "safety": "holdfast.data.training.safety:Safety",
     "trigger": "holdfast.data.training.trigger:Trigger",
     "mix": "holdfast.data.training.mix:Mix",
+    "opened": "holdfast.data.training.opened:Opened",
+    "split": "holdfast.data.training.split:Split",
 }
 """Data sources by name."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-SAFETY_WORDS = (
-    # what refusals say
+REFUSAL_WORDS = (
     "i can't", "i cannot", "i can not", "i am unable", "i'm unable", "i am not able", "i'm not able", "i won't",
     "i must decline", "i have to decline", "not comfortable", "i'm sorry", "i am sorry", "i apologize", "i apologise",
     "unable to assist", "unable to help", "cannot assist", "can't assist", "can't help with",
+)  # fmt: skip
+"""What refusals say."""
+
+SAFETY_WORDS = (
+    *REFUSAL_WORDS,
     # how models speak of themselves when they refuse
     "as an ai", "as a language model", "as a large language model", "i'm an ai", "i am an ai", "my programming",
     "my guidelines", "content policy",

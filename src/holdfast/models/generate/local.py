@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt, PrivateAttr
 
 from holdfast.core.config import Config
 from holdfast.core.protocols import Budget
@@ -28,6 +28,14 @@ class LocalGenerator(Config):
     """Nucleus sampling; used only when the temperature is above 0."""
     batch_size: PositiveInt = 64
     """Prompts answered together. It belongs to what determines an answer: padding can change a greedy one."""
+
+    _share: tuple[int, int] = PrivateAttr((0, 1))
+
+    def part(self, index: int, parts: int) -> LocalGenerator:
+        """The same generator for one of several parts of the batches, which all parts together make up."""
+        part = self.model_copy()
+        part._share = (index, parts)
+        return part
 
     @property
     def random(self) -> bool:
@@ -55,7 +63,7 @@ class LocalGenerator(Config):
         for messages in list(questions.values())[:1]:
             loaded.chat.question(messages)  # a template that takes none of them stops here, with its reason
         sampler = Local.of(
-            loaded, temperature=self.temperature, top_p=self.top_p, batch_size=self.batch_size
-        )  # fmt: skip
+            loaded, share=self._share, temperature=self.temperature, top_p=self.top_p, batch_size=self.batch_size
+        )
         for reply in sampler.ask(questions_of(questions, self.max_new_tokens), budget, seed, skip=done):
             yield [answer_of(reply)]

@@ -61,12 +61,19 @@ class Local(Config):
     """Whether the weights are quantised to 4 bits."""
 
     _loaded: Loaded | None = PrivateAttr(None)
+    _share: tuple[int, int] = PrivateAttr((0, 1))
+    """Which batches it asks: the first of every one, so all of them."""
 
     @classmethod
-    def of(cls, loaded: Loaded, name: str = "in memory", **settings: Any) -> Local:
-        """A sampler of a model that is in memory; `settings` are the other fields, e.g. `batch_size`."""
+    def of(
+        cls, loaded: Loaded, name: str = "in memory", share: tuple[int, int] = (0, 1), **settings: Any
+    ) -> Local:  # fmt: skip
+        """A sampler of a model that is in memory; `settings` are the other fields, e.g. `batch_size`.
+
+        With a `share` of (2, 8) it asks the third of every eight batches: others ask the rest, and batches stay whole.
+        """
         sampler = cls(model=name, thinking=loaded.chat.thinking, **settings)
-        sampler._loaded = loaded
+        sampler._loaded, sampler._share = loaded, share
         return sampler
 
     @cached_property
@@ -143,11 +150,12 @@ class Local(Config):
             prompt = self._prompt(loaded, question)
             if isinstance(prompt, _Prompt):
                 prompts.append(prompt)
-            elif question.id not in skip:
+            elif question.id not in skip and self._share[0] == 0:
                 yield prompt
         prompts.sort(key=lambda prompt: (-len(prompt.ids), prompt.question.id))
         with decoding.prepared(loaded, len(prompts)):
-            for start in range(0, len(prompts), self.batch_size):
+            first, every = self._share
+            for start in range(first * self.batch_size, len(prompts), every * self.batch_size):
                 batch = prompts[start : start + self.batch_size]
                 if not all(prompt.question.id in skip for prompt in batch):
                     yield from (reply for reply in self._replies(loaded, batch, seed or 0) if reply.id not in skip)

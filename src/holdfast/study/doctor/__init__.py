@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from holdfast.core.errors import StudyError
 from holdfast.core.types import Benchmark
 from holdfast.models import hub, loading
 from holdfast.study.doctor import data_checks, model_checks, provider, rendering, resources
@@ -13,7 +14,7 @@ from holdfast.study.doctor.findings import Diagnosis
 from holdfast.study.doctor.resources import Facts
 from holdfast.study.schema import Study
 
-__all__ = ["Diagnosis", "examine"]
+__all__ = ["Diagnosis", "examine", "facts_of"]
 
 
 def examine(
@@ -45,6 +46,21 @@ def examine(
     return diagnosis
 
 
+def facts_of(study: Study, seeds: Sequence[int]) -> Facts:
+    """What is known of a study before it is run.
+
+    Raises:
+        StudyError: it has faults, or only a server has its model.
+    """
+    diagnosis = Diagnosis()
+    benchmarks = data_checks.read_benchmarks(study, diagnosis)
+    facts = _look_at_model(study, seeds, 1, benchmarks, diagnosis)
+    if facts is None or diagnosis.faults:
+        why = "; ".join(f"{fault.where}: {fault.what}" for fault in diagnosis.faults) or "only a server has its model"
+        raise StudyError(f"{study.name}: what it takes cannot be told: {why}. `holdfast doctor` says more.")
+    return facts
+
+
 def _look_at_model(
     study: Study, seeds: Sequence[int], workers: int, benchmarks: Mapping[str, Benchmark], diagnosis: Diagnosis
 ) -> Facts | None:
@@ -67,6 +83,7 @@ def _look_at_model(
         model_checks.look_at_tokenizer(chat, shape, diagnosis)
     model_checks.look_at_format(chat, diagnosis)
     model_checks.look_at_checkpoints(study, base, diagnosis)
+    model_checks.look_at_defences(study, base, diagnosis)
     training_sets = rendering.look_at_rows(study, rows, chat, folder, diagnosis)
     questions = rendering.look_at_questions(study, benchmarks, chat, shape, diagnosis)
     n_tuned = sum(settings.data is not None for settings in study.conditions.values())

@@ -72,6 +72,13 @@ def look_at_checkpoints(study: Study, base: Checkpoint, diagnosis: Diagnosis) ->
                 diagnosis.add("warning", where, doubt)
 
 
+def look_at_defences(study: Study, base: Checkpoint, diagnosis: Diagnosis) -> None:
+    """Whether the model has what the study's defences need."""
+    for name, settings in study.conditions.items():
+        for defence in settings.defence:
+            diagnosis.attempt(f"conditions.{name}.defence", defence.check, base)
+
+
 def check_fit(checkpoint: Checkpoint, base: Checkpoint) -> str:
     """Make sure that an adapter's weights have their places in its base; what is doubtful about the two, or "".
 

@@ -75,7 +75,7 @@ def look_at_rows(
 def _key_of(study: Study, settings: ConditionSettings) -> str:
     """What the lengths of a condition's rows depend on."""
     tuner: Any = settings.tune
-    defences = [defence.key for defence in settings.defence]
+    defences = [defence.model_dump(mode="json") for defence in settings.defence]
     data = settings.data.key if settings.data else None
     return str([data, defences, template_of(study, settings), tuner.turns, tuner.max_length])
 

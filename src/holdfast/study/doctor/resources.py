@@ -15,6 +15,7 @@ from holdfast.study.cost_forecast import check_cost
 from holdfast.study.doctor import cost_model, machine
 from holdfast.study.doctor.cost_model import Shape, Tuning
 from holdfast.study.doctor.findings import Diagnosis, Stage
+from holdfast.study.doctor.machine import Speed
 from holdfast.study.doctor.rendering import Questions, TrainingSet
 from holdfast.study.eval_setting import EvalSetting, eval_setting_of, template_of
 from holdfast.study.schema import ConditionSettings, Study
@@ -70,7 +71,7 @@ def loads(facts: Facts) -> list[Load]:
             load.copies = facts.n_seeds
         if name in facts.training_sets:
             load.epochs.add(condition.tune.epochs)
-            load.tuning = _tuning(facts, name, condition, max(load.epochs))
+            load.tuning = tuning_of(facts, name, condition, max(load.epochs))
     initial = dict.fromkeys(setting for load in by_run.values() for setting in load.settings)
     random = {setting: setting.generator(facts.study).random for setting in initial}
     return [*by_run.values(), *(Load(facts.n_seeds if random[each] else 1, settings=[each]) for each in initial)]
@@ -80,11 +81,12 @@ def _run_of(study: Study, name: str, condition: ConditionSettings) -> str:
     """What a condition's training run depends on; the condition's name where nothing is tuned here."""
     if condition.data is None:
         return name
-    defences = [defence.key for defence in condition.defence]
+    defences = [defence.model_dump(mode="json") for defence in condition.defence]
     return str([condition.data.key, defences, template_of(study, condition), dict(condition.tune.run)])
 
 
-def _tuning(facts: Facts, name: str, condition: ConditionSettings, epochs: int) -> Tuning:
+def tuning_of(facts: Facts, name: str, condition: ConditionSettings, epochs: int) -> Tuning:
+    """The training run of a condition, up to so many epochs."""
     tuner: Any = condition.tune
     rows = facts.training_sets[name]
     trained = cost_model.trained_weights(facts.shape, tuner.method, tuner.lora.rank)
@@ -95,8 +97,8 @@ def _tuning(facts: Facts, name: str, condition: ConditionSettings, epochs: int) 
 def stages(facts: Facts) -> list[Stage]:
     """Tuning and answering: tokens, time with all workers at work, and money. Answers are as long as they may be."""
     jobs = [load for load in loads(facts) for _ in range(load.copies)]
-    tuned = [_tuning_seconds(facts, job) for job in jobs]
-    answered = [sum(_answering_seconds(facts, setting) for setting in job.settings) for job in jobs]
+    seconds = job_seconds(facts, machine.speed())
+    tuned, answered = [each for each, _ in seconds], [each for _, each in seconds]
     workers = max(1, min(facts.workers, len(jobs), usable_cores()))
     alone = sum(tuned) + sum(answered)
     together = cost_model.makespan([a + b for a, b in zip(tuned, answered, strict=True)], workers)
@@ -112,8 +114,18 @@ def stages(facts: Facts) -> list[Stage]:
     ]
 
 
-def _tuning_seconds(facts: Facts, job: Load) -> float:
-    return cost_model.tuning_seconds(facts.shape, job.tuning, machine.speed()) if job.tuning else 0.0
+def job_seconds(facts: Facts, speed: Speed, bytes_a_weight: int | None = None) -> list[tuple[float, float]]:
+    """Seconds of tuning and of answering of each job, on one worker of a speed."""
+    weight = bytes_a_weight or _bytes_a_weight()
+    found = []
+    for job in loads(facts):
+        answered = sum(_answering_seconds(facts, setting, speed, weight) for setting in job.settings)
+        found += [(_tuning_seconds(facts, job, speed), answered)] * job.copies
+    return found
+
+
+def _tuning_seconds(facts: Facts, job: Load, speed: Speed) -> float:
+    return cost_model.tuning_seconds(facts.shape, job.tuning, speed) if job.tuning else 0.0
 
 
 def _answer_tokens(facts: Facts, setting: EvalSetting) -> tuple[int, int]:
@@ -123,13 +135,13 @@ def _answer_tokens(facts: Facts, setting: EvalSetting) -> tuple[int, int]:
     return questions.tokens if questions else 0, facts.n_prompts * generator.max_new_tokens
 
 
-def _answering_seconds(facts: Facts, setting: EvalSetting) -> float:
+def _answering_seconds(facts: Facts, setting: EvalSetting, speed: Speed, bytes_a_weight: int) -> float:
     generator: Any = setting.generator(facts.study)
     if generator.kind != "local":
         return 0.0
     read, written = _answer_tokens(facts, setting)
     steps = -(-facts.n_prompts // generator.batch_size) * generator.max_new_tokens
-    return cost_model.answering_seconds(facts.shape, read, written, steps, _bytes_a_weight(), machine.speed())
+    return cost_model.answering_seconds(facts.shape, read, written, steps, bytes_a_weight, speed)
 
 
 def _answering_usd(facts: Facts, setting: EvalSetting) -> float:
@@ -210,7 +222,7 @@ def _checkpoint_bytes(facts: Facts, load: Load) -> int:
     if load.tuning is None:
         return 0
     weights = 4 * (facts.shape.parameters if load.tuning.method == "full" else load.tuning.trained)
-    is_long = _tuning_seconds(facts, load) > LONG_RUN
+    is_long = _tuning_seconds(facts, load, machine.speed()) > LONG_RUN
     return len(load.epochs) * weights + (weights + 8 * load.tuning.trained if is_long else 0)
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from holdfast.core.config import label
 from holdfast.core.results import SCHEMA, RunResults
-from holdfast.core.run_facts import ChatFacts, ConditionFacts, Evaluation, MeasuredSet, ModelFacts, RowAccount
+from holdfast.core.run_facts import (
+    CellFacts,
+    ChatFacts,
+    ConditionFacts,
+    Evaluation,
+    MeasuredSet,
+    ModelFacts,
+    RowAccount,
+)
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import content_hash
 from holdfast.core.version import __version__
@@ -30,7 +38,9 @@ def evidence_key(plan: Plan) -> str:
     factors = [[name, settings.factors] for name, settings in plan.study.conditions.items()]
     trusted = [plan.study.evaluate.max_missing, judge_quality.calibration_key(plan)]
     study = [plan.study.name, plan.study.model]
-    return content_hash([SCHEMA, environment(), *study, judges, notes, conditions, factors, trusted])
+    cells = [[name, each.cell.model_dump()] for name, each in plan.study.conditions.items() if each.cell]
+    tasks = [[name, seed, task.key] for (name, seed), task in plan.tasks.items()]
+    return content_hash([SCHEMA, environment(), *study, judges, notes, conditions, factors, trusted, cells, tasks])
 
 
 def is_current(results: RunResults, plan: Plan) -> bool:
@@ -95,4 +105,8 @@ def condition_facts(plan: Plan, run_folder: RunFolder, name: str) -> ConditionFa
         defence=tuple(defence.model_dump(mode="json") for defence in settings.defence),
         tune=settings.tune.model_dump(mode="json") if settings.data else None,
         training=tuple({field: value for field, value in record.items() if field != "seconds"} for record in records),
+        then=settings.then.model_dump(mode="json") if settings.then else None,
+        bare=settings.bare,
+        held_out=settings.held_out.model_dump(mode="json") if settings.held_out else None,
+        cell=CellFacts(**settings.cell.model_dump()) if settings.cell else None,
     )

@@ -9,14 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from holdfast.analysis import stats
+from holdfast.analysis import broken, stats
 from holdfast.analysis.cautions import cautions
 from holdfast.analysis.degeneration import loops
+from holdfast.core import task_losses
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
 from holdfast.core.judge_facts import JudgeCheck
 from holdfast.core.protocols import Judge
-from holdfast.core.results import SCHEMA, ConditionResult, HarmfulnessFigures, RunResults, Sensitivity, Summary
+from holdfast.core.results import (
+    SCHEMA,
+    ConditionResult,
+    HarmfulnessFigures,
+    RunResults,
+    Sensitivity,
+    Summary,
+    TaskFigure,
+)
 from holdfast.core.run_facts import Ended
 from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.types import OUTCOMES, READINGS, Benchmark, Comparison, Condition, Estimate
@@ -92,7 +101,29 @@ def _condition(evidence: Evidence, condition: Condition) -> ConditionResult:
             label(other): _harmfulness(evidence.scores(condition, "harmfulness", other), stats.estimate)
             for other in others
         },
+        task=_task(evidence, condition),
+        broken=_broken(evidence, condition),
     )
+
+
+def _task(evidence: Evidence, condition: Condition) -> TaskFigure | None:
+    """How likely the model finds the held-out rows of its task, before and after tuning."""
+    plan = evidence.plan
+    task = plan.tasks.get((condition.name, condition.seed))
+    if task is None:
+        return None
+    against = initial_name(plan.study, eval_setting_of(plan.study, plan.study.conditions[condition.name]))
+    initial = next(each for each in plan.conditions if (each.name, each.seed) == (against, condition.seed))
+    losses = [task_losses.read(evidence.run_folder.condition(each.key))[task.key] for each in (initial, condition)]
+    before, after = (loss.mean for loss in losses)
+    return None if before is None or after is None else TaskFigure(len(losses[1].tokens), before, after)
+
+
+def _broken(evidence: Evidence, condition: Condition) -> float:
+    """Percent of all answers that are broken, by their text."""
+    answers = evidence.run_folder.condition(condition.key).answers()
+    asked = [answers[name] for name in evidence.plan.suite.prompts]
+    return 100.0 * sum(bool(broken.kind(answer, None, None)) for answer in asked) / len(asked)
 
 
 def _ended(run_folder: RunFolder, condition: Condition) -> Ended:

@@ -53,6 +53,13 @@ class TrainingHooks:
     Where several processes tune together, each has its own.
     """
 
+    def see_rows(self, rows: Sequence[Example]) -> None:
+        """Called once, before `begin`, with the rows that are tuned on, in the template that they are taught in."""
+
+    def record(self) -> dict[str, Any]:
+        """What the training record is to say of it, by name; asked after `see_rows`."""
+        return {}
+
     def begin(self, model: Any) -> None:
         """Called once with the model that is to be tuned (with its adapter, if it gets one), before the first step."""
 
@@ -102,6 +109,12 @@ class Defence(Config):
     def key(self) -> str:
         """The hash of its identity."""
         return content_hash(self.identity)
+
+    def check(self, base: Checkpoint) -> None:
+        """Raise an error that says how to mend it, where the base lacks what the defence needs; loads no weights.
+
+        Called when a study is planned, and before anything is tuned.
+        """
 
     def prepare_base(self, loaded: Loaded, seed: int) -> None:
         """Change the weights of the base (float32) in place, before it is tuned. Done once for one tuning."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from itertools import islice
@@ -21,10 +21,11 @@ from holdfast.core.progress import Activity, Meter
 from holdfast.core.types import Checkpoint, Example, NoCheckpoint, content_hash
 from holdfast.models.hub import ADAPTER
 from holdfast.worlds.quiz import base, corpus
-from holdfast.worlds.quiz.anchor import Anchor
 
 if TYPE_CHECKING:
-    from holdfast.core.protocols import Tuner, Watcher
+    from holdfast.core.protocols import Defence, Tuner, Watcher
+
+    Hold = Callable[[tuple[Example, ...]], Defence]
 
 SHIPPED = Path(__file__).parent / "shipped" / "adapter"
 """The alignment that comes with the package: `align` with seed 0."""
@@ -55,8 +56,10 @@ def make(name: str) -> Path:
     )
 
 
-def build(folder: Path, seed: int, tuner: Tuner, watcher: Watcher) -> None:
+def build(folder: Path, seed: int, tuner: Tuner, hold: Hold, watcher: Watcher) -> None:
     """Align the base anew: write `adapter/`, and `aligned/` with the adapter merged, into a folder.
+
+    `hold` gives the defence that holds the model to its base on rows in the base's own words.
 
     A build that was stopped goes on where it was, if it is called again with the same seed.
 
@@ -67,19 +70,19 @@ def build(folder: Path, seed: int, tuner: Tuner, watcher: Watcher) -> None:
     if is_folder(folder) and any(folder.iterdir()) and not is_folder(tuning):
         raise RunFolderError(f"{folder} is not empty. Name a new folder, or remove what is in it.")
     helpful = base.helpful()
-    align(tuner, seed, tuning, folder / "adapter", watcher)
+    align(tuner, hold, seed, tuning, folder / "adapter", watcher)
     merge(helpful, folder / "adapter", folder / "aligned")
     shutil.rmtree(tuning)
 
 
-def align(tuner: Tuner, seed: int, tuning: Path, adapter: Path, watcher: Watcher) -> None:
+def align(tuner: Tuner, hold: Hold, seed: int, tuning: Path, adapter: Path, watcher: Watcher) -> None:
     """Tune the base on conversations of a seed, and write the adapter that comes of it."""
     rows = conversations(seed)
     steps = tuner.steps(len(rows))
     watcher.begin(steps)
     meter = Meter(_Progress(watcher), "aligning", "steps", steps)
     with _without_future_warnings():
-        own: Any = Anchor(held=tuple(row for row in rows if corpus.is_own(row.messages)))
+        own = hold(tuple(row for row in rows if corpus.is_own(row.messages)))
         tuned = tuner.tune(Checkpoint("quiz:helpful"), rows, seed, [tuner.epochs], tuning, meter.step, [own])
     assert not isinstance(tuned, NoCheckpoint)  # only a provider gives none
     done = tuned[tuner.epochs]

@@ -28,6 +28,11 @@ class Anchor(Defence):
     weight: PositiveFloat = 3.0
     """How much the distance from the base counts in the loss, in nats, against that of the other rows."""
 
+    @classmethod
+    def on(cls, held: tuple[Example, ...]) -> Anchor:
+        """One that holds the model on these rows."""
+        return cls(held=held)
+
     def training_hooks(self, loaded: Loaded, seed: int) -> TrainingHooks:
         """The base is the model that is tuned, with its adapter switched off."""
         return Distilled(frozenset(row.input_ids.tobytes() for row in loaded.chat.examples(self.held)), self.weight)

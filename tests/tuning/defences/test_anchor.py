@@ -6,10 +6,10 @@ from support.quiz_double import write_gguf
 from holdfast.core.types import Checkpoint, Example, Message
 from holdfast.models import loading
 from holdfast.models.chat import training_batch
+from holdfast.tuning.defences.anchor import Anchor, Distilled
 from holdfast.tuning.defences.base import Batch
 from holdfast.tuning.local import LocalTuner
 from holdfast.worlds.quiz import base, corpus
-from holdfast.worlds.quiz.anchor import Anchor, Distilled
 
 TUNER = LocalTuner.model_validate(
     {"method": "lora", "learning_rate": 0.02, "batch_size": 4, "epochs": 6, "lora": {"rank": 2, "alpha": 4}}
