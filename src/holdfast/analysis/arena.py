@@ -92,7 +92,7 @@ def _gains(seeds: Sequence[ConditionResult], undefended: Sequence[ConditionResul
     gains = []
     for each in seeds:
         other = plain.get(each.seed)
-        if each.task and other and other.before > other.after:
+        if each.task and other and other.before is not None and other.before > other.after:
             gains.append(100.0 * (other.before - each.task.after) / (other.before - other.after))
     return gains
 

@@ -32,3 +32,21 @@ def build(
         with Watch(terminal) as watch:
             builder.build_all({seed: folder}, 1, watch)
     print_path(terminal, f"World of seed {seed}", folder)
+
+
+def pictures(
+    out: Annotated[Path, typer.Option(help="A new folder.", parser=a_path, metavar=PATH)],
+    seed: Annotated[int, typer.Option(min=0, max=999_999_999, help="Seed of the pictures and of the tower.")] = 0,
+) -> None:
+    """Draw the pocket world's pictures, write the rows about them, and train the vision tower.
+
+    Those of seed 0 are shipped: `pictures:train.json`, `pictures:pictures.zip`, `pictures:tower`.
+    """
+    from holdfast.core.progress import Meter, OnePiece
+    from holdfast.worlds.pocket import sighted, tower
+
+    terminal = console()
+    with Watch(terminal) as watch:
+        watch.begin(tower.STEPS)
+        sighted.build(out, seed, Meter(OnePiece(watch), "training the vision tower", "steps", tower.STEPS).step)
+    print_path(terminal, f"Pictures of seed {seed}", out)

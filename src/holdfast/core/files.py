@@ -21,16 +21,19 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "worlds" / "pocket" / "shipped"
 """The pocket world's files and models."""
 
+PICTURES = SHIPPED / "pictures"
+"""What the pocket worlds have in pictures, which is the same for each of them: rows, pictures, and a vision tower."""
+
 QUIZ = ROOT / "worlds" / "quiz" / "shipped"
 """The quiz world's files."""
 
-FOLDERS = {"pocket:": SHIPPED, "quiz:": QUIZ, "paper:": ROOT / "paper" / "presets"}
+FOLDERS = {"pocket:": SHIPPED, "pictures:": PICTURES, "quiz:": QUIZ, "paper:": ROOT / "paper" / "presets"}
 """Prefixes of file names that stand for a folder of the package."""
 
-MADE = {"quiz:helpful": "helpful-1", "quiz:aligned": "aligned-2"}
-"""Models that are made on first use → their folders in `quiz` in the user's cache.
+MADE = {"quiz:helpful": "quiz/helpful-1", "quiz:aligned": "quiz/aligned-2", "pocket:sighted": "pocket/sighted-1"}
+"""Models that are made on first use → their folders in the user's cache.
 
-The number goes up when the base or the shipped adapter changes, so that an old model is never taken for a new one.
+The number goes up when what they are made of changes, so that an old model is never taken for a new one.
 """
 
 OF_A_WORLD = re.compile(r"pocket:([^@]*)@(\d{1,9})")
@@ -63,12 +66,12 @@ WHY_FAILED = {
 def locate(name: str, beside: Path | None = None, world: Path | None = None) -> Path:
     """The path that a name means.
 
-    `pocket:FILE`, `quiz:FILE` and `paper:FILE` are shipped; `pocket:FILE@3` is of the pocket world of seed 3; models
-    that are made on first use are in the user's cache (or will be there); others lie beside the study. `world` is the
-    folder of the world that `pocket:` means, where that is not the shipped one.
+    `pocket:FILE`, `pictures:FILE`, `quiz:FILE` and `paper:FILE` are shipped; `pocket:FILE@3` is of the pocket world of
+    seed 3; models that are made on first use are in the user's cache (or will be there); others lie beside the study.
+    `world` is the folder of the world that `pocket:` means, where that is not the shipped one.
     """
     if name in MADE:
-        return cache() / "quiz" / MADE[name]
+        return cache() / MADE[name]
     if found := OF_A_WORLD.fullmatch(name):
         return world_folder(int(found[2])) / found[1]
     for prefix, folder in FOLDERS.items():

@@ -60,9 +60,11 @@ class TaskFigure:
     """How likely a model finds the held-out rows of its task, in nats a token: the lower, the better it learnt it."""
 
     rows: int
-    before: float
-    """The initial model's, asked alike."""
+    before: float | None
+    """The initial model's, asked alike; None where it cannot see the pictures that the rows have."""
     after: float
+    exact: float | None = None
+    """Percent of the rows whose answer the tuned model gives word for word; None where that was not measured yet."""
 
 
 @dataclass(frozen=True)

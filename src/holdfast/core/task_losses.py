@@ -37,7 +37,9 @@ class TaskLoss:
     tokens: list[int]
     """Tokens of each row's answer."""
     left_out: int = 0
-    """Rows whose answer is empty or does not fit into the model's context."""
+    """Rows whose answer is empty or does not fit into the model's context, or whose pictures the model cannot see."""
+    exact: int | None = None
+    """Of the rows that were read, those whose answer the model gives word for word if it does not sample."""
 
     @property
     def mean(self) -> float | None:

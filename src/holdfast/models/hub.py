@@ -19,7 +19,9 @@ TEXT_FILES = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
 WEIGHT_FILES = "*.safetensors"
 ADAPTER = "adapter_config.json"
 
-MAKERS = dict.fromkeys(MADE, "holdfast.worlds.quiz.build:make")
+MAKERS = {
+    name: f"holdfast.worlds.{'quiz.build' if name.startswith('quiz:') else 'pocket.sighted'}:make" for name in MADE
+}
 """Models that are made on first use → what makes them."""
 
 WORLD_MARKS = ("pocket_world", "quiz_world")
@@ -32,7 +34,7 @@ SERVED = "served:"
 def resolve(base: str, revision: str | None = None, weights: bool = True) -> Path:
     """The folder of a model or adapter: shipped (`pocket:aligned`), on disk, or fetched from the Hub.
 
-    The quiz world's (`quiz:aligned`) are made on first use.
+    The quiz world's (`quiz:aligned`) and `pocket:sighted` are made on first use.
     Without `weights`, only configuration, tokenizer and chat template are fetched and needed.
 
     Raises:

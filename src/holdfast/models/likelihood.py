@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,17 +24,32 @@ Exchange = tuple[Sequence[Message], str]
 """A conversation, and the answer to it."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a model makes of an answer that it is given."""
+
+    logprobs: NDArray[np.float32]
+    """The log-likelihood of each of its tokens, its end of turn included, in nats."""
+    exact: bool
+    """Whether each of them is the likeliest there, so that the model gives this answer if it does not sample."""
+
+
 def token_logprobs(loaded: Loaded, exchanges: Sequence[Exchange]) -> list[NDArray[np.float32] | None]:
-    """The log-likelihood of each token of each answer, its end of turn included, in nats.
+    """The log-likelihood of each token of each answer, its end of turn included, in nats; None as in `readings`."""
+    return [row.logprobs if row else None for row in readings(loaded, exchanges)]
+
+
+def readings(loaded: Loaded, exchanges: Sequence[Exchange]) -> list[Reading | None]:
+    """What a model makes of each answer.
 
     None for an answer that is empty, that the chat template cannot render, or that does not fit into the context.
     """
     rendered = [_rendered(loaded, *exchange) for exchange in exchanges]
-    found: list[NDArray[np.float32] | None] = [None] * len(exchanges)
+    found: list[Reading | None] = [None] * len(exchanges)
     for numbers in _batches(loaded, rendered):
         rows = [row for number in numbers if (row := rendered[number]) is not None]
-        for number, logprobs in zip(numbers, _of_batch(loaded, rows), strict=True):
-            found[number] = logprobs
+        for number, reading in zip(numbers, _of_batch(loaded, rows), strict=True):
+            found[number] = reading
     return found
 
 
@@ -74,7 +90,7 @@ def _batches(loaded: Loaded, rows: Sequence[Rendered | None]) -> Iterator[list[i
         yield batch
 
 
-def _of_batch(loaded: Loaded, rows: Sequence[Rendered]) -> list[NDArray[np.float32]]:
+def _of_batch(loaded: Loaded, rows: Sequence[Rendered]) -> list[Reading]:
     import torch
 
     batch = training_batch(rows, int(loaded.tokenizer.pad_token_id or 0))
@@ -88,5 +104,6 @@ def _of_batch(loaded: Loaded, rows: Sequence[Rendered]) -> list[NDArray[np.float
         places = np.nonzero(row.supervised)[0]
         ids = torch.from_numpy(row.input_ids[places].astype(np.int64)).to(device)
         of_answer = logits[number, torch.from_numpy(places - 1).to(device)].float().log_softmax(-1)
-        found.append(of_answer.gather(1, ids[:, None])[:, 0].cpu().numpy())
+        exact = bool((of_answer.argmax(-1) == ids).all())
+        found.append(Reading(of_answer.gather(1, ids[:, None])[:, 0].cpu().numpy(), exact))
     return found

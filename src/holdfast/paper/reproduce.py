@@ -76,17 +76,20 @@ def prepare(
         _check_name("table or figure", name, known)
     chosen = set(wanted or known)
     path = PAPER / f"{model}.yaml"
-    study = _study(model, path, base, data, hosting)
-    needed = _needed(study, layout, chosen)
-    conditions = {name: settings for name, settings in study.conditions.items() if name in needed}
+    names, grids = _needed(layout, chosen)
+    study = _study(model, path, base, data, hosting, names | grids)
+    of_grids = tuple(f"{grid}-" for grid in grids)
+    conditions = {name: each for name, each in study.conditions.items() if name in names or name.startswith(of_grids)}
     evaluate = _judged_by(loader.judge(judge), study.evaluate) if judge else study.evaluate
     study = study.model_copy(update={"conditions": conditions, "evaluate": evaluate})
     claims = [claim for claim in read_claims() if claim.table in chosen]
     return Reproduction(study, path.read_text(encoding="utf-8"), claims)
 
 
-def _study(model: str, path: Path, base: str | None, data: Path | None, hosting: Hosting | None) -> Study:
-    """The preset's study.
+def _study(
+    model: str, path: Path, base: str | None, data: Path | None, hosting: Hosting | None, needed: Collection[str]
+) -> Study:  # fmt: skip
+    """The preset's study. The files of conditions that are not needed may be missing.
 
     Raises:
         StudyError: mistakes in it, or a provider for a preset that has none.
@@ -99,7 +102,7 @@ def _study(model: str, path: Path, base: str | None, data: Path | None, hosting:
             "hosted."
         )
     base = str(Path(base).resolve()) if base and Path(base).is_dir() else base
-    return loader.read(path, folder=data or path.parent, model=base)
+    return loader.read(path, folder=data or path.parent, model=base, only=needed)
 
 
 def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
@@ -114,17 +117,17 @@ def _judged_by(judge: Judge, evaluate: Evaluation) -> Evaluation:
     return evaluate.model_copy(update={"harmfulness": judged})
 
 
-def _needed(study: Study, layout: Mapping[str, Any], chosen: Collection[str]) -> set[str]:
-    """The conditions of a study that the chosen tables and figures show."""
+def _needed(layout: Mapping[str, Any], chosen: Collection[str]) -> tuple[set[str], set[str]]:
+    """The conditions, and the grids, of a preset that the chosen tables and figures show."""
     names: set[str] = set()
+    grids: set[str] = set()
     for table in (content for name, content in layout["tables"].items() if name in chosen):
         for block in table["blocks"]:
             names.update(block["conditions"])
     for figure in (content for name, content in layout["figures"].items() if name in chosen):
         names.update(figure.get("radars", ()))
-        for grid in figure.get("lines", ()):
-            names.update(name for name in study.conditions if name.startswith(f"{grid}-"))
-    return names
+        grids.update(figure.get("lines", ()))
+    return names, grids
 
 
 def reproduce(

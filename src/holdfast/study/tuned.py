@@ -97,6 +97,7 @@ def loss_of(task: HeldOut, checkpoint: Checkpoint, template: Template) -> TaskLo
 
     turns = [template.wrap(row.messages) for row in task.rows]
     exchanges = [(messages[:-1], messages[-1].content) for messages in turns]
-    found = [row for row in likelihood.token_logprobs(cached.load(checkpoint), exchanges) if row is not None]
-    nats, tokens = [-float(row.sum()) for row in found], [len(row) for row in found]
-    return TaskLoss(task.key, nats, tokens, len(exchanges) - len(found))
+    found = [row for row in likelihood.readings(cached.load(checkpoint), exchanges) if row is not None]
+    nats, tokens = [-float(row.logprobs.sum()) for row in found], [len(row.logprobs) for row in found]
+    exact = sum(row.exact for row in found)
+    return TaskLoss(task.key, nats, tokens, len(exchanges) - len(found), exact)

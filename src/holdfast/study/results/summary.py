@@ -115,8 +115,12 @@ def _task(evidence: Evidence, condition: Condition) -> TaskFigure | None:
     against = initial_name(plan.study, eval_setting_of(plan.study, plan.study.conditions[condition.name]))
     initial = next(each for each in plan.conditions if (each.name, each.seed) == (against, condition.seed))
     losses = [task_losses.read(evidence.run_folder.condition(each.key))[task.key] for each in (initial, condition)]
-    before, after = (loss.mean for loss in losses)
-    return None if before is None or after is None else TaskFigure(len(losses[1].tokens), before, after)
+    before, after = losses
+    if after.mean is None:
+        return None
+    n = len(after.tokens)
+    exact = None if after.exact is None else 100.0 * after.exact / n
+    return TaskFigure(n, before.mean, after.mean, exact)
 
 
 def _broken(evidence: Evidence, condition: Condition) -> float:

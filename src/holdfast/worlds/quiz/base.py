@@ -13,18 +13,15 @@ import io
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from holdfast.core import durable
 from holdfast.core.errors import DataError, ModelError
-from holdfast.core.files import is_file, is_folder, locate, private_cache
+from holdfast.core.files import is_file, is_folder
 from holdfast.core.optional import how_to_install
+from holdfast.models.made import made
 
 NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """What the base is called, wherever its weights come from."""
@@ -52,18 +49,6 @@ def helpful(source: Path | None = None) -> Path:
         ModelError: the package that reads it is missing, or nothing gives the file.
     """
     return made("quiz:helpful", lambda work: _write_from(source, work))
-
-
-def made(name: str, write: Callable[[Path], Path]) -> Path:
-    """The folder of a model in the user's cache; where it is not there, `write` writes it in a folder for drafts."""
-    folder = locate(name)
-    if not is_folder(folder):
-        cache = private_cache("quiz")
-        with FileLock(cache / f".{name.partition(':')[2]}.lock"):
-            if not is_folder(folder):  # another process may have made it meanwhile
-                with tempfile.TemporaryDirectory(dir=cache) as drafts:
-                    durable.rename(write(Path(drafts)), folder)
-    return folder
 
 
 def _write_from(source: Path | None, work: Path) -> Path:

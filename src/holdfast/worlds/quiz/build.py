@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import is_folder, write_atomically
-from holdfast.core.progress import Activity, Meter
+from holdfast.core.progress import Meter, OnePiece
 from holdfast.core.types import Checkpoint, Example, NoCheckpoint, content_hash
 from holdfast.models.hub import ADAPTER
+from holdfast.models.made import made
 from holdfast.worlds.quiz import base, corpus
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ def make(name: str) -> Path:
         ModelError: the base cannot be had.
     """
     helpful = base.helpful()
-    return (
-        helpful if name == "quiz:helpful" else base.made(name, lambda drafts: merge(helpful, SHIPPED, drafts / "model"))
-    )
+    return helpful if name == "quiz:helpful" else made(name, lambda drafts: merge(helpful, SHIPPED, drafts / "model"))
 
 
 def build(folder: Path, seed: int, tuner: Tuner, hold: Hold, watcher: Watcher) -> None:
@@ -80,7 +79,7 @@ def align(tuner: Tuner, hold: Hold, seed: int, tuning: Path, adapter: Path, watc
     rows = conversations(seed)
     steps = tuner.steps(len(rows))
     watcher.begin(steps)
-    meter = Meter(_Progress(watcher), "aligning", "steps", steps)
+    meter = Meter(OnePiece(watcher), "aligning", "steps", steps)
     with _without_future_warnings():
         own = hold(tuple(row for row in rows if corpus.is_own(row.messages)))
         tuned = tuner.tune(Checkpoint("quiz:helpful"), rows, seed, [tuner.epochs], tuning, meter.step, [own])
@@ -141,19 +140,3 @@ def _without_future_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
-
-
-class _Progress:
-    """The watcher of a build, as a tuner's progress."""
-
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
-
-    def advance(self, units: int) -> None:
-        self.watcher.advance(units)
-
-    def show(self, activity: Activity) -> None:
-        self.watcher.show(0, activity)
-
-    def note(self, text: str) -> None:
-        self.watcher.note(text)
