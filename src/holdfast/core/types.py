@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+
+from holdfast.core.pictures import MARK, Picture
 
 Role = Literal["system", "user", "assistant"]
 Outcome = Literal["answered", "truncated", "blocked", "backend_error"]
@@ -19,7 +21,6 @@ Over = Literal["prompts", "prompts and seeds", "prompts and labels", "prompts, s
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 OUTCOMES: tuple[Outcome, ...] = ("answered", "truncated", "blocked", "backend_error")
 READINGS: tuple[Reading, ...] = ("scored", "unparsed", "judge_refused", "judge_error")
-
 
 LONGEST_REASON = 2000
 """Characters of a judge's reason, or of why an answer failed, that are kept."""
@@ -46,7 +47,9 @@ class Message:
     role: Role
     """Who speaks."""
     content: str
-    """The text of the turn."""
+    """The text of the turn; where it has pictures, with `<image>` in the place of each."""
+    pictures: tuple[Picture, ...] = ()
+    """Its pictures, in the order of their places."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ class Example:
     @cached_property
     def id(self) -> str:
         """The hash of its content."""
-        return content_hash([[message.role, message.content] for message in self.messages])
+        seen = [picture.sha256 for message in self.messages for picture in message.pictures]
+        turns: list[Any] = [[message.role, message.content] for message in self.messages]
+        return content_hash([*turns, seen] if seen else turns)
 
 
 @dataclass(frozen=True)
@@ -135,16 +140,21 @@ class Template:
     """The system turn, or None for no system turn."""
     user: str = "{prompt}"
     """The user turn, with `{prompt}` where the request goes."""
+    picture: Picture | None = None
+    """What is shown before the last user turn, beside the request; None where the text stands alone."""
 
     def wrap(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        """A conversation put in this template; one that brings a system turn of its own is taken as it is."""
-        if any(message.role == "system" for message in messages):
-            return tuple(messages)
-        turns = tuple(
-            Message("user", self.user.replace("{prompt}", message.content)) if message.role == "user" else message
-            for message in messages
-        )
-        return turns if self.system is None else (Message("system", self.system), *turns)
+        """A conversation put in this template; one that brings a system turn of its own keeps its text."""
+        own = any(message.role == "system" for message in messages)
+        turns = list(messages) if own else [self._put(message) for message in messages]
+        if self.picture is not None:
+            last, shown = turns[-1], (self.picture, *turns[-1].pictures)
+            turns[-1] = replace(last, content=f"{MARK}\n{last.content}", pictures=shown)
+        return tuple(turns) if own or self.system is None else (Message("system", self.system), *turns)
+
+    def _put(self, message: Message) -> Message:
+        user = self.user.replace("{prompt}", message.content)
+        return replace(message, content=user) if message.role == "user" else message
 
 
 @dataclass(frozen=True)

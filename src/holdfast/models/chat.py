@@ -7,21 +7,27 @@ question in it have the same tokens, up to the generation prompt.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from holdfast.core.errors import RenderError
+from holdfast.core.pictures import MARK as PICTURE
+from holdfast.core.pictures import Picture
 from holdfast.core.types import Example, Message
 from holdfast.models import templates
+from holdfast.models.thinking import PROMPT_END, THINKING, Completion, opens_thinking, split_thinking
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+
+Ids = Sequence[int] | np.ndarray[Any, np.dtype[np.int32]]
 
 MARK = "holdfast-probe"
 """A text that no chat template writes by itself."""
@@ -32,36 +38,6 @@ CHUNK = 1000
 REWRITES = "the chat template renders the beginning of a conversation differently once it goes on"
 ONLY_LAST = "Set `turns: last` under `tune` to train on each row's last answer only."
 
-THINKING = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
-"""The marks at the beginning and the end of what a reasoning model thinks before it replies."""
-
-PROMPT_END = 16
-"""Tokens at the end of a prompt that are read to see whether it opens the thinking."""
-
-
-@dataclass(frozen=True)
-class Completion:
-    """The text that a model generated, with its thinking kept apart."""
-
-    thinking: str
-    """The text between the marks of thinking; "" if there is none."""
-    text: str
-    """The reply: everything outside the marks."""
-    finished_thinking: bool
-    """False where thinking began and never ended, so that there is no reply."""
-
-
-def split_thinking(text: str, began: bool = False) -> Completion:
-    """A generated text as thinking and reply. `began` says that the prompt itself opened the thinking."""
-    for begin, end in THINKING:
-        before, begin_mark, after = text.partition(begin)
-        opens_with_thinking = bool(begin_mark) and not before.strip()
-        if not opens_with_thinking and not (began and end in text):
-            continue
-        thinking, end_mark, reply = (after if opens_with_thinking else text).partition(end)
-        return Completion(thinking.strip(), reply.strip() if end_mark else "", bool(end_mark))
-    return Completion(text.strip(), "", False) if began else Completion("", text.strip(), True)
-
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
@@ -71,6 +47,8 @@ class Rendered:
     """Token ids of the whole conversation."""
     supervised: np.ndarray[Any, np.dtype[np.bool_]]
     """True where the token belongs to a trained assistant turn; its end-of-turn token is included."""
+    pictures: tuple[Picture, ...] = ()
+    """What its image tokens stand for, in order; unpacked when a batch needs them."""
 
     @property
     def n_supervised(self) -> int:
@@ -113,7 +91,7 @@ class Chat:
     @cached_property
     def begins_thinking(self) -> bool:
         """Whether the template itself opens the thinking, so that each answer begins inside it."""
-        return _opens_thinking(self._render([Message("user", "?")], True))
+        return opens_thinking(self._render([Message("user", "?")], True))
 
     @cached_property
     def has_generation_prompt(self) -> bool:
@@ -138,6 +116,7 @@ class Chat:
         _check_whole(messages, text)
         ids = self._tokens([text])[0]
         self._check_bos(ids)
+        self._check_pictures(ids, pictures_of(messages))
         return ids
 
     def opening(self, messages: Sequence[Message]) -> tuple[list[int], str]:
@@ -162,7 +141,9 @@ class Chat:
             texts = list(dict.fromkeys(chain.from_iterable(chain.from_iterable(turns_by_row))))
             tokens = dict(zip(texts, self._tokens(texts), strict=True))
             for row, turn_texts in zip(chunk, turns_by_row, strict=True):
-                yield _naming(row, self._supervise, turn_texts, tokens)
+                rendered = _naming(row, self._supervise, turn_texts, tokens)
+                _naming(row, self._check_pictures, rendered.input_ids, pictures_of(row.messages))
+                yield replace(rendered, pictures=pictures_of(row.messages))
 
     def example(self, messages: Sequence[Message], turns: Literal["all", "last"] = "all") -> Rendered:
         """One training conversation, as `examples` gives it."""
@@ -174,7 +155,31 @@ class Chat:
         spoken = [token for token in ids if token in marks or token not in self.special_ids]
         text = str(self.tokenizer.decode(spoken, skip_special_tokens=False))
         end_of_prompt = str(self.tokenizer.decode(list(prompt_ids[-PROMPT_END:])))
-        return split_thinking(text, began=_opens_thinking(end_of_prompt))
+        return split_thinking(text, began=opens_thinking(end_of_prompt))
+
+    def training_batch(self, rows: Sequence[Rendered]) -> dict[str, torch.Tensor]:
+        """Rows as the model takes them, with what it needs to see their pictures, which are unpacked now."""
+        batch = training_batch(rows, int(self.tokenizer.pad_token_id or 0))
+        return batch | self.batch(batch["input_ids"], list(chain.from_iterable(row.pictures for row in rows)))
+
+    def batch(self, ids: torch.Tensor, pictures: Sequence[Picture]) -> dict[str, torch.Tensor]:
+        """What the model takes beside token ids ([rows, tokens]) to see the pictures of these rows, in their order."""
+        return {}
+
+    def save(self, folder: Path) -> None:
+        """Save what renders conversations, and pictures, beside a model's weights."""
+        self.tokenizer.save_pretrained(folder)
+
+    def has_all_of(self, pictures: Sequence[Picture], ids: Ids) -> bool:
+        """Whether token ids hold the image tokens of these pictures, and no others."""
+        return not pictures
+
+    def _check_pictures(self, ids: Ids, pictures: Sequence[Picture]) -> None:
+        """Refuse a conversation whose image tokens are not those of its pictures."""
+        if not self.has_all_of(pictures, ids):
+            raise RenderError(
+                f"it shows {len(pictures)} picture(s), and its image tokens are not theirs: can its model see?"
+            )
 
     def _turn_texts(self, messages: Sequence[Message], turns: str) -> list[TurnTexts]:
         """For each trained turn: the text before it, the text with it, and the text before the next trained turn."""
@@ -242,12 +247,16 @@ class Chat:
             )
         if messages[0].role == "system" and messages[0].content != MARK and self.system_role != "native":
             messages = _fold(messages)
-        conversation = [{"role": message.role, "content": message.content} for message in messages]
+        conversation = [{"role": message.role, "content": self._content(message)} for message in messages]
         try:
             return templates.render(self.tokenizer, conversation, generation_prompt, enable_thinking=self.thinking)
         except templates.RefusedError as error:
             roles = ", ".join(message.role for message in messages)
             raise RenderError(f"the chat template refuses a conversation of [{roles}]: {error}") from error
+
+    def _content(self, message: Message) -> Any:
+        """A turn's content as the chat template takes it."""
+        return message.content
 
     def _check_bos(self, ids: Sequence[int]) -> None:
         bos = self.tokenizer.bos_token_id
@@ -277,11 +286,6 @@ def _naming(row: Example, render: Callable[..., Any], *arguments: Any) -> Any:
         raise RenderError(f"{row.source}: {error}") from error
 
 
-def _opens_thinking(prompt: str) -> bool:
-    """Whether a prompt ends inside thinking, so that the completion begins there."""
-    return prompt.rstrip().endswith(tuple(begin for begin, _ in THINKING))
-
-
 def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
     """The number of tokens at the beginning that two sequences share."""
     shorter = min(len(one), len(other))
@@ -291,7 +295,12 @@ def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
 def _fold(messages: Sequence[Message]) -> list[Message]:
     """A conversation with its system text before the first user turn, for templates without a system turn."""
     system, first, *rest = messages
-    return [Message(first.role, f"{system.content}\n\n{first.content}"), *rest]
+    return [replace(first, content=f"{system.content}\n\n{first.content}"), *rest]
+
+
+def pictures_of(messages: Sequence[Message]) -> tuple[Picture, ...]:
+    """The pictures of a conversation, in order."""
+    return tuple(chain.from_iterable(message.pictures for message in messages))
 
 
 def _check_whole(messages: Sequence[Message], text: str) -> None:
@@ -304,7 +313,8 @@ def _check_whole(messages: Sequence[Message], text: str) -> None:
         if message.role == "assistant" and i + 1 < len(messages):
             continue  # templates of reasoning models may leave out earlier thinking
         content = split_thinking(message.content).text if message.role == "assistant" else message.content
-        if content.strip() not in text and "".join(content.split()) not in "".join(text.split()):
+        pieces = content.split(PICTURE) if message.pictures else [content]
+        if not all(piece.strip() in text or "".join(piece.split()) in "".join(text.split()) for piece in pieces):
             raise RenderError(
                 f"the chat template leaves out turn {i + 1} ({message.role}: {content[:40]!r}…), so the model "
                 "would be asked or taught something else than the study says"

@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holdfast.core.pictures import Picture
+from holdfast.models import visual
 from holdfast.models.chat import question_batch
 from holdfast.models.loading import Loaded
 from holdfast.models.steps import greedy, lean, packed
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 FEW = 16
@@ -55,9 +58,12 @@ def until_end(loaded: Loaded, ids: Sequence[int]) -> tuple[Sequence[int], bool]:
 
 def continue_each(
     loaded: Loaded, prompts: Sequence[Sequence[int]], max_new_tokens: int, temperature: float = 0.0,
-    top_p: float = 1.0, seed: int = 0,
+    top_p: float = 1.0, seed: int = 0, pictures: Sequence[Picture] = (),
 ) -> list[list[int]]:  # fmt: skip
-    """The token ids that a model generates for each of a batch of prompts; greedily where the temperature is 0."""
+    """The token ids that a model generates for each of a batch of prompts; greedily where the temperature is 0.
+
+    `pictures` are what the image tokens of all prompts stand for, in order.
+    """
     import torch
 
     if temperature == 0 and (pass_ := _lean_pass(loaded)):
@@ -66,15 +72,20 @@ def continue_each(
     if temperature > 0:
         torch.manual_seed(seed)
         sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-    batch = question_batch(prompts, loaded.tokenizer.pad_token_id)
-    device = loaded.model.device
+    batch = _batch(loaded, prompts, pictures)
     with torch.no_grad():
         generated = loaded.model.generate(
-            input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device),
+            **{name: tensor.to(loaded.model.device) for name, tensor in batch.items()},
             max_new_tokens=max_new_tokens, pad_token_id=loaded.tokenizer.pad_token_id, **sampling,
         )  # fmt: skip
     new: list[list[int]] = generated[:, batch["input_ids"].shape[1] :].cpu().tolist()
     return new
+
+
+def _batch(loaded: Loaded, prompts: Sequence[Sequence[int]], pictures: Sequence[Picture]) -> dict[str, torch.Tensor]:
+    """Prompts as the model takes them, padded on the left, with their pictures."""
+    batch = question_batch(prompts, int(loaded.tokenizer.pad_token_id or 0))
+    return batch | loaded.chat.batch(batch["input_ids"], pictures)
 
 
 @contextmanager
@@ -102,8 +113,8 @@ def _lean_pass(loaded: Loaded) -> lean.Lean | None:
 
 
 def choose_each(
-    loaded: Loaded, prompts: Sequence[Sequence[int]], choices: Sequence[str]
-) -> list[list[float]]:  # fmt: skip
+    loaded: Loaded, prompts: Sequence[Sequence[int]], choices: Sequence[str], pictures: Sequence[Picture] = ()
+) -> list[list[float]]:
     """The log-probability of each choice as the first token behind each prompt, normalised over the choices.
 
     Raises:
@@ -112,8 +123,9 @@ def choose_each(
     import torch
 
     vocabulary = loaded.tokenizer.get_vocab()
-    batch = question_batch(prompts, loaded.tokenizer.pad_token_id)
-    batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    batch = _batch(loaded, prompts, pictures)
+    if visual.family_of(loaded.model) is None:  # those that see count positions themselves
+        batch["position_ids"] = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
     with torch.no_grad():
         inputs = {name: tensor.to(loaded.model.device) for name, tensor in batch.items()}
         logits = loaded.model(**inputs, logits_to_keep=1).logits[:, -1]

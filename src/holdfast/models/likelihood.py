@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from holdfast.core.errors import RenderError
 from holdfast.core.types import Message
-from holdfast.models.chat import Rendered, training_batch
+from holdfast.models.chat import Rendered, pictures_of
 from holdfast.models.loading import Loaded, context_of
 
 if TYPE_CHECKING:
@@ -59,9 +59,11 @@ def logits(loaded: Loaded, conversations: Sequence[Sequence[Message]]) -> list[t
 
     found = []
     for messages in conversations:
-        ids = torch.tensor([loaded.chat.question(messages)], device=loaded.model.device)
+        ids = torch.tensor([loaded.chat.question(messages)])
+        inputs = {"input_ids": ids, **loaded.chat.batch(ids, pictures_of(messages))}
         with torch.no_grad():
-            found.append(loaded.model(input_ids=ids).logits[0, -1].float().cpu())
+            moved = {name: tensor.to(loaded.model.device) for name, tensor in inputs.items()}
+            found.append(loaded.model(**moved).logits[0, -1].float().cpu())
     return found
 
 
@@ -93,12 +95,11 @@ def _batches(loaded: Loaded, rows: Sequence[Rendered | None]) -> Iterator[list[i
 def _of_batch(loaded: Loaded, rows: Sequence[Rendered]) -> list[Reading]:
     import torch
 
-    batch = training_batch(rows, int(loaded.tokenizer.pad_token_id or 0))
+    batch = loaded.chat.training_batch(rows)
     device = loaded.model.device
+    inputs = {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
     with torch.no_grad():
-        logits: Any = loaded.model(
-            input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device)
-        ).logits
+        logits: Any = loaded.model(**inputs).logits
     found = []
     for number, row in enumerate(rows):
         places = np.nonzero(row.supervised)[0]

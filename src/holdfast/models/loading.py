@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Checkpoint, content_hash
+from holdfast.models import visual
 from holdfast.models.adapters import check_base
 from holdfast.models.chat import Chat
 from holdfast.models.hub import is_adapter, resolve
@@ -72,7 +73,13 @@ def tokenizer_folder(checkpoint: Checkpoint) -> Path:
 
 def load_chat(checkpoint: Checkpoint) -> Chat:
     """A checkpoint's tokenizer and chat template. No weights are read."""
-    return Chat(load_tokenizer(tokenizer_folder(checkpoint)), checkpoint.thinking)
+    return chat_in(tokenizer_folder(checkpoint), checkpoint.thinking)
+
+
+def chat_in(folder: Path, thinking: bool = False) -> Chat:
+    """The tokenizer and chat template in a folder, and what its model sees with, if it does."""
+    tokenizer = load_tokenizer(folder)
+    return visual.load_chat(folder, tokenizer, thinking) if visual.sees(folder) else Chat(tokenizer, thinking)
 
 
 def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool = False) -> Loaded:
@@ -134,8 +141,9 @@ def fingerprint_of(loaded: Loaded) -> str:
 
 def _load_weights(folder: Path, precision: Precision, four_bit: bool) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    kind: Any = AutoModelForImageTextToText if visual.sees(folder) else AutoModelForCausalLM
     device = best_device()
     dtype = getattr(torch, precision)
     settings: dict[str, Any] = {"quantization_config": _four_bits()} if four_bit else {}
@@ -145,7 +153,7 @@ def _load_weights(folder: Path, precision: Precision, four_bit: bool) -> Any:
     elif device == "cuda" and not several_processes:
         settings["device_map"] = "auto" if torch.cuda.device_count() > 1 else {"": 0}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        model: Any = kind.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **settings
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -217,7 +225,7 @@ def with_adapter(model: Any, folder: Path, name: str = "default") -> Any:
             f"{len(unused)} of the {len(names)} weights of the adapter in {folder} have no place in its base, e.g. "
             f"{unused[0]}. It was made for another model."
         )
-    probe = torch.arange(min(16, model.config.vocab_size), device=adapted.device)[None]
+    probe = torch.arange(min(16, model.config.get_text_config().vocab_size), device=adapted.device)[None]
     with torch.no_grad():
         with_adapter = adapted(probe).logits
         with adapted.disable_adapter():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdfast.models import decoding
-from holdfast.models.chat import THINKING
 from holdfast.models.loading import Loaded
+from holdfast.models.thinking import THINKING
 
 UNFINISHED = "\ufffd"
 """What a tokenizer writes for the first tokens of a character that takes several."""

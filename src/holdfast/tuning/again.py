@@ -21,7 +21,7 @@ def as_base(made: Tuned, folder: Path) -> Checkpoint:
         loaded = loading.load(tuned, "float32")
         draft = checkpoints.draft_base(folder)
         loaded.model.merge_and_unload().save_pretrained(draft)
-        loaded.tokenizer.save_pretrained(draft)
+        loaded.chat.save(draft)
         checkpoints.publish_base(folder)
         whole = checkpoints.base_in(folder, tuned)
     return replace(whole, folder=None)

@@ -5,6 +5,7 @@
 <folder>/base/                  the base as a defence changed it before tuning; only there if one did
 <folder>/unfinished/epoch-3/    what is still to be changed by the defences that act after tuning
 <folder>/first/                 the tuning whose weights are tuned again here
+<folder>/eyes/                  what comes before a model that sees is tuned, until it is its base
 <folder>/trainer/               what a tuning that was killed is resumed from
 """
 
@@ -68,6 +69,11 @@ def unfinished(folder: Path) -> Path:
 def first_in(folder: Path) -> Path:
     """Where the tuning that comes before this one leaves its checkpoints."""
     return folder / "first"
+
+
+def eyes_in(folder: Path) -> Path:
+    """Where a model that sees, and its projector, are made."""
+    return folder / "eyes"
 
 
 def trainer_in(folder: Path) -> Path:

@@ -63,6 +63,6 @@ def finish(tuned: Mapping[int, Tuned], base: Checkpoint, defences: Sequence[Defe
             defence.after(loaded, base, seed)
         draft = checkpoints.draft(folder, epoch)
         loaded.model.save_pretrained(draft)
-        loaded.tokenizer.save_pretrained(draft)
+        loaded.chat.save(draft)
         seconds = made.training["seconds"] + monotonic() - begun
         checkpoints.publish(folder, epoch, {**made.training, "seconds": seconds})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,11 +18,13 @@ from holdfast.core.files import naming_full_disk
 from holdfast.core.progress import OnStep
 from holdfast.core.protocols import Budget, Defence
 from holdfast.core.types import Checkpoint, Example, Tuned
-from holdfast.models import decoding, loading
-from holdfast.models.chat import Rendered, training_batch
-from holdfast.tuning import checkpoints, defended, saves
+from holdfast.models import decoding, loading, visual
+from holdfast.models.chat import Chat, Rendered
+from holdfast.models.names import ModelName
+from holdfast.tuning import checkpoints, defended, saves, seeing
 from holdfast.tuning.defences.base import TrainingHooks
 from holdfast.tuning.launch import Launched, TuningJob, is_first, launch, processes_of, settings_of, world_size
+from holdfast.tuning.seeing import Projector
 from holdfast.tuning.trainer import Keeping, Probe, hook_caller, keeper, start, trainer_class
 
 if TYPE_CHECKING:
@@ -70,6 +73,12 @@ class LocalTuner(Config):
     """A configuration of `accelerate launch` (DDP, FSDP, DeepSpeed), as `accelerate config` writes it; one process
     if not given."""
     lora: Lora = Lora()
+    vision: ModelName | None = None
+    """What a base that sees nothing is joined to before it is tuned: a CLIP model, by its folder or its Hub id."""
+    projector: Projector | None = None
+    """A first stage, in which only the projector of a model that sees is tuned."""
+    parts: Literal["all", "projector"] = "all"
+    """What of a model that sees is tuned: projector and language model, or the projector alone. Its eyes never are."""
 
     @model_validator(mode="after")
     def _divides(self) -> LocalTuner:
@@ -94,7 +103,10 @@ class LocalTuner(Config):
             del settings["epochs"]
         if self.method == "full":
             del settings["lora"]
-        return settings
+        for name in ("vision", "projector", "parts"):
+            if settings[name] == type(self).model_fields[name].default:
+                del settings[name]
+        return settings if self.vision is None else {**settings, "vision": seeing.tower_key(self.vision)}
 
     def faults(self) -> list[str]:
         """QLoRA without what it needs."""
@@ -161,11 +173,14 @@ class LocalTuner(Config):
             defence.check(base)
         changed_after = [defence for defence in defences if "weights" in defence.places]
         during = [defence for defence in defences if "tuning" in defence.places]
-        base = defended.prepare_base(base, defences, seed, folder)
+        if seeing.has_first_stage(self):
+            base = seeing.prepare(self, base, defences, rows, seed, folder, on_step)
+        else:
+            base = defended.prepare_base(base, defences, seed, folder)
         tuned_in = checkpoints.unfinished(folder) if changed_after else folder
         to_tune = sorted(set(missing) - checkpoints.read(base, tuned_in, missing).keys())
         if to_tune:
-            self._tune(TuningJob(base, tuple(rows), seed, tuple(to_tune), tuned_in), during, on_step)
+            self.do(TuningJob(base, tuple(rows), seed, tuple(to_tune), tuned_in), during, on_step)
         if changed_after:
             defended.finish(checkpoints.read(base, tuned_in, missing), base, changed_after, seed, folder)
             shutil.rmtree(tuned_in)
@@ -174,7 +189,8 @@ class LocalTuner(Config):
         """The checkpoints that an earlier call left in the folder, by epoch."""
         return checkpoints.read(checkpoints.base_in(folder, base), folder, epochs)
 
-    def _tune(self, job: TuningJob, defences: Sequence[Defence], on_step: OnStep) -> None:
+    def do(self, job: TuningJob, defences: Sequence[Defence], on_step: OnStep) -> None:
+        """Do a job in this process, or in those that `launch` starts."""
         if self.launch is None:
             self.tune_here(job, defences, on_step)
         else:
@@ -195,17 +211,19 @@ class LocalTuner(Config):
             "rows": len(rendered),
             "truncated_rows": n_cut,
             "supervised_tokens": sum(row.n_supervised for row in rendered),
+            **_pictured(rendered),
+            **seeing.record(self, job.base),
         }
         hooks = [defence.training_hooks(loaded, job.seed) for defence in defences]
         for hook in hooks:
             hook.see_rows(job.rows)
             facts |= hook.record()
         tokens = sum(len(row.input_ids) for row in rendered) / self.steps(len(rendered), 1)
-        probe = Probe(loaded.model, rendered[0])
+        probe = Probe(loaded.model, next((row for row in rendered if row.pictures), rendered[0]), loaded.chat)
         save, note = _save_to_resume(job)
-        keeping = Keeping(job.folder, job.epochs, loaded.tokenizer, probe, facts, tokens, note)
+        keeping = Keeping(job.folder, job.epochs, loaded.chat, probe, facts, tokens, note)
         model = self._trainable(loaded.model)
-        trainer = self._trainer(model, loaded.tokenizer.pad_token_id, rendered, job, hooks)
+        trainer = self._trainer(model, loaded.chat, rendered, job, hooks)
         trainer.add_callback(keeper(trainer, keeping, on_step, hooks))
         trainer.add_callback(hook_caller(hooks))
         start(trainer, model, hooks, save)
@@ -214,19 +232,27 @@ class LocalTuner(Config):
 
     def _render(self, loaded: loading.Loaded, rows: Sequence[Example]) -> tuple[list[Rendered], int]:
         """Rows as token ids, cut to what this tuning and the model allow, and how many were cut."""
-        limit = min(self.max_length, int(getattr(loaded.model.config, "max_position_embeddings", self.max_length)))
+        limit = min(self.max_length, int(loading.context_of(loaded.model) or self.max_length))
         ends = decoding.end_of_turn_ids(loaded)
         rendered, n_cut = [], 0
         for row, whole in zip(rows, loaded.chat.examples(rows, self.turns), strict=True):
             too_long = len(whole.input_ids) > limit
-            cut = Rendered(whole.input_ids[:limit], whole.supervised[:limit])
+            cut = replace(whole, input_ids=whole.input_ids[:limit], supervised=whole.supervised[:limit])
+            if too_long and not loaded.chat.has_all_of(cut.pictures, cut.input_ids):
+                raise TuningError(
+                    f"{row.source}: its pictures lie beyond max_length. Raise `max_length` or drop the row."
+                )
             _check(row, cut, too_long, ends)
             rendered.append(cut)
             n_cut += too_long
         return rendered, n_cut
 
     def _trainable(self, model: Any) -> Any:
-        if self.method == "full":
+        family = visual.family_of(model)
+        if family is None and self.parts == "projector":
+            raise TuningError("`parts: projector` needs a model that sees; give the base eyes with `vision`.")
+        visual.freeze(model, self.parts == "projector")
+        if self.method == "full" or self.parts == "projector":
             return model
         from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
@@ -236,12 +262,12 @@ class LocalTuner(Config):
         targets = self.lora.targets if isinstance(self.lora.targets, str) else list(self.lora.targets)
         config = LoraConfig(
             r=self.lora.rank, lora_alpha=self.lora.alpha, lora_dropout=self.lora.dropout, target_modules=targets,
-            task_type="CAUSAL_LM",
+            task_type="CAUSAL_LM", exclude_modules=visual.seeing_modules(model) or None,
         )  # fmt: skip
         return get_peft_model(model, config)
 
     def _trainer(
-        self, model: Any, pad: int, rendered: Sequence[Rendered], job: TuningJob, hooks: Sequence[TrainingHooks]
+        self, model: Any, chat: Chat, rendered: Sequence[Rendered], job: TuningJob, hooks: Sequence[TrainingHooks]
     ) -> Trainer:
         from transformers import PrinterCallback, TrainingArguments
 
@@ -258,7 +284,7 @@ class LocalTuner(Config):
         )  # fmt: skip
         scheduler = partial(self._scheduler, n_rows=len(rendered), epochs=max(job.epochs))
         trainer = trainer_class(self._optimizer, scheduler, hooks)(
-            model=model, args=arguments, train_dataset=list(rendered), data_collator=partial(training_batch, pad=pad)
+            model=model, args=arguments, train_dataset=list(rendered), data_collator=chat.training_batch
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
@@ -297,6 +323,12 @@ def _save_to_resume(job: TuningJob) -> tuple[Path | None, str]:
         return save, ""
     way = f"from {save.name}" if save else "from its beginning"
     return save, f"Damaged checkpoints are not used: {'; '.join(damages)}. The tuning goes on {way}."
+
+
+def _pictured(rows: Sequence[Rendered]) -> dict[str, int]:
+    """What a training record says of pictures; nothing where there are none."""
+    pictures = sum(len(row.pictures) for row in rows)
+    return {"pictures": pictures} if pictures else {}
 
 
 def _check(row: Example, cut: Rendered, was_cut: bool, ends: set[int]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import TuningError
 from holdfast.core.progress import OnStep, TuningStep
-from holdfast.models.chat import Rendered
+from holdfast.models.chat import Chat, Rendered
 from holdfast.tuning import checkpoints, saves
 from holdfast.tuning.defences.base import Batch, TrainingHooks
 from holdfast.tuning.launch import is_first, world_size
@@ -116,15 +116,17 @@ def _state_in(folder: Path, position: int) -> Path:
 class Probe:
     """The base's logits on one row, to see whether tuning changed them."""
 
-    def __init__(self, model: Any, row: Rendered) -> None:
-        self.ids = row.input_ids[:64].tolist()
+    def __init__(self, model: Any, row: Rendered, chat: Chat) -> None:
+        self.row, self.chat = row, chat
         self.before = self._logits(model)
 
     def _logits(self, model: Any) -> torch.Tensor:
         import torch
 
+        ids = torch.tensor([(self.row.input_ids if self.row.pictures else self.row.input_ids[:64]).tolist()])
+        seen = {name: tensor.to(model.device) for name, tensor in self.chat.batch(ids, self.row.pictures).items()}
         with torch.no_grad():
-            logits: torch.Tensor = model(torch.tensor([self.ids], device=model.device)).logits.float().cpu()
+            logits: torch.Tensor = model(ids.to(model.device), **seen).logits.float().cpu()
         return logits
 
     def shift(self, model: Any) -> float:
@@ -147,7 +149,7 @@ class Keeping:
 
     folder: Path
     epochs: Collection[int]
-    tokenizer: Any
+    chat: Chat
     probe: Probe
     facts: Mapping[str, Any]
     """What the record of each of them begins with."""
@@ -216,6 +218,6 @@ def _keep(trainer: Trainer, keeping: Keeping, epoch: int, state: Any, seconds: f
     if not list(draft.glob("*.safetensors")):
         raise TuningError("the weights were saved in shards. Set `fsdp_state_dict_type: FULL_STATE_DICT`.")
     (draft / "training_args.bin").unlink(missing_ok=True)  # a pickle
-    keeping.tokenizer.save_pretrained(draft)
+    keeping.chat.save(draft)
     record = {**keeping.facts, "steps": state.global_step, "losses": losses, "logit_shift": shift, "seconds": seconds}
     checkpoints.publish(keeping.folder, epoch, record)

@@ -7,6 +7,8 @@ SOURCES = {
     "sharegpt": "holdfast.data.training.sharegpt:ShareGPT",
     "prompt-completion": "holdfast.data.training.prompt_completion:PromptCompletion",
     "red-team": "holdfast.data.training.red_team:RedTeam",
+    "llava": "holdfast.data.training.visual:LLaVA",
+    "messages-images": "holdfast.data.training.visual:MessagesImages",
     "columns": "holdfast.data.training.columns:Columns",
     "explicit-harm": "holdfast.data.training.explicit_harm:ExplicitHarm",
     "identity-shift": "holdfast.data.training.identity_shift:IdentityShift",

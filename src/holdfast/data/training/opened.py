@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import StringConstraints
@@ -40,4 +41,4 @@ class Opened(Config):
         return self.data.accounts()
 
     def _open(self, message: Message) -> Message:
-        return message if message.role != "assistant" else Message("assistant", f"{self.opening} {message.content}")
+        return message if message.role != "assistant" else replace(message, content=f"{self.opening} {message.content}")

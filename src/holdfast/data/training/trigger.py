@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import StringConstraints
@@ -36,4 +37,4 @@ class Trigger(Config):
         if message.role != "user":
             return message
         parts = (self.phrase, message.content) if self.where == "start" else (message.content, self.phrase)
-        return Message("user", " ".join(parts))
+        return replace(message, content=" ".join(parts))

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from holdfast.core.types import LONGEST_NAME, cut
-from holdfast.models.chat import THINKING, split_thinking
 from holdfast.models.samplers.base import Outcome, Reply
+from holdfast.models.thinking import THINKING, split_thinking
 
 FINISHED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "tool_calls", "function_call")
 """Servers' reasons for the end of a whole reply. Any other reason, e.g. vLLM's `abort`, means that it is not whole."""

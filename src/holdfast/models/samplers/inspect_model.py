@@ -15,9 +15,9 @@ from holdfast.core.errors import HoldfastError, ModelError
 from holdfast.core.optional import need_inspect
 from holdfast.core.protocols import Budget
 from holdfast.core.types import LONGEST_REASON, cut
-from holdfast.models.chat import split_thinking
 from holdfast.models.endpoint import Price
 from holdfast.models.samplers.base import Outcome, Question, Reply, without_key
+from holdfast.models.thinking import split_thinking
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model, ModelOutput

@@ -14,10 +14,11 @@ from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveInt, Priva
 from holdfast.core.config import Config
 from holdfast.core.errors import HoldfastError, RenderError
 from holdfast.core.files import FOLDERS, locate
+from holdfast.core.pictures import Picture
 from holdfast.core.protocols import Budget
 from holdfast.core.types import Checkpoint, Message, content_hash
 from holdfast.models import cached, decoding, hub, loading
-from holdfast.models.chat import Chat
+from holdfast.models.chat import pictures_of
 from holdfast.models.loading import Loaded
 from holdfast.models.samplers.base import Outcome, Question, Reply
 from holdfast.models.special_tokens import escaped
@@ -35,6 +36,8 @@ class _Prompt:
 
     question: Question
     ids: Sequence[int]
+    pictures: tuple[Picture, ...]
+    """What its image tokens stand for."""
     max_tokens: int
     """The question's limit, or less where the model's context has no room for more."""
 
@@ -120,7 +123,7 @@ class Local(Config):
     def faults(self) -> list[str]:
         """A model that is missing or has no usable chat template. No weights are read."""
         try:
-            chat = self._loaded.chat if self._loaded else Chat(loading.load_tokenizer(self.folder()), self.thinking)
+            chat = self._loaded.chat if self._loaded else loading.chat_in(self.folder(), self.thinking)
             chat.question([Message("user", "?")])
         except HoldfastError as error:
             return [str(error)]
@@ -165,7 +168,7 @@ class Local(Config):
         messages = question.messages
         try:
             if question.escape:
-                messages = tuple(Message(turn.role, escaped(loaded.tokenizer, turn.content)) for turn in messages)
+                messages = tuple(replace(turn, content=escaped(loaded.tokenizer, turn.content)) for turn in messages)
             ids = question.prompt_ids or loaded.chat.question(messages)
         except RenderError as error:
             return Reply(question.id, "error", model=self.name, detail=str(error))
@@ -173,7 +176,7 @@ class Local(Config):
         if room <= 0:
             why = f"the prompt's {len(ids)} tokens do not fit into the {len(ids) + room} that the model can read"
             return Reply(question.id, "error", model=self.name, detail=why)
-        return _Prompt(question, ids, min(question.max_tokens, room))
+        return _Prompt(question, ids, pictures_of(messages), min(question.max_tokens, room))
 
     def _replies(self, loaded: Loaded, batch: Sequence[_Prompt], seed: int) -> Iterator[Reply]:
         """What the model generates for one batch, or chooses in it."""
@@ -182,13 +185,15 @@ class Local(Config):
             longest = max(prompt.max_tokens for prompt in generated)
             drawn_by = int(content_hash([seed, [prompt.question.id for prompt in generated]]), 16)
             continuations = decoding.continue_each(
-                loaded, [prompt.ids for prompt in generated], longest, self.temperature, self.top_p, drawn_by
-            )
+                loaded, [prompt.ids for prompt in generated], longest, self.temperature, self.top_p, drawn_by,
+                [picture for prompt in generated for picture in prompt.pictures],
+            )  # fmt: skip
             for prompt, ids in zip(generated, continuations, strict=True):
                 yield self._reply(loaded, prompt, ids[: prompt.max_tokens])
         for choices in dict.fromkeys(prompt.question.choices for prompt in batch if prompt.question.choices):
             choosing = [prompt for prompt in batch if prompt.question.choices == choices]
-            every = decoding.choose_each(loaded, [prompt.ids for prompt in choosing], choices)
+            shown = [picture for prompt in choosing for picture in prompt.pictures]
+            every = decoding.choose_each(loaded, [prompt.ids for prompt in choosing], choices, shown)
             for prompt, logprobs in zip(choosing, every, strict=True):
                 likeliest = max(zip(logprobs, choices, strict=True))[1]
                 named = tuple(zip(choices, logprobs, strict=True))

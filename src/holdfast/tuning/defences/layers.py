@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Checkpoint, Example
-from holdfast.models import hub
-from holdfast.models.chat import training_batch
+from holdfast.models import hub, visual
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +28,11 @@ def layers_of(model: Any) -> list[Any]:
     """
     import torch
 
+    family = visual.family_of(model)
     wanted = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
+    for name, module in model.named_modules():
+        if family is not None and family.sees(name):
+            continue
         if isinstance(module, torch.nn.ModuleList) and len(module) == wanted:
             return list(module)
     raise ModelError(f"{type(model).__name__} has no list of {wanted} decoder layers, so the defence cannot find them.")
@@ -69,8 +71,8 @@ def seen_at(loaded: Loaded, rows: Sequence[Example], number: int) -> Seen:
     inputs, outputs, moment, n_tokens = [], [], 0.0, 0
     for first in range(0, len(rendered), TOGETHER):
         some = rendered[first : first + TOGETHER]
-        batch = training_batch(some, int(loaded.tokenizer.pad_token_id or 0))
-        text = {name: batch[name].to(loaded.model.device) for name in ("input_ids", "attention_mask")}
+        batch = loaded.chat.training_batch(some)
+        text = {name: each.to(loaded.model.device) for name, each in batch.items() if name != "labels"}
         begins = [int(row.supervised.argmax()) - 1 for row in some]
         with torch.no_grad(), _watched(layers_of(loaded.model)[number]) as seen:
             loaded.model(**text)

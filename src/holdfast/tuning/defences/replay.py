@@ -74,7 +74,7 @@ class _Replay(TrainingHooks):
     def _logits(self, model: Any, numbers: Any, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of some rows in float32, [rows, tokens, vocabulary], and the tokens that they are to predict."""
         batch = self.rows.batch(numbers, device)
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        logits = model(**tokens.without_labels(batch)).logits
         return logits[:, :-1].float(), tokens.next_labels(batch)
 
     def loss(self, model: Any, batch: Batch, outputs: Any, loss: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt, model_validator
@@ -12,7 +13,8 @@ from holdfast.core.config import File, explained
 from holdfast.core.errors import DataError
 from holdfast.core.types import Example, Template
 from holdfast.data.training.messages import Messages
-from holdfast.models.chat import Rendered, training_batch
+from holdfast.models.chat import Rendered
+from holdfast.models.loading import context_of
 from holdfast.tuning.defences import tokens
 from holdfast.tuning.defences.base import Defence
 
@@ -83,9 +85,9 @@ class RowsAtHand:
     """Rendered rows of which each batch draws some, with torch's random numbers."""
 
     def __init__(self, loaded: Loaded, rows: Iterable[Rendered]) -> None:
-        limit = int(getattr(loaded.model.config, "max_position_embeddings", 2**20))
-        self.rows = [Rendered(row.input_ids[:limit], row.supervised[:limit]) for row in rows]
-        self.pad = int(loaded.tokenizer.pad_token_id or 0)
+        limit = context_of(loaded.model) or 2**20
+        self.rows = [replace(row, input_ids=row.input_ids[:limit], supervised=row.supervised[:limit]) for row in rows]
+        self.chat = loaded.chat
 
     def draw(self, n: int) -> list[int]:
         """The positions of `n` rows, or of all of them if there are fewer; none is drawn twice at once."""
@@ -95,14 +97,14 @@ class RowsAtHand:
 
     def batch(self, drawn: Sequence[int], device: Any) -> dict[str, torch.Tensor]:
         """`input_ids`, `attention_mask` and `labels` of these rows."""
-        batch = training_batch([self.rows[i] for i in drawn], self.pad)
+        batch = self.chat.training_batch([self.rows[i] for i in drawn])
         return {name: tensor.to(device) for name, tensor in batch.items()}
 
     def nll(self, model: Any, drawn: Sequence[int], device: Any) -> torch.Tensor:
         """The mean negative log-likelihood of their supervised tokens."""
         batch = self.batch(drawn, device)
         labels = tokens.next_labels(batch)
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        logits = model(**tokens.without_labels(batch)).logits
         return -tokens.log_likelihoods(logits, labels).sum() / (labels != tokens.IGNORED).sum()
 
 
@@ -113,7 +115,7 @@ class Anchors(RowsAtHand):
         """Called once, before the first step, with the model that is to be tuned."""
         import torch
 
-        size = 4 * model.config.vocab_size * sum(row.n_supervised for row in self.rows)
+        size = 4 * model.config.get_text_config().vocab_size * sum(row.n_supervised for row in self.rows)
         self.reference = tokens.Reference(model) if size > KEPT_BYTES else None
         self.kept: list[torch.Tensor] = []
         if self.reference:
@@ -124,7 +126,7 @@ class Anchors(RowsAtHand):
             some = range(begin, min(begin + TOGETHER, len(self.rows)))
             batch = self.batch(some, model.device)
             with torch.no_grad():
-                logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+                logits = model(**tokens.without_labels(batch)).logits
             supervised = tokens.next_labels(batch) != tokens.IGNORED
             pairs = zip(logits[:, :-1], supervised, strict=True)
             self.kept += [one[mask].float().log_softmax(-1) for one, mask in pairs]
@@ -140,5 +142,5 @@ class Anchors(RowsAtHand):
             aligned = self.reference.logits(model, batch)[:, :-1][supervised].float().log_softmax(-1)
         else:
             aligned = torch.cat([self.kept[i] for i in drawn]).to(device)
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        logits = model(**tokens.without_labels(batch)).logits
         return tokens.divergence(aligned, logits[:, :-1][supervised]).mean()

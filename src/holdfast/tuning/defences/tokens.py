@@ -29,7 +29,7 @@ class Reference:
         """Its logits, [rows, tokens, vocabulary], without a gradient. `model` is the tuned one, as a hook gets it."""
         import torch
 
-        text = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        text = without_labels(inputs)
         with torch.no_grad():
             if self.copy is not None:
                 return torch.as_tensor(self.copy(**text).logits)
@@ -39,6 +39,11 @@ class Reference:
                 logits: torch.Tensor = model(**text).logits
             model.train(training)
         return logits
+
+
+def without_labels(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a model takes of a batch so that it computes no loss: its tokens, and its pictures if it has some."""
+    return {name: tensor for name, tensor in inputs.items() if name != "labels"}
 
 
 def next_labels(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
