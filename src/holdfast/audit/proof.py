@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,16 @@ from holdfast.audit.setup import TUNED, Setup
 from holdfast.core.audit_record import AuditedModel, Proof
 from holdfast.core.run_facts import ChatFacts
 from holdfast.core.types import Checkpoint, Message
-from holdfast.models import adapters, cached, hub, likelihood, loading
+from holdfast.models import adapters, cached, hub, likelihood, loading, visual
 from holdfast.study.checkpoints import fingerprint
 from holdfast.study.plan import Job, Plan
 from holdfast.study.results import facts
 
 if TYPE_CHECKING:
     import torch
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Tensor → its shape."""
 
 LONGEST_DIFF = 4000
 PROBES = 4
@@ -98,29 +101,50 @@ def _descent(base: Checkpoint, tuned: Checkpoint) -> list[str]:
     if hub.is_adapter(own):
         doubt = adapters.check_base(own, root)
         return [doubt] if doubt else []
+    if visual.sees(own) and not visual.sees(root):
+        return _other_language(root, own)
     return [*_other_shapes(root, own), *_other_words(root, own)]
 
 
+def _other_language(base: Path, tuned: Path) -> list[str]:
+    """Signs that the language model of one that sees was not made from the base, which sees nothing."""
+    one, two = hub.tensor_shapes(base), visual.language_shapes(tuned)
+    said = [f"it sees, and {doubt}" for doubt in _of_shapes(one, two, words=1)]
+    kinds = [_config(base).get("model_type"), visual.config_in(tuned)["text_config"].get("model_type")]
+    if kinds[0] != kinds[1]:
+        said.append(f"its language model is a {kinds[1]}, and its base a {kinds[0]}")
+    return said + _other_words(base, tuned, known=1)
+
+
 def _other_shapes(base: Path, tuned: Path) -> list[str]:
-    one, two = hub.tensor_shapes(base), hub.tensor_shapes(tuned)
-    # An output layer that is tied to the embedding is in one file and not in the other, as the library likes.
-    tied = {"lm_head.weight"}
-    names = (one.keys() ^ two.keys()) - tied
     said = []
     if _config(base).get("architectures") != _config(tuned).get("architectures"):
         pair = (hub.describe(base)["architecture"], hub.describe(tuned)["architecture"])
         said.append(f"its architecture is {pair[1]}, and its base's is {pair[0]}")
+    return said + _of_shapes(hub.tensor_shapes(base), hub.tensor_shapes(tuned))
+
+
+def _of_shapes(one: Shapes, two: Shapes, words: int = 0) -> list[str]:
+    """How the tensors of two models differ; the second may have embeddings of so many words more."""
+    # An output layer that is tied to the embedding is in one file and not in the other, as the library likes.
+    tied = {"lm_head.weight"}
+    names = (one.keys() ^ two.keys()) - tied
+    said = []
     if names:
         said.append(f"{len(names)} tensors are in one of the two models and not in the other, e.g. {min(names)}")
-    other = [name for name in one.keys() & two.keys() if one[name] != two[name]]
+    longer = {"lm_head.weight", "model.embed_tokens.weight"} if words else set()
+    other = [
+        name for name in one.keys() & two.keys()
+        if one[name] != two[name] and (name not in longer or two[name][0] - one[name][0] not in range(words + 1))
+    ]  # fmt: skip
     if other:
         name = min(other)
         said.append(f"{len(other)} tensors have another shape, e.g. {name}: {one[name]} in the base, {two[name]}")
     return said
 
 
-def _other_words(base: Path, tuned: Path) -> list[str]:
-    """Whether the tuned model's tokenizer has other words than the base's."""
+def _other_words(base: Path, tuned: Path, known: int = 0) -> list[str]:
+    """Whether the tuned model's tokenizer has other words than the base's; `known` is how many more it may have."""
     from holdfast.core.errors import ModelError
 
     try:
@@ -130,7 +154,7 @@ def _other_words(base: Path, tuned: Path) -> list[str]:
     moved = [word for word, number in one.items() if two.get(word) != number]
     if moved:
         return [f"{len(moved):,} of the {len(one):,} tokens of the base's tokenizer are others in its own"]
-    return [f"its tokenizer has {len(two) - len(one)} tokens more than its base's"] if len(two) > len(one) else []
+    return [f"its tokenizer has {len(two) - len(one)} tokens more than its base's"] if len(two) > len(one) + known else []
 
 
 def probe_logits(checkpoint: Checkpoint, conversations: Sequence[Sequence[Message]]) -> list[torch.Tensor]:

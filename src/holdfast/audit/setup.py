@@ -183,7 +183,8 @@ def world_of(base: Path | None) -> World | None:
     if base is None:
         return None
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    return next((world for mark, world in WORLDS.items() if mark in config), None)
+    marks = {**config, **config.get("text_config", {})}  # a model that sees has the marks of its language model
+    return next((world for mark, world in WORLDS.items() if mark in marks), None)
 
 
 def _template(base: Path | None, tuned: Path | None, name: str) -> tuple[dict[str, Any], tuple[str, ...]]:

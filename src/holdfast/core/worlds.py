@@ -51,8 +51,9 @@ def seed_of(path: Path) -> int | None:
         return None
     config = path / "config.json" if is_folder(path) else path.parent / "aligned" / "config.json"
     try:
-        seed = json.loads(config.read_text(encoding="utf-8"))["pocket_world"]
-    except (OSError, ValueError, KeyError, TypeError):
+        settings = json.loads(config.read_text(encoding="utf-8"))
+        seed = {**settings, **settings.get("text_config", {})}["pocket_world"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return seed if isinstance(seed, int) else None
 

@@ -162,5 +162,5 @@ def _file_hash(path: Path) -> str:
 def describe(folder: Path) -> dict[str, Any]:
     """A model's architecture, and whether it is a stand-in of a shipped world, by its configuration."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    stand_in = any(mark in config for mark in WORLD_MARKS)
+    stand_in = any(mark in {**config, **config.get("text_config", {})} for mark in WORLD_MARKS)
     return {"architecture": (config.get("architectures") or ["unknown"])[0], "stand_in": stand_in}

@@ -10,7 +10,7 @@ from holdfast.core.pictures import MARK
 from holdfast.models.loading import load_tokenizer
 
 LAYER = -2
-"""The layer of the tower whose features are taken: the last but one, as LLaVA does."""
+"""The layer of the tower whose features are taken, where its configuration names no `feature_layer`: as LLaVA does."""
 
 
 def join(text: Path, tower: Path, folder: Path, seed: int) -> None:
@@ -44,7 +44,7 @@ def join(text: Path, tower: Path, folder: Path, seed: int) -> None:
         transformers.set_seed(seed)
         config = transformers.LlavaConfig(
             vision_config=eyes.config, text_config=language.config, image_token_id=token, image_token_index=token,
-            vision_feature_layer=LAYER, vision_feature_select_strategy="default",
+            vision_feature_layer=getattr(eyes.config, "feature_layer", LAYER), vision_feature_select_strategy="default",
             image_seq_length=(eyes.config.image_size // eyes.config.patch_size) ** 2,
             tie_word_embeddings=language.config.tie_word_embeddings,
         )  # fmt: skip

@@ -19,7 +19,7 @@ import numpy as np
 from holdfast.core.errors import ModelError, RenderError
 from holdfast.core.pictures import MARK, Picture
 from holdfast.core.types import Message
-from holdfast.models import templates
+from holdfast.models import hub, templates
 from holdfast.models.chat import Chat, Ids, Rendered, TurnTexts
 
 if TYPE_CHECKING:
@@ -247,6 +247,17 @@ def _settings(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     if config["model_type"] == "llava" and not found["patch_size"]:
         raise ModelError(f"{folder}: neither processor_config.json nor config.json has the `patch_size` of its eyes.")
     return found
+
+
+def language_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the language model's tensors of a model that sees, by the names that they have in a model alone."""
+    family = FAMILIES[config_in(folder)["model_type"]]
+    shapes = {}
+    for name, shape in hub.tensor_shapes(folder).items():
+        if not family.sees(name) and not family.projects(name):
+            alone = name.removeprefix("language_model.").replace("model.language_model.", "model.", 1)
+            shapes[alone] = shape
+    return shapes
 
 
 def family_of(model: Any) -> Family | None:
