@@ -1,7 +1,7 @@
 """Models that see: which they are, and how a conversation with pictures becomes what they take.
 
 A picture in a conversation is one token in the text that the chat template writes. Before the text is split into
-tokens, that token is written as many times as the model has features of the picture, as the processors of `transformers` do.
+tokens, that token is written as many times as the model has features of the picture, as transformers' processors do.
 Pictures are unpacked with Pillow, not with torchvision, so that the pixels are the same on all machines.
 """
 

@@ -76,7 +76,7 @@ def prepare(
         _check_name("table or figure", name, known)
     chosen = set(wanted or known)
     path = PAPER / f"{model}.yaml"
-    study = _study(model, path, base, data, hosting)
+    study = _study(model, path, base, data, hosting, _named(layout, chosen))
     needed = _needed(study, layout, chosen)
     conditions = {name: settings for name, settings in study.conditions.items() if name in needed}
     evaluate = _judged_by(loader.judge(judge), study.evaluate) if judge else study.evaluate
@@ -85,7 +85,9 @@ def prepare(
     return Reproduction(study, path.read_text(encoding="utf-8"), claims)
 
 
-def _study(model: str, path: Path, base: str | None, data: Path | None, hosting: Hosting | None) -> Study:
+def _study(
+    model: str, path: Path, base: str | None, data: Path | None, hosting: Hosting | None, only: Collection[str]
+) -> Study:  # fmt: skip
     """The preset's study.
 
     Raises:
@@ -99,7 +101,7 @@ def _study(model: str, path: Path, base: str | None, data: Path | None, hosting:
             "hosted."
         )
     base = str(Path(base).resolve()) if base and Path(base).is_dir() else base
-    return loader.read(path, folder=data or path.parent, model=base)
+    return loader.read(path, folder=data or path.parent, model=base, only=only)
 
 
 def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
@@ -112,6 +114,15 @@ def _judged_by(judge: Judge, evaluate: Evaluation) -> Evaluation:
     measured = evaluate.harmfulness
     judged = measured.model_copy(update={"judges": (judge, *measured.judges)})
     return evaluate.model_copy(update={"harmfulness": judged})
+
+
+def _named(layout: Mapping[str, Any], chosen: Collection[str]) -> set[str]:
+    """The conditions, as a preset names them, that the chosen tables and figures show; grids by their own name."""
+    tables = [table for name, table in layout["tables"].items() if name in chosen]
+    blocks = chain.from_iterable(table["blocks"] for table in tables)
+    shown = [figure for name, figure in layout["figures"].items() if name in chosen]
+    names = chain.from_iterable(block["conditions"] for block in blocks)
+    return {*names, *chain.from_iterable([*each.get("radars", ()), *each.get("lines", ())] for each in shown)}
 
 
 def _needed(study: Study, layout: Mapping[str, Any], chosen: Collection[str]) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,10 +56,13 @@ def title(path: Path) -> str:
     return read_text(path).splitlines()[0].removeprefix("#").strip()
 
 
-def read(path: Path, folder: Path | None = None, model: str | None = None) -> Study:
+def read(
+    path: Path, folder: Path | None = None, model: str | None = None, only: Collection[str] | None = None
+) -> Study:
     """Read and check a study file. Nothing is loaded.
 
-    Files are looked for beside the study, or in `folder`; `model` takes the place of the study's own.
+    Files are looked for beside the study, or in `folder`; `model` takes the place of the study's own. With `only`,
+    conditions of other names are left out before anything of them is looked for.
 
     Raises:
         StudyError: every mistake in the file, each with its line and its remedy.
@@ -72,6 +75,8 @@ def read(path: Path, folder: Path | None = None, model: str | None = None) -> St
         raw = values(root)
     except BadYamlError as error:
         raise StudyError(f"{path}, {error}") from None
+    if only is not None and isinstance(raw.get("conditions"), dict):
+        raw["conditions"] = {name: each for name, each in raw["conditions"].items() if name in only}
     repetitions = [(line, f"{shown(name)} is given twice; keep one") for line, name in repeated]
     return _check(raw, str(path), folder or path.parent, model, lines, repetitions)
 
