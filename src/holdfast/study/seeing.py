@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from holdfast.core.errors import StudyError
+from holdfast.core.pictures import MARK
 from holdfast.core.types import Checkpoint, Example
 from holdfast.models import visual
 from holdfast.study.schema import ConditionSettings
@@ -14,13 +16,23 @@ KNOWN = ", ".join(visual.FAMILIES)
 """Kinds of models that see and are known here, as `model_type` names them."""
 
 
+def text_of(row: Example) -> Example:
+    """A row without its pictures."""
+    turns = (replace(turn, content=turn.content.replace(MARK, ""), pictures=()) for turn in row.messages)
+    return Example(tuple(turns), row.source) if _shows(row) else row
+
+
+def _shows(row: Example) -> bool:
+    return any(message.pictures for message in row.messages)
+
+
 def check_rows(name: str, settings: ConditionSettings, base: Checkpoint, rows: Sequence[Example]) -> None:
     """Refuse to tune on pictures, or to ask with one, where the tuned model will not see.
 
     Raises:
         StudyError: naming the condition, and how to mend it.
     """
-    shown = next((row for row in rows if any(message.pictures for message in row.messages)), None)
+    shown = next(filter(_shows, rows), None)
     if shown is None and settings.picture is None:
         return
     what = f"its rows have pictures ({shown.source})" if shown else "it is asked with a `picture`"
