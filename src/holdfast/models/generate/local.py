@@ -29,8 +29,8 @@ class LocalGenerator(Config):
     batch_size: PositiveInt = 64
     """Prompts answered together. It belongs to what determines an answer: padding can change a greedy one."""
     precision: Precision = "auto"
-    """Of the weights while asking. `auto`: float32 on a CPU, elsewhere what the base's configuration says. `bfloat16` on a
-    CPU that has its instructions takes about half the time, and changes some answers."""
+    """Of the weights while asking. `auto`: float32 on a CPU, elsewhere what the base's configuration says. `bfloat16`
+    takes half the time on a CPU that has instructions for it; some answers become others."""
 
     _share: tuple[int, int] = PrivateAttr((0, 1))
 
