@@ -47,6 +47,7 @@ bench: $(VENV)/ready-bench
 	$(BIN)/python speed/speed.py
 	$(BIN)/python speed/reproduction.py
 	$(BIN)/python speed/rows.py
+	$(BIN)/python speed/pictures.py
 	$(BIN)/python speed/defences.py
 
 # The site, in build/site. Links and anchors are checked, and any warning ends it.

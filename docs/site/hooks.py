@@ -13,7 +13,7 @@ sys.path[:0] = PATHS
 
 from generate import links, pages  # noqa: E402
 
-LATER = {"visual.md", "benchmarks-speed.md"}
+LATER = {"benchmarks-speed.md"}
 """Pages that the navigation has a place for, and that are not written yet."""
 
 

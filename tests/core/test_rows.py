@@ -167,3 +167,18 @@ def test_no_mutation_of_a_file_ends_in_a_traceback(tmp_path, name, changes, enco
         except DataError as error:
             said = str(error) if str(path) in str(error) else ""
         assert said and str(said).encode()
+
+
+def test_a_list_too_long_to_be_read_as_a_whole_is_read_object_by_object(tmp_path, monkeypatch):
+    many = [{"prompt": "How is “moss” dried? }]," * n, "n": n} for n in range(40)]
+    whole = rows(tmp_path / "a.json", json.dumps(many, indent=1))
+    monkeypatch.setattr("holdfast.core.rows.MOST_IN_ONE_LIST", 100)
+    monkeypatch.setattr("holdfast.core.long_lists.CHUNK", 7)
+    assert rows(tmp_path / "a.json", json.dumps(many, indent=1)) == whole == rows(tmp_path / "b.json", json.dumps(many))
+    for bad, said in (
+        (json.dumps(many)[:-9], "not one whole JSON list.*cut off"), (json.dumps(many) + "x", "'x' stands behind the list"),
+        (json.dumps(many).replace("},", "}", 1), "a comma is missing before '{'"), (json.dumps(many)[:-1], "its end is missing"),
+        (json.dumps(many).replace(" 7}", " }"), "not one whole JSON list"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            rows(tmp_path / "a.json", bad)

@@ -3,7 +3,7 @@ from support.studies import messages, rows_of
 
 from holdfast.core.budget import NoBudget
 from holdfast.core.types import Checkpoint
-from holdfast.models import decoding
+from holdfast.models import cached, decoding
 from holdfast.models.generate.local import LocalGenerator
 
 BASE = Checkpoint("pocket:aligned")
@@ -43,6 +43,17 @@ def test_plain_generate_gives_our_answers_on_all_330_prompts():
         for i, text in enumerate(tokenizer.batch_decode(plain, skip_special_tokens=True), start):
             assert ours[str(i)].text == text
             assert ours[str(i)].outcome == "answered"
+
+
+def test_the_precision_of_asking_is_part_of_the_key_only_where_it_is_given(monkeypatch):
+    plain, given = LocalGenerator(), LocalGenerator(precision="bfloat16")
+    assert "precision" not in plain.model_dump(mode="json")
+    assert plain.key == LocalGenerator(precision="auto").key != given.key
+    asked = []
+    whole = cached.load
+    monkeypatch.setattr(cached, "load", lambda *given: asked.append(whole(*given)) or asked[-1])
+    assert len(answers(plain, questions(2))) == len(answers(given, questions(2))) == 2
+    assert [str(loaded.model.dtype) for loaded in asked] == ["torch.float32", "torch.bfloat16"]
 
 
 def test_an_answer_that_reaches_the_limit_is_truncated():

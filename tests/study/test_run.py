@@ -18,7 +18,8 @@ from holdfast.study import doctor, limits
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
 from holdfast.study.endings import let_go
-from holdfast.study.plan import ANSWER, TUNED_ROW, make_plan
+from holdfast.study.plan import TUNED_ROW, make_plan
+from holdfast.study.suite import ANSWER
 from holdfast.tuning.local import LocalTuner, Lora
 
 

@@ -23,8 +23,9 @@ from holdfast.core.protocols import Watcher
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import Benchmark, Condition, Prompt
 from holdfast.models import cached
-from holdfast.study.plan import EvalSuite, Job, Plan
+from holdfast.study.plan import Job, Plan
 from holdfast.study.results.evidence import Evidence
+from holdfast.study.suite import EvalSuite
 
 HARMFULNESS = "harmfulness"
 

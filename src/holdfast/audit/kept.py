@@ -22,8 +22,8 @@ from holdfast.core.errors import RunFolderError
 from holdfast.core.files import private_cache
 from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.types import Answer, Condition, content_hash
-from holdfast.study.plan import EvalSuite
 from holdfast.study.results.facts import environment
+from holdfast.study.suite import EvalSuite
 
 
 class Kept:

@@ -11,8 +11,9 @@ from holdfast.analysis.stats import Array, Z
 from holdfast.core.audit_record import NoiseFloor
 from holdfast.core.protocols import Generator
 from holdfast.core.types import Condition
-from holdfast.study.plan import EvalSuite, Job, Plan
+from holdfast.study.plan import Job, Plan
 from holdfast.study.results.evidence import Evidence
+from holdfast.study.suite import EvalSuite
 
 AGAIN = "initial-again"
 """The name of the base that is asked a second time. It is no condition of the study, and not in `results.json`."""

@@ -130,7 +130,7 @@ class _Tar:
             for member in file:
                 if member.isreg():
                     places[member.name.removeprefix("./")] = (member.offset_data, member.size)
-                file.members = []  # else each member stays in memory
+                file.members = []  # type: ignore[attr-defined]  # else each member stays in memory
         self.members = _Members(path, places)
 
     def read(self, name: str) -> bytes:
@@ -180,8 +180,9 @@ def embedded(value: Any) -> bytes:
     Raises:
         PictureError: there are none.
     """
-    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-        return value["bytes"]
+    data = value.get("bytes") if isinstance(value, dict) else None
+    if isinstance(data, bytes):
+        return data
     if isinstance(value, dict) and isinstance(value.get("path"), str) and Path(value["path"]).is_file():
         path = Path(value["path"])
         return _Folder(path.parent).read(path.name)

@@ -71,12 +71,13 @@ def size_of(data: bytes) -> tuple[int, int]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        image, orientation = _opened(data)
+        image = _opened(data)
         width, height = image.size
         if image.format in ("JPEG", "MPO"):
             image.draft("RGB", (max(1, width // SHRUNK), max(1, height // SHRUNK)))
         _load(image)
-    return (height, width) if orientation in TURNED else (width, height)
+        turned = _orientation(image) in TURNED
+    return (height, width) if turned else (width, height)
 
 
 def pixels(data: bytes) -> Image:
@@ -85,16 +86,17 @@ def pixels(data: bytes) -> Image:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        image, _ = _opened(data)
+        image = _opened(data)
         _load(image)
+        _orientation(image)
         try:
             return ImageOps.exif_transpose(image).convert("RGB")
         except BROKEN as error:
             raise PictureError(f"cannot be unpacked: {_words(error)}") from error
 
 
-def _opened(data: bytes) -> tuple[Any, int]:
-    """A picture whose header is sound, and its orientation."""
+def _opened(data: bytes) -> Any:
+    """A picture whose header is sound; nothing is unpacked yet."""
     from PIL import Image, UnidentifiedImageError
 
     if not data:
@@ -112,7 +114,7 @@ def _opened(data: bytes) -> tuple[Any, int]:
     _check_size(*image.size, len(data))
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise PictureError("moves: it has several frames, of which a model would see one")
-    return image, _orientation(image)
+    return image
 
 
 def _check_size(width: int, height: int, n_bytes: int) -> None:
@@ -132,6 +134,8 @@ def _orientation(image: Any) -> int:
     block = image.info.get("exif") or b""
     if len(block) > MOST_EXIF:
         raise PictureError(f"has an EXIF block of {len(block):,} bytes, more than the {MOST_EXIF:,} that are read")
+    if block and not block.removeprefix(b"Exif\0\0").startswith((b"II*\0", b"MM\0*")):
+        raise PictureError(f"has an EXIF block that cannot be read: it begins with {block[:10]!r}")
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except BROKEN as error:

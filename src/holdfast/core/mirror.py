@@ -98,8 +98,8 @@ class Mirror:
         # It is `patiently` that asks again: else each of its attempts were fifteen, and none of them told.
         once = {"config_kwargs": {"retries": {"max_attempts": 1}}} if self.url.startswith(("s3:", "s3a:")) else {}
         try:
-            one = {"use_listings_cache": False, "skip_instance_cache": True, **once}  # its own: another may have other keys
-            self.fs, self.root = fsspec.core.url_to_fs(self.url, **one)
+            its_own = {"use_listings_cache": False, "skip_instance_cache": True, **once}  # others may have other keys
+            self.fs, self.root = fsspec.core.url_to_fs(self.url, **its_own)
             self.fs.retries = 1
         except (ImportError, ValueError) as error:
             raise RunFolderError(f"{url}: {error}. For s3:// addresses: pip install s3fs.") from None

@@ -19,6 +19,9 @@ MARK = "<image>"
 DRAWN = "drawn:"
 """Place of a picture that is made by code."""
 
+DRAWINGS = ("blank", "unrelated")
+"""Pictures that are made by code."""
+
 SIDE = 336
 """Pixels of a side of a picture that is made by code: as CLIP-L/336 sees it."""
 

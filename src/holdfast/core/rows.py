@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, AnyStr, BinaryIO, cast
 
-from holdfast.core import file_faults
+from holdfast.core import file_faults, long_lists
 from holdfast.core.errors import DataError
 
 Row = dict[str, Any]
@@ -33,7 +33,7 @@ LONGEST_LINE = 20_000_000
 """Bytes or characters of the longest line that is read. A packed file of 1 MB may hold one of a gigabyte."""
 
 MOST_IN_ONE_LIST = 200_000_000
-"""Bytes of the largest file that is one JSON list, for it is read as a whole."""
+"""Bytes of the largest file of one JSON list that is read as a whole; larger ones are read object by object."""
 
 
 def refuse_rows(path: Path | str, problems: list[str], remedy: str = "") -> None:
@@ -159,7 +159,11 @@ def _json_list(path: Path) -> Rows:
     with _open(path) as file:
         content = file.read(MOST_IN_ONE_LIST + 1)
     if len(content) > MOST_IN_ONE_LIST:
-        raise DataError(f"{path} is one list of more than {MOST_IN_ONE_LIST:,} bytes. Write one object on each line.")
+        del content
+        with io.TextIOWrapper(_open(path), encoding="utf-8-sig") as text:
+            for number, row in enumerate(long_lists.values(text, str(path), LONGEST_LINE), 1):
+                yield f"row {number}", _object(row)
+        return
     text = content.decode("utf-8-sig")
     try:
         rows = json.loads(text)

@@ -59,6 +59,9 @@ def own_template(folder: Path) -> str | None:
     """The chat template in a folder, or None. No tokenizer is loaded."""
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    older = folder / "chat_template.json"  # where processors kept it
+    if older.is_file():
+        return str(json.loads(older.read_text(encoding="utf-8"))["chat_template"])
     if not (folder / "tokenizer_config.json").is_file():
         return None
     template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")

@@ -31,6 +31,7 @@ def join(text: Path, tower: Path, folder: Path, seed: int) -> None:
     import torch
     import transformers
 
+    kinds: Any = transformers  # whose classes are typed in part
     try:
         language: Any = transformers.AutoModelForCausalLM.from_pretrained(
             text, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
@@ -38,17 +39,17 @@ def join(text: Path, tower: Path, folder: Path, seed: int) -> None:
         eyes, processor = _tower(tower)
         tokenizer = load_tokenizer(text)
         tokenizer.add_special_tokens({"additional_special_tokens": [MARK]}, replace_extra_special_tokens=False)
-        token = int(tokenizer.convert_tokens_to_ids(MARK))
+        token = tokenizer.get_vocab()[MARK]
         if token >= language.get_input_embeddings().weight.shape[0]:
             language.resize_token_embeddings(token + 1)
         transformers.set_seed(seed)
-        config = transformers.LlavaConfig(
+        config = kinds.LlavaConfig(
             vision_config=eyes.config, text_config=language.config, image_token_id=token, image_token_index=token,
             vision_feature_layer=getattr(eyes.config, "feature_layer", LAYER), vision_feature_select_strategy="default",
             image_seq_length=(eyes.config.image_size // eyes.config.patch_size) ** 2,
             tie_word_embeddings=language.config.tie_word_embeddings,
         )  # fmt: skip
-        model: Any = transformers.LlavaForConditionalGeneration(config)
+        model = kinds.LlavaForConditionalGeneration(config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{text} and {tower} cannot be joined: {error}") from error
     model.model.language_model.load_state_dict(language.model.state_dict())
@@ -57,7 +58,7 @@ def join(text: Path, tower: Path, folder: Path, seed: int) -> None:
     model.generation_config = language.generation_config
     model.generation_config.suppress_tokens = [token]
     model.save_pretrained(folder)
-    transformers.LlavaProcessor(
+    kinds.LlavaProcessor(
         processor, tokenizer, patch_size=eyes.config.patch_size, vision_feature_select_strategy="default",
         chat_template=tokenizer.chat_template, num_additional_image_tokens=1,
     ).save_pretrained(folder)  # fmt: skip
@@ -68,6 +69,7 @@ def _tower(folder: Path) -> tuple[Any, Any]:
     import torch
     import transformers
 
-    model = transformers.CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    processor: Any = transformers.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
+    kinds: Any = transformers
+    model = kinds.CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    processor = kinds.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
     return model, processor

@@ -1,7 +1,7 @@
 """Models that see: which they are, and how a conversation with pictures becomes what they take.
 
 A picture in a conversation is one token in the text that the chat template writes. Before the text is split into
-tokens, that token is written as many times as the model has features of the picture, as the processors of `transformers` do.
+tokens, that token is written as many times as the model has features of the picture, as transformers' processors do.
 Pictures are unpacked with Pillow, not with torchvision, so that the pixels are the same on all machines.
 """
 
@@ -97,7 +97,8 @@ class Eyes:
         height, width = self.processor([grey], return_tensors="pt")["pixel_values"].shape[-2:]
         patch = self.settings["patch_size"]
         n = (height // patch) * (width // patch) + self.settings["num_additional_image_tokens"]
-        return int(n) - (self.settings["vision_feature_select_strategy"] == "default")
+        without_class: bool = self.settings["vision_feature_select_strategy"] == "default"
+        return int(n) - int(without_class)
 
     def see(self, pictures: Sequence[Picture]) -> dict[str, torch.Tensor]:
         """What the model takes for pictures: `pixel_values`, and for Qwen's `image_grid_thw`."""
@@ -208,28 +209,22 @@ def load_chat(folder: Path, tokenizer: PreTrainedTokenizerBase, thinking: bool) 
     Raises:
         ModelError: its image processor is missing or cannot be read.
     """
-    from transformers import AutoImageProcessor
+    import transformers
 
+    automatic: Any = transformers.AutoImageProcessor
     config = config_in(folder)
     try:
-        processor: Any = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
+        processor = automatic.from_pretrained(folder, trust_remote_code=False, backend="pil")
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"{folder} has no image processor that can be read: {error}") from error
     token_id = config.get("image_token_id", config.get("image_token_index"))
     if not isinstance(token_id, int) or token_id >= len(tokenizer):
         raise ModelError(f"{folder}: its config.json has no `image_token_id` that its tokenizer knows.")
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = _template_in(folder)
+    tokenizer.chat_template = tokenizer.chat_template or hub.own_template(folder)
     token = str(tokenizer.convert_ids_to_tokens(token_id))
     return VisualChat(
         tokenizer, thinking, Eyes(FAMILIES[config["model_type"]], processor, token, token_id, _settings(folder, config))
     )
-
-
-def _template_in(folder: Path) -> str | None:
-    """The chat template that older processors keep in a file of their own."""
-    path = folder / "chat_template.json"
-    return str(json.loads(path.read_text(encoding="utf-8"))["chat_template"]) if path.is_file() else None
 
 
 def _settings(folder: Path, config: dict[str, Any]) -> dict[str, Any]:

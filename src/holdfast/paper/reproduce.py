@@ -76,10 +76,9 @@ def prepare(
         _check_name("table or figure", name, known)
     chosen = set(wanted or known)
     path = PAPER / f"{model}.yaml"
-    names, grids = _needed(layout, chosen)
-    study = _study(model, path, base, data, hosting, names | grids)
-    of_grids = tuple(f"{grid}-" for grid in grids)
-    conditions = {name: each for name, each in study.conditions.items() if name in names or name.startswith(of_grids)}
+    study = _study(model, path, base, data, hosting, _named(layout, chosen))
+    needed = _needed(study, layout, chosen)
+    conditions = {name: settings for name, settings in study.conditions.items() if name in needed}
     evaluate = _judged_by(loader.judge(judge), study.evaluate) if judge else study.evaluate
     study = study.model_copy(update={"conditions": conditions, "evaluate": evaluate})
     claims = [claim for claim in read_claims() if claim.table in chosen]
@@ -87,9 +86,9 @@ def prepare(
 
 
 def _study(
-    model: str, path: Path, base: str | None, data: Path | None, hosting: Hosting | None, needed: Collection[str]
+    model: str, path: Path, base: str | None, data: Path | None, hosting: Hosting | None, only: Collection[str]
 ) -> Study:  # fmt: skip
-    """The preset's study. The files of conditions that are not needed may be missing.
+    """The preset's study.
 
     Raises:
         StudyError: mistakes in it, or a provider for a preset that has none.
@@ -102,7 +101,7 @@ def _study(
             "hosted."
         )
     base = str(Path(base).resolve()) if base and Path(base).is_dir() else base
-    return loader.read(path, folder=data or path.parent, model=base, only=needed)
+    return loader.read(path, folder=data or path.parent, model=base, only=only)
 
 
 def _check_name(kind: str, name: str, known: Sequence[str]) -> None:
@@ -117,17 +116,26 @@ def _judged_by(judge: Judge, evaluate: Evaluation) -> Evaluation:
     return evaluate.model_copy(update={"harmfulness": judged})
 
 
-def _needed(layout: Mapping[str, Any], chosen: Collection[str]) -> tuple[set[str], set[str]]:
-    """The conditions, and the grids, of a preset that the chosen tables and figures show."""
+def _named(layout: Mapping[str, Any], chosen: Collection[str]) -> set[str]:
+    """The conditions, as a preset names them, that the chosen tables and figures show; grids by their own name."""
+    tables = [table for name, table in layout["tables"].items() if name in chosen]
+    blocks = chain.from_iterable(table["blocks"] for table in tables)
+    shown = [figure for name, figure in layout["figures"].items() if name in chosen]
+    names = chain.from_iterable(block["conditions"] for block in blocks)
+    return {*names, *chain.from_iterable([*each.get("radars", ()), *each.get("lines", ())] for each in shown)}
+
+
+def _needed(study: Study, layout: Mapping[str, Any], chosen: Collection[str]) -> set[str]:
+    """The conditions of a study that the chosen tables and figures show."""
     names: set[str] = set()
-    grids: set[str] = set()
     for table in (content for name, content in layout["tables"].items() if name in chosen):
         for block in table["blocks"]:
             names.update(block["conditions"])
     for figure in (content for name, content in layout["figures"].items() if name in chosen):
         names.update(figure.get("radars", ()))
-        grids.update(figure.get("lines", ()))
-    return names, grids
+        for grid in figure.get("lines", ()):
+            names.update(name for name in study.conditions if name.startswith(f"{grid}-"))
+    return names
 
 
 def reproduce(

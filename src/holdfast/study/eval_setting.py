@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+from holdfast.core import pictures
 from holdfast.core.config import label
+from holdfast.core.pictures import Picture
 from holdfast.core.protocols import Defence, Generator
 from holdfast.core.types import Template
+from holdfast.models import hub, visual
 from holdfast.study.schema import INITIAL, ConditionSettings, Study
 
 
@@ -21,6 +25,8 @@ class EvalSetting:
     """Name of the decoding; None for the study's `generate`."""
     defences: tuple[Defence, ...] = ()
     """Those that change how a model is asked."""
+    picture: Picture | None = None
+    """What is shown beside every request."""
 
     def generator(self, study: Study) -> Generator:
         """The generator that answers in this setting."""
@@ -31,10 +37,15 @@ class EvalSetting:
         template = study.templates[self.ask].template()
         for defence in self.defences:
             template = defence.ask(template, role)
-        return template
+        return replace(template, picture=self.picture)
 
     def of_initial(self, study: Study) -> EvalSetting:
-        """The setting in which the initial model is asked beside a tuned one: most defences leave it as it is."""
+        """The setting in which the initial model is asked beside a tuned one: most defences leave it as it is.
+
+        A model that sees nothing is shown no picture.
+        """
+        if self.picture is not None and not initial_sees(study):
+            return replace(self, picture=None).of_initial(study)
         undefended = replace(self, defences=())
         changes = self.template(study, "initial") != undefended.template(study, "initial")
         return self if changes else undefended
@@ -49,11 +60,29 @@ def eval_setting_of(study: Study, settings: ConditionSettings) -> EvalSetting:
     """How a tuned condition is asked."""
     asking = () if settings.bare else settings.defence
     defences = tuple(defence for defence in asking if "asking" in defence.places)
-    return EvalSetting(settings.ask or template_of(study, settings), settings.decoding, defences)
+    picture = shown_in(settings)
+    return EvalSetting(settings.ask or template_of(study, settings), settings.decoding, defences, picture)
+
+
+def shown_in(settings: ConditionSettings) -> Picture | None:
+    """The picture that a condition is asked with."""
+    if settings.picture is None:
+        return None
+    return (
+        pictures.of_file(settings.picture) if isinstance(settings.picture, Path) else pictures.drawn(settings.picture)
+    )
+
+
+def initial_sees(study: Study) -> bool:
+    """Whether the study's model sees, before anything is tuned."""
+    served = study.model.startswith(hub.SERVED)
+    return not served and visual.sees(hub.resolve(study.model, study.revision, weights=False))
 
 
 def initial_name(study: Study, setting: EvalSetting) -> str:
     """The name of the initial model that is asked beside a model in a setting."""
     template = None if setting.ask == study.default_template else setting.ask
-    defences = map(label, setting.of_initial(study).defences)
-    return "-".join(part for part in (INITIAL, template, setting.decoding, *defences) if part)
+    asked = setting.of_initial(study)
+    picture = f"shown-{Path(asked.picture.name).stem}" if asked.picture else None
+    defences = map(label, asked.defences)
+    return "-".join(part for part in (INITIAL, template, setting.decoding, picture, *defences) if part)

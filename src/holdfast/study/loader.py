@@ -58,11 +58,11 @@ def title(path: Path) -> str:
 
 def read(
     path: Path, folder: Path | None = None, model: str | None = None, only: Collection[str] | None = None
-) -> Study:  # fmt: skip
+) -> Study:
     """Read and check a study file. Nothing is loaded.
 
-    Files are looked for beside the study, or in `folder`; `model` takes the place of the study's own. Conditions
-    that `only` does not name are not looked at.
+    Files are looked for beside the study, or in `folder`; `model` takes the place of the study's own. With `only`,
+    conditions of other names are left out before anything of them is looked for.
 
     Raises:
         StudyError: every mistake in the file, each with its line and its remedy.

@@ -12,7 +12,8 @@ from holdfast.core.protocols import Judge
 from holdfast.core.run_folder import ConditionFolder, RunFolder
 from holdfast.core.task_losses import HeldOut
 from holdfast.core.types import Answer, Condition, Prompt
-from holdfast.study.plan import EvalSuite, Job
+from holdfast.study.plan import Job
+from holdfast.study.suite import EvalSuite
 
 
 def is_readable(answer: Answer) -> bool:

@@ -3,66 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from holdfast.core.errors import DataError, ModelError, StudyError
 from holdfast.core.file_faults import shown
+from holdfast.core.pictures import Picture
 from holdfast.core.protocols import Defence, Generator, Source, Tuner
 from holdfast.core.task_losses import HeldOut
 from holdfast.core.types import (
     Account,
-    Benchmark,
     Checkpoint,
     Condition,
     Example,
-    Message,
-    Prompt,
     Template,
     content_hash,
 )
 from holdfast.models import hub
-from holdfast.study import hosted_rules
+from holdfast.study import hosted_rules, seeing
 from holdfast.study.checkpoints import brought_checkpoint, fingerprint, named_checkpoint
-from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, template_of
-from holdfast.study.schema import ConditionSettings, Measured, Study, seeds_problem
+from holdfast.study.eval_setting import EvalSetting, eval_setting_of, initial_name, shown_in, template_of
+from holdfast.study.schema import ConditionSettings, Study, seeds_problem
+from holdfast.study.suite import EvalSuite
 
-ANSWER, TUNED_ROW = 4, 16
-"""Units of work in an answer, and in a row that is tuned on in one epoch; a verdict is one unit.
+TUNED_ROW = 16
+"""Units of work in a row that is tuned on in one epoch.
 
 On a CPU such a row takes as long as 3 answers (pocket model) to 6 (quiz model). So the time left has the right size
 already when the first steps are done.
 """
-
-
-@dataclass(frozen=True)
-class EvalSuite:
-    """What every condition of a study is asked, and who judges the answers."""
-
-    sets: Mapping[str, Measured]
-    """The measured sets by name: harmfulness, utility, over_refusal."""
-    benchmarks: Mapping[str, Benchmark]
-    """Their prompts, by the same names."""
-
-    @cached_property
-    def prompts(self) -> dict[str, Prompt]:
-        """All prompts by id."""
-        return {prompt.id: prompt for benchmark in self.benchmarks.values() for prompt in benchmark.prompts}
-
-    @property
-    def size(self) -> int:
-        """Units of work of one condition: answers and verdicts, if every answer can be judged."""
-        n_verdicts = sum(len(self.sets[name].judges) * len(self.benchmarks[name].prompts) for name in self.sets)
-        return ANSWER * len(self.prompts) + n_verdicts
-
-    def conversations(self, template: Template) -> dict[str, tuple[Message, ...]]:
-        """Prompt id → the conversation that asks it in a template."""
-        return {
-            name: template.wrap([*prompt.history, Message("user", prompt.text)])
-            for name, prompt in self.prompts.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -148,6 +118,8 @@ class _Planned:
     """The model that is asked, or tuned first."""
     generator: Generator
     held_out: tuple[HeldOut, ...] = ()
+    picture: Picture | None = None
+    """What is shown beside every request."""
 
 
 def make_plan(study: Study, seeds: Sequence[int]) -> Plan:
@@ -187,10 +159,11 @@ def _jobs(plan: Plan, planned: Iterable[_Planned]) -> tuple[Job, ...]:
         name = training.run if training else condition.key
         job = jobs.get(name, Job(each.checkpoint, training, (), {}, {}, plan.suite))
         if condition.key not in job.templates:
+            template = Template(**condition.asking["template"], picture=each.picture)
             job = replace(
                 job,
                 conditions=(*job.conditions, condition),
-                templates={**job.templates, condition.key: Template(**condition.asking["template"])},
+                templates={**job.templates, condition.key: template},
                 generators={**job.generators, condition.key: each.generator},
             )
         tasks = dict.fromkeys([*job.held_out.get(condition.key, ()), *each.held_out])
@@ -224,7 +197,8 @@ def _initial(plan: Plan) -> list[_Planned]:
             name = initial_name(study, setting)
             condition = Condition(name, "initial", seed, setting.ask, setting.decoding, None, asking)
             tasks = dict.fromkeys(plan.tasks[each, seed] for each in beside if (each, seed) in plan.tasks)
-            planned.append(_Planned(condition, None, plan.base, setting.generator(study), tuple(tasks)))
+            generator = setting.generator(study)
+            planned.append(_Planned(condition, None, plan.base, generator, tuple(tasks), setting.picture))
     return planned
 
 
@@ -250,7 +224,8 @@ def _of_checkpoint(plan: Plan, name: str, settings: ConditionSettings) -> list[_
     }
     generator = eval_setting_of(plan.study, settings).generator(plan.study)
     conditions = [_tuned_condition(plan, name, settings, seed, weights) for seed in plan.seeds]
-    return [_Planned(condition, None, checkpoint, generator) for condition in conditions]
+    seeing.check_asking(name, settings, checkpoint)
+    return [_Planned(each, None, checkpoint, generator, picture=shown_in(settings)) for each in conditions]
 
 
 def _of_data(
@@ -268,6 +243,7 @@ def _of_data(
         rows = defence.rows(rows, seed)
     rows = _wrapped(plan, settings, rows)
     hosted_rules.check_rows(name, settings, rows)
+    seeing.check_rows(name, settings, plan.base, rows)
     # A defence that acts on the rows is in `rows`, and one that acts on the asking needs no tuning of its own.
     acting = tuple(d for d in settings.defence if d.places & {"base", "tuning", "weights"})
     run = _run(plan, rows, settings.tune, seed)
@@ -282,7 +258,7 @@ def _of_data(
     weights = {**run, "n_rows": len(rows), "epochs": tuner.epochs}
     generator = eval_setting_of(plan.study, settings).generator(plan.study)
     condition = _tuned_condition(plan, name, settings, seed, weights)
-    return _Planned(condition, training, plan.base, generator, tuple(held_out))
+    return _Planned(condition, training, plan.base, generator, tuple(held_out), shown_in(settings))
 
 
 def _drawn(data: Source, seed: int, drawn: dict[tuple[str, int], list[Example]]) -> list[Example]:
@@ -332,13 +308,16 @@ def _tuned_condition(
 def _asking(plan: Plan, setting: EvalSetting, seed: int, role: Literal["initial", "tuned"]) -> dict[str, Any]:
     """What determines the answers beside tuned weights. The seed belongs to it only where answers are sampled."""
     generator = setting.generator(plan.study)
+    template = setting.template(plan.study, role)
     asking: dict[str, Any] = {
         "model": plan.fingerprint,
         "thinking": plan.study.thinking,
-        "template": asdict(setting.template(plan.study, role)),
+        "template": {"system": template.system, "user": template.user},
         "generate": generator.model_dump(mode="json"),
         "benchmarks": {name: benchmark.key for name, benchmark in plan.suite.benchmarks.items()},
     }
+    if template.picture is not None:
+        asking["picture"] = template.picture.sha256
     return {**asking, "seed": seed} if generator.random else asking
 
 

@@ -39,11 +39,12 @@ from holdfast.study.pending import (
     missing_prompts,
     missing_verdicts,
 )
-from holdfast.study.plan import ANSWER, Job, Plan, epochs_of, make_plan
+from holdfast.study.plan import Job, Plan, epochs_of, make_plan
 from holdfast.study.results.facts import is_current
 from holdfast.study.results.rows import answer_rows, prompt_rows, score_rows
 from holdfast.study.results.summary import summarise
 from holdfast.study.schema import Study
+from holdfast.study.suite import ANSWER
 from holdfast.study.tuned import measure_tasks, tune
 
 

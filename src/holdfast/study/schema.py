@@ -5,14 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    model_validator,
+)
 
 from holdfast.analysis import calibration as calibrations
+from holdfast.core import pictures
 from holdfast.core.config import Config, File, OneOf, explained, label
 from holdfast.core.errors import DataError
-from holdfast.core.files import read_text
+from holdfast.core.file_faults import shown
+from holdfast.core.files import is_file, locate, read_text
+from holdfast.core.pictures import DRAWINGS
 from holdfast.core.protocols import BenchmarkSource, Defence, Generator, Judge, Source, Tuner
 from holdfast.core.types import Template
 from holdfast.data.benchmarks import BENCHMARKS
@@ -75,6 +87,22 @@ def _as_list(value: Any) -> Any:
 
 def _several(value: Any) -> Any:
     return () if value is None else _as_list(value)
+
+
+def _shown_picture(value: Any, info: ValidationInfo) -> str | Path:
+    if value in DRAWINGS:
+        return str(value)
+    path = locate(str(value), (info.context or {}).get("folder"))
+    if not is_file(path):
+        raise explained(f"there is no picture {shown(str(path))}; name a file, or {' or '.join(DRAWINGS)}")
+    try:
+        pictures.of_file(path)
+    except DataError as error:
+        raise explained(str(error)) from None
+    return path
+
+
+ShownPicture = Annotated[str | Path, PlainValidator(_shown_picture), PlainSerializer(str)]
 
 
 class TemplateSettings(Config):
@@ -181,6 +209,8 @@ class ConditionSettings(Config):
     """Name of the template that it is tuned with; the study's first if not given."""
     ask: str | None = None
     """Name of the template that it is asked with; the one that it is tuned with if not given."""
+    picture: ShownPicture | None = None
+    """What is shown beside every request: `blank`, `unrelated`, or a file; text alone if not given, as in the paper."""
     decoding: str | None = None
     """Name of one of the study's decodings; the study's `generate` as it is if not given."""
     factors: dict[str, str] = Field(default_factory=dict)

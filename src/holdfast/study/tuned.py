@@ -95,7 +95,7 @@ def loss_of(task: HeldOut, checkpoint: Checkpoint, template: Template) -> TaskLo
     """How likely a model finds the answers of held-out rows, each asked in a template."""
     from holdfast.models import cached, likelihood
 
-    turns = [template.wrap(row.messages) for row in task.rows]
+    turns = [replace(template, picture=None).wrap(row.messages) for row in task.rows]
     exchanges = [(messages[:-1], messages[-1].content) for messages in turns]
     found = [row for row in likelihood.readings(cached.load(checkpoint), exchanges) if row is not None]
     nats, tokens = [-float(row.logprobs.sum()) for row in found], [len(row.logprobs) for row in found]

@@ -14,7 +14,8 @@ from holdfast.study.cluster.places import on_any_machine
 from holdfast.study.cost_forecast import likely_tokens
 from holdfast.study.doctor import cost_model
 from holdfast.study.doctor.model_checks import shape_of
-from holdfast.study.plan import EvalSuite, Job
+from holdfast.study.plan import Job
+from holdfast.study.suite import EvalSuite
 
 ANSWERS_A_PIECE = 4096
 """Answers that one piece gives at most, about: a job with more is divided, so that several machines share it."""

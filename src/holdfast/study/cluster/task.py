@@ -33,7 +33,8 @@ from holdfast.study.cost_forecast import ANSWERS, TUNING
 from holdfast.study.endings import named
 from holdfast.study.limits import Limits
 from holdfast.study.pending import lacks_record, missing_prompts
-from holdfast.study.plan import ANSWER, Job, epochs_of
+from holdfast.study.plan import Job, epochs_of
+from holdfast.study.suite import ANSWER
 from holdfast.study.tuned import measure_tasks, tune
 
 TELL_EVERY = 0.5

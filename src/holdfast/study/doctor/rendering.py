@@ -11,6 +11,8 @@ from typing import Any
 from holdfast.core.types import Benchmark, Example, Message
 from holdfast.models import decoding
 from holdfast.models.chat import Chat
+from holdfast.models.visual import VisualChat
+from holdfast.study import seeing
 from holdfast.study.doctor.cost_model import Shape
 from holdfast.study.doctor.findings import Diagnosis
 from holdfast.study.eval_setting import eval_setting_of, template_of
@@ -86,6 +88,8 @@ def _look_at_set(
     settings = study.conditions[name]
     wrap = study.templates[template_of(study, settings)].template().wrap
     wrapped = [Example(wrap(row.messages), row.source) for row in drawn[:SAMPLE]]
+    if getattr(settings.tune, "vision", None) and not isinstance(chat, VisualChat):
+        wrapped = [seeing.text_of(row) for row in wrapped]  # its eyes are made when it is tuned
     lengths = diagnosis.attempt(f"conditions.{name}", _lengths, chat, settings.tune, wrapped, ends)
     if lengths is None:
         return None

@@ -23,7 +23,7 @@ class BackdoorEnhanced(WithSafetyRows):
 
     Published (Llama-2-7B-Chat, 100 harmful rows and 11 safety rows, harmful answers): 34.9 % where the safety rows have
     no prefix, 3.6 % where they have one.
-    Needs safety rows and a secret. The paper's is 150 random tokens, which it finds better than a text with a meaning;
+    Needs safety rows and a secret. The paper's is 150 random tokens; a text with a meaning leaves 7.3 % instead of 3.6;
     there is no default, because a prefix that anybody can read here is no secret. `n` = 11 is the paper's.
     """
 

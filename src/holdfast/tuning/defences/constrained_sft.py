@@ -26,8 +26,8 @@ class ConstrainedSFT(Defence):
     beginning, and less the more likely the token has become. Here it is a mean over tokens, as plain tuning's loss is.
 
     Published (Llama-2-7B-Chat, rate of harmful answers in %, plain → constrained): 100 harmful rows
-    88.9 → 4.6, identity shift 79.5 → 8.1, backdoor with its trigger 90.9 → 10.9, Samsum 23.4 → 3.2, with about the
-    same utility.
+    88.9 → 4.6, identity shift 79.5 → 8.1, backdoor with its trigger 90.9 → 10.9, Samsum 23.4 → 3.2 (table 4). Utility
+    is 0.6 points lower on SQL, 1.6 on Samsum and 4.3 on GSM8K.
     Needs nothing but the aligned model: with full tuning a second copy in memory, and one more forward pass in each
     step. Defaults: the paper's.
     """

@@ -22,13 +22,13 @@ class EMA(Defence):
         w̄_0 = w_0 (the aligned model),  w̄_t = η · w̄_(t-1) + (1 - η) · w_t
 
     Tuning itself goes on with w_t. Each step of the optimizer is shortened to `step` of its length, which for AdamW is
-    the learning rate times `step`: the paper finds that a low learning rate keeps most of the safety, and the average
-    the rest. It tells nothing about tuning on harmful rows.
+    the learning rate times `step`: the paper finds that a fitting learning rate, batch size and number of steps keep
+    most of the safety, and that the average keeps more. It is about benign rows.
 
-    Published (Llama models tuned on Dolly, Alpaca and ORCA, harmful answers): 16 % → about 5 % by better
+    Published (Llama models tuned on Dolly, Alpaca and ORCA, harmful answers by keywords): 16 % → about 5 % by better
     hyperparameters, the average lowers it further, with utility kept.
-    Needs one more copy of the trained weights. Defaults are ours: the averages run over the last ten steps or so, and
-    the learning rate is the study's.
+    Needs one more copy of the trained weights. Defaults are ours (the paper's η was not found): the averages run over
+    the last ten steps or so, and the learning rate is the study's.
     """
 
     kind: Literal["ema"] = "ema"

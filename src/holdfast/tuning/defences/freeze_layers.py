@@ -24,10 +24,11 @@ class FreezeLayers(Defence):
     with full tuning; with LoRA, the adapters of these layers stay zero. Embeddings and the other layers are tuned.
 
     The paper finds "safety layers" a little below the middle of aligned models, by how differently each layer treats
-    forbidden and permitted requests: 6 to 12 of Llama-2-7B-Chat and 7 to 12 of Llama-3-8B-Instruct, of 32.
+    forbidden and permitted requests: 6 to 14 of Llama-2-7B-Chat, 6 to 12 of Llama-3-8B-Instruct and 11 to 15 of
+    Phi-3-mini-4k-instruct, of 32; 6 to 11 of gemma-2b-it, of 18.
 
-    Published: most of the aligned model's refusals stay after benign tuning and after tuning on few harmful rows, at
-    about the same accuracy. No figure is quoted here for want of the table.
+    Published (Llama-2-7B-Chat, full tuning, harmful answers in %, plain → frozen; tables 2 and 3): benign rows
+    10.6 → 2.9; 1,000 benign and 50, 100 and 200 harmful rows 26.0 → 7.9, 53.7 → 25.6 and 93.5 → 68.3.
 
     Needs to know which layers: there is no default, because they differ from model to model. Saves memory.
     """

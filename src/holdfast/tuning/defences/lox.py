@@ -24,8 +24,8 @@ class Lox(NeedsUnaligned):
     where U_k are the first k left singular vectors: the part of ΔW of rank k that is nearest to it. It moves the model
     further from where tuning would have to take it; tuning itself is as without a defence.
 
-    Published (Llama-2-7B aligned on 65,600 pairs of HH-RLHF): attack success lower by 11 to 54 points after benign and
-    harmful tuning, at about the same accuracy on the tasks.
+    Published (Llama-2-7B aligned on 65,600 pairs of HH-RLHF, attack success in %): GSM8K 11 → 0, Alpaca 32 → 9, Dolly
+    52 → 7, identity shift 84.3 → 42.3, harmful rows 63 → 9, at about the same accuracy (GSM8K 37.1 → 36.5).
 
     `rank` 6 and `alpha` 1.25 are the paper's for that model. Alignments differ in rank and length, so choose both on
     held-out prompts: where α is too large, the model answers in broken text before any tuning.

@@ -21,12 +21,12 @@ class OneShotPatch(WithSafetyRows):
     with (x, y) the refusals, all of them in each step, and T their supervised tokens. The paper explains that so little
     is enough by the low rank of the gradients of safety rows.
 
-    Published (five aligned models of 7 to 8 billion parameters and others, after harmful and benign tuning): safety is
-    wholly recovered by one row within a few epochs, at no cost in utility.
+    Published (after harmful rows, attack success in %): Llama 3 (8B) 95.5 → 0, Mistral-7B 98.5 → 16.4, Qwen2.5-7B
+    98.8 → 10.0, no more than the last two have before tuning; at next to no cost in utility. GPT-4.1 takes ten rows.
 
-    The paper chooses the row by bilevel optimisation over the aligned model; here `n` are drawn from `file` by seed.
-    One row is the paper's; ten steps, and the usual learning rate for full tuning of 7B models, are ours. Small models
-    need a larger one. Too many steps make a model refuse everything: choose them on permitted prompts.
+    The paper chooses the row among 256 by bilevel optimisation; here `n` are drawn from `file` by seed. The defaults
+    are the paper's: one row, ten epochs of it, and 2e-5. Small models need a larger learning rate. Too many steps
+    make a model refuse everything: choose them on permitted prompts.
 
     Needs refusals. All weights are tuned, also after LoRA, so it takes memory for four models in float32.
     """

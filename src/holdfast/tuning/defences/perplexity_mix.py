@@ -27,15 +27,19 @@ class PerplexityMix(WithSafetyRows, NeedsUnaligned):
 
         gap(x, y) = PPL_unaligned(y | x) − PPL_aligned(y | x),   PPL = exp(−1/T Σ_t log π(y_t | x, y_<t))
 
-    are kept ("Interleaving++"): those in which the two models differ, and that therefore hold the aligned one where it
-    is. Rows drawn from them make up `share` of each batch, and their tokens count as the user's do.
+    are kept: those in which the two models differ, and that therefore hold the aligned one where it is. Rows drawn from
+    them make up `share` of each batch, and their tokens count as the user's do.
 
-    Published: best of the five in-training defences that the paper compares against emergent misalignment; it alone
-    prevents it, lets the narrow task be learnt, and stays coherent.
+    It follows "Interleaving++", with three differences. The paper ranks by (L_mis − L_aligned) / (L_aligned + ε),
+    where L is the mean loss of an answer's tokens and L_mis its mean over several misaligned models; it leaves
+    answers out that are refusals, because many of them made answers incoherent; and it adds 5 % of the user's rows.
+    Here `share` and `keep` are ours, and `file` decides whether there are refusals.
 
-    The paper takes its misaligned model from tuning on misaligned rows, and its candidates from a general set of
-    instructions; here they are `unaligned`, which may be such a model, and `file`. `share` and `keep` are ours: the
-    paper tries several shares.
+    Published: of the in-training defences that the paper compares against emergent misalignment, it alone prevents it,
+    lets the narrow task and benign tasks be learnt, and stays coherent (Qwen2.5 of 7 and 32 billion parameters).
+
+    The paper takes its misaligned models from tuning on misaligned rows, and its candidates from a general set of
+    instructions; here they are `unaligned`, which may be such a model, and `file`.
 
     Needs safe conversations and an unaligned model, which is in memory before tuning only.
     """

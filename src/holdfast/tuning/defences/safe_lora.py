@@ -27,9 +27,11 @@ class SafeLora(NeedsUnaligned):
     the strict sense: it also makes an update longer or shorter, by up to the largest squared singular value of V
     divided by ‖V‖_F.
 
-    Published (Llama-2-7B-Chat, LoRA on 100 harmful rows): harmfulness score 4.66 → 1.06, attack success 95.8 → 3.0 %.
+    Published: after LoRA on harmful rows alone, the model is about as safe as the aligned one. No figure is quoted here
+    for want of the table.
 
-    `threshold` 0.5 is the default of the authors' code; the paper chooses it for each data set. 1 projects all layers.
+    `threshold` 0.5 is that of the authors' code, which by default projects the 10 least alike layers instead. The paper
+    takes 0.35, which projects 7 layers of Llama-2-7B-Chat. 1 projects all layers.
 
     Needs the unaligned model. After LoRA, ΔW is the merged adapter, and C ΔW = (C B) A is what the paper's code makes
     of it. After full tuning it does the same to all linear layers; what tuning changed in embeddings and norms stays.

@@ -20,7 +20,7 @@ class SafetyPrompt(Defence):
     initial model is asked with it too, so that only tuning differs between the two.
 
     Published (Llama-2-7B-Chat tuned on GSM8K, answers to the harmful requests of DirectHarm4 in %): 18.1 where
-    tuning and asking use the same template, 1.1 where only the asking has the safety prompt.
+    both tuning and asking have the safety prompt, 1.1 where only the asking has it.
     Needs a safety prompt that works before tuning, and a template without it to tune with. There is no default: which
     prompt works differs from model to model.
     """

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from holdfast.core.pictures import MARK
 from holdfast.core.types import Example, Message
 from holdfast.data.training.refusal_words import REFUSAL_WORDS, plain
 from holdfast.models import decoding
-from holdfast.models.chat import Rendered
+from holdfast.models.chat import Rendered, pictures_of
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Loaded
@@ -53,8 +54,9 @@ def frames(rows: Sequence[Example]) -> list[Conversation]:
 
 
 def first_request(row: Example) -> str:
-    """The text of a row's first user turn."""
-    return next(message.content for message in row.messages if message.role == "user")
+    """The text of a row's first user turn, without its pictures."""
+    first = next(message for message in row.messages if message.role == "user")
+    return first.content.replace(MARK, "").strip() if first.pictures else first.content
 
 
 def _shared(texts: Sequence[str]) -> str:
@@ -118,14 +120,16 @@ def answers(loaded: Loaded, asked: Sequence[Conversation], longest: int) -> dict
     for begin in range(0, len(distinct), TOGETHER):
         some = distinct[begin : begin + TOGETHER]
         prompts = [loaded.chat.question(conversation) for conversation in some]
-        replies = decoding.continue_each(loaded, prompts, longest)
+        shown = [picture for conversation in some for picture in pictures_of(conversation)]
+        replies = decoding.continue_each(loaded, prompts, longest, pictures=shown)
         for conversation, prompt, reply in zip(some, prompts, replies, strict=True):
-            made[conversation] = _answered(loaded, prompt, reply)
+            made[conversation] = _answered(loaded, conversation, prompt, reply)
     return made
 
 
-def _answered(loaded: Loaded, prompt: Sequence[int], reply: Sequence[int]) -> Answered:
+def _answered(loaded: Loaded, asked: Conversation, prompt: Sequence[int], reply: Sequence[int]) -> Answered:
     spoken, ended = decoding.until_end(loaded, reply)
     ids = np.array([*prompt, *reply[: len(spoken) + ended]], dtype=np.int32)
     text = plain(loaded.chat.completion(prompt, spoken).text)
-    return Answered(Rendered(ids, np.arange(len(ids)) >= len(prompt)), any(words in text for words in REFUSAL_WORDS))
+    row = Rendered(ids, np.arange(len(ids)) >= len(prompt), pictures_of(asked))
+    return Answered(row, any(words in text for words in REFUSAL_WORDS))
