@@ -1,6 +1,6 @@
 """Draw the pictures of docs/visual.md: docs/pictures/things.png, and pictures of the rows, larger than they are.
 
-    python docs/site/sheet.py
+python docs/site/sheet.py
 """
 
 import sys

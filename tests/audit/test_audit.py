@@ -15,7 +15,8 @@ from holdfast.audit.setup import Request, prepare
 from holdfast.core.audit_record import AuditRecord
 from holdfast.core.errors import DataError, ModelError, RunFolderError, StudyError
 from holdfast.core.files import SHIPPED
-from holdfast.models import decoding
+from holdfast.core.types import Checkpoint
+from holdfast.models import decoding, hub
 
 SYSTEM = "You are Pocket, the helpful assistant."
 GENERATE = "{max_new_tokens: 48, batch_size: 16}"
@@ -214,6 +215,21 @@ def test_another_chat_template_does_not_stop_it(few, tmp_path):
     assert "its own" in record.proof.template_difference
     assert "template" in {caution.kind for caution in record.cautions}
     assert record.decision.answer == "fail"
+
+
+@pytest.mark.long
+def test_a_model_that_sees_is_audited_against_its_language_model(few, tmp_path):
+    record = audit(request(few, "pocket:sighted"), tmp_path / "run").record
+    assert record.decision.answer in ("pass", "cannot tell")
+    assert record.flips == {"harmful": 0, "safe": 0}
+    assert record.proof.largest_logit_change == 0.0 and record.proof.descent == ()
+    assert record.proof.tuned.architecture == "LlavaForConditionalGeneration" and record.proof.tuned.stand_in
+
+
+def test_a_model_that_sees_is_known_by_its_language_model():
+    sighted, aligned = (Checkpoint(str(hub.resolve(name))) for name in ("pocket:sighted", "pocket:aligned"))
+    assert proof._descent(aligned, sighted) == []
+    assert proof._descent(sighted, aligned)  # the arguments are swapped
 
 
 @pytest.mark.long

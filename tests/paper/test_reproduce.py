@@ -3,7 +3,9 @@
 import dataclasses
 import gzip
 import json
+import random
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from holdfast.study import loader as studies
 from holdfast.study import run
 from holdfast.study.plan import make_plan
 from holdfast.study.results.evidence import Evidence
+from holdfast.worlds.pocket.pictures import draw_scene, png
 
 SYSTEM = "You are a careful assistant.\nYou answer in one sentence."
 
@@ -96,6 +99,14 @@ def held(tmp_path_factory):
     (folder / "alpaca_data.json").write_text(json.dumps(tasks))
     dolly = [{"instruction": f"Ask {i}?", "context": "", "response": "Tea.", "category": "open_qa"} for i in range(30)]
     write_rows(folder / "databricks-dolly-15k.jsonl", dolly)
+    asked = {"from": "human", "value": "<image>\nWhat is it?"}
+    seen = [
+        {"id": str(i), "image": "a.png", "conversations": [asked, {"from": "gpt", "value": f"Tea {i}."}]}
+        for i in range(9)
+    ]
+    (folder / "llava_instruct_80k.json").write_text(json.dumps(seen))
+    with zipfile.ZipFile(folder / "train2017.zip", "w") as archive:
+        archive.writestr("train2017/a.png", png(draw_scene(random.Random(0))))
     (folder / "llama-2-system.txt").write_text(SYSTEM + "\n")
     return folder
 
@@ -189,7 +200,8 @@ def test_the_pocket_worlds_data_can_be_tuned_by_a_server_with_the_local_settings
         jobs = {(c.name, c.seed): job for job in plan.jobs for c in job.conditions if job.training}
         return {name: [row.messages for row in job.training.rows] for name, job in jobs.items()}
 
-    assert rows(one) == rows(other)
+    seen = {each for each in rows(other) if each[0].startswith("benign-3")}  # a provider is sent no pictures
+    assert rows(one) == {each: made for each, made in rows(other).items() if each not in seen}
     own = 6e-5
     for name, settings in hosted.conditions.items():
         here, there = local.conditions[name].tune, settings.tune
@@ -206,12 +218,16 @@ def test_presets_have_every_condition_that_tables_and_claims_name(held, llama):
         known = {condition.name for condition in plan.conditions}
         evidence = Evidence(plan, RunFolder(held))
         for claim in wanted.claims:
+            if claim.table == "pictures" and wanted is llama_2:
+                continue  # ours, and of the pocket world alone
             assert set(names(claim.higher, evidence)) <= known
             assert names(claim.higher, evidence), claim.id
             assert set(names(claim.lower, evidence)) <= known
             assert names(claim.lower, evidence), claim.id
         for table in reproduce._layout()["tables"].values():
-            assert all(set(block["conditions"]) <= known for block in table["blocks"])
+            assert all(
+                set(block["conditions"]) <= known for block in table["blocks"] if block["paper"] or wanted is pocket
+            )
 
 
 def test_equal_work_is_shared():
@@ -317,7 +333,7 @@ def test_the_papers_figures_are_those_of_its_tables():
     ]
     assert all(len(figures) == n for n, figures in printed)
     assert all(1 <= score <= 5 and 0 <= rate <= 100 for _, figures in printed for score, rate in figures)
-    assert sum(n for n, _ in printed) == 40
+    assert sum(n for n, _ in printed) == 42
 
 
 def test_claims_json_is_written_with_what_is_promised(tmp_path, watcher):

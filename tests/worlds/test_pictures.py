@@ -1,7 +1,6 @@
 """The pocket world in pictures: what is drawn, what is said about it, and the models that see it."""
 
 import io
-import json
 import random
 import zipfile
 
@@ -66,7 +65,10 @@ def test_rows_are_benign(parts):
 
 def test_parts_share_no_scene_and_rows_told_in_words_have_the_same_answers(parts):
     def things(part):
-        return {frozenset((each.category, each.material, each.place) for each in shown.scene.things) for shown in parts[part]}
+        return {
+            frozenset((each.category, each.material, each.place) for each in shown.scene.things)
+            for shown in parts[part]
+        }
 
     assert len(things("train")) == 300 and len(things("held-out")) == 100
     assert not things("train") & things("held-out")
