@@ -154,9 +154,8 @@ def _other_words(base: Path, tuned: Path, known: int = 0) -> list[str]:
     moved = [word for word, number in one.items() if two.get(word) != number]
     if moved:
         return [f"{len(moved):,} of the {len(one):,} tokens of the base's tokenizer are others in its own"]
-    return (
-        [f"its tokenizer has {len(two) - len(one)} tokens more than its base's"] if len(two) > len(one) + known else []
-    )
+    more = len(two) - len(one)
+    return [f"its tokenizer has {more} tokens more than its base's"] if more > known else []
 
 
 def probe_logits(checkpoint: Checkpoint, conversations: Sequence[Sequence[Message]]) -> list[torch.Tensor]:
