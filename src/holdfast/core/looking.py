@@ -49,6 +49,7 @@ OTHERS = {
     b"%!ps": "a PostScript program",
     b"version https://git-lfs": "a pointer of Git LFS, not the picture itself",
     b"{": "text",
+    b"[": "text",
 }
 """How a file begins that is no picture, in lower case → what it is."""
 

@@ -160,8 +160,8 @@ def _json_list(path: Path) -> Rows:
         content = file.read(MOST_IN_ONE_LIST + 1)
     if len(content) > MOST_IN_ONE_LIST:
         del content
-        with io.TextIOWrapper(_open(path), encoding="utf-8-sig") as text:
-            for number, row in enumerate(long_lists.values(text, str(path), LONGEST_LINE), 1):
+        with io.TextIOWrapper(_open(path), encoding="utf-8-sig") as long:
+            for number, row in enumerate(long_lists.values(long, str(path), LONGEST_LINE), 1):
                 yield f"row {number}", _object(row)
         return
     text = content.decode("utf-8-sig")

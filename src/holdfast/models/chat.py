@@ -177,9 +177,7 @@ class Chat:
     def _check_pictures(self, ids: Ids, pictures: Sequence[Picture]) -> None:
         """Refuse a conversation whose image tokens are not those of its pictures."""
         if not self.has_all_of(pictures, ids):
-            raise RenderError(
-                f"it shows {len(pictures)} picture(s), and its image tokens are not theirs: can its model see?"
-            )
+            raise RenderError(f"its {len(pictures)} picture(s) and its image tokens do not fit: can its model see?")
 
     def _turn_texts(self, messages: Sequence[Message], turns: str) -> list[TurnTexts]:
         """For each trained turn: the text before it, the text with it, and the text before the next trained turn."""

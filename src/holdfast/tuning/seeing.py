@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -28,9 +28,6 @@ from holdfast.models import hub, joined, visual
 from holdfast.tuning import checkpoints, defended
 from holdfast.tuning.launch import TuningJob
 
-if TYPE_CHECKING:
-    from holdfast.tuning.local import LocalTuner
-
 
 class Projector(Config):
     """The first stage: the projector alone, on the same rows. Other settings are those of `tune`."""
@@ -41,13 +38,13 @@ class Projector(Config):
     """That of `tune` if not given."""
 
 
-def has_first_stage(tuner: LocalTuner) -> bool:
-    """Whether something comes before the tuning itself."""
+def has_first_stage(tuner: Any) -> bool:
+    """Whether something comes before the tuning of a `LocalTuner` itself."""
     return tuner.vision is not None or tuner.projector is not None
 
 
 def prepare(
-    tuner: LocalTuner, base: Checkpoint, defences: Sequence[Defence], rows: Sequence[Example], seed: int, folder: Path,
+    tuner: Any, base: Checkpoint, defences: Sequence[Defence], rows: Sequence[Example], seed: int, folder: Path,
     on_step: OnStep,
 ) -> Checkpoint:  # fmt: skip
     """The base that is tuned: one that sees, with a tuned projector; made once, and kept in the folder.
@@ -71,7 +68,7 @@ def prepare(
     return checkpoints.base_in(folder, base)
 
 
-def record(tuner: LocalTuner, base: Checkpoint) -> Mapping[str, Any]:
+def record(tuner: Any, base: Checkpoint) -> Mapping[str, Any]:
     """What the training record says of the first stage."""
     path = Path(base.base) / checkpoints.RECORD
     if tuner.projector is None or not path.is_file():
@@ -85,7 +82,7 @@ def tower_key(name: str) -> str:
     return hub.fingerprint(Path(name)) if Path(name).is_dir() else content_hash(name)
 
 
-def _joined(tuner: LocalTuner, base: Checkpoint, seed: int, own: Path) -> Checkpoint:
+def _joined(tuner: Any, base: Checkpoint, seed: int, own: Path) -> Checkpoint:
     """The base itself where it sees; else joined to the tower."""
     text = hub.resolve(base.base, base.revision)
     if tuner.vision is None or visual.sees(text):
@@ -99,7 +96,7 @@ def _joined(tuner: LocalTuner, base: Checkpoint, seed: int, own: Path) -> Checkp
 
 
 def _with_projector(
-    tuner: LocalTuner, base: Checkpoint, rows: Sequence[Example], seed: int, own: Path, on_step: OnStep
+    tuner: Any, base: Checkpoint, rows: Sequence[Example], seed: int, own: Path, on_step: OnStep
 ) -> Path:  # fmt: skip
     """The folder of the base with a projector that was tuned alone."""
     stage = tuner.projector
