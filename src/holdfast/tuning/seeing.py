@@ -21,6 +21,7 @@ from pydantic import PositiveFloat, PositiveInt
 from holdfast.core import durable
 from holdfast.core.config import Config
 from holdfast.core.errors import TuningError
+from holdfast.core.files import is_folder, locate
 from holdfast.core.progress import OnStep, TuningStep
 from holdfast.core.protocols import Defence
 from holdfast.core.types import Checkpoint, Example, content_hash
@@ -79,7 +80,8 @@ def record(tuner: Any, base: Checkpoint) -> Mapping[str, Any]:
 
 def tower_key(name: str) -> str:
     """What tells one vision tower from another: its content where it is on this machine."""
-    return hub.fingerprint(Path(name)) if Path(name).is_dir() else content_hash(name)
+    folder = locate(name)
+    return hub.fingerprint(folder) if is_folder(folder) else content_hash(name)
 
 
 def _joined(tuner: Any, base: Checkpoint, seed: int, own: Path) -> Checkpoint:
