@@ -64,7 +64,7 @@ def complete_preset(incomplete: str) -> list[str]:
 
 def complete_part(incomplete: str) -> list[str]:
     """Tables and figures of the paper whose name begins with what was typed."""
-    parts = [f"table{n}" for n in range(1, 6)] + ["figure1", "figure2", "pictures", "figure4a", "figure4b"]
+    parts = [f"table{n}" for n in range(1, 6)] + ["figure1", "figure2", "figure4a", "figure4b"]
     return [name for name in parts if name.startswith(incomplete)]
 
 

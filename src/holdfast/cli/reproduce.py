@@ -30,7 +30,7 @@ from holdfast.core.watch import Watch
 Parts = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[TABLE]...", help="table1 … table5, figure1, figure2, pictures, figure4a, figure4b. Default: all.",
+        metavar="[TABLE]...", help="table1 … table5, figure1, figure2, figure4a, figure4b. Default: all of them.",
         autocompletion=complete_part,
     ),
 ]  # fmt: skip
