@@ -72,3 +72,33 @@ def test_a_picture_changes_what_it_is_asked(both):
         with torch.no_grad():
             logits.append(sighted.model(input_ids=ids, **sighted.chat.batch(ids, [picture])).logits[0, -1])
     assert not torch.equal(*logits)
+
+
+@pytest.mark.long
+def test_a_study_tunes_the_aligned_model_on_pictures_and_measures_held_out_ones(tmp_path):
+    from support.studies import Silent, write_rows
+
+    from holdfast.study import loader, run
+
+    few = write_rows(tmp_path / "few.jsonl", rows_of("benchmark.jsonl")[::30])
+    seen = {"kind": "llava", "images": "pictures:pictures.zip"}
+
+    def some(part, n):
+        return {"kind": "mix", "parts": [{"data": {**seen, "file": f"pictures:{part}.json"}, "n": n}]}
+
+    study = loader.from_dict({
+        "name": "pictures", "model": "pocket:aligned",
+        "templates": {"plain": {"system": SYSTEM.content}},
+        "evaluate": {"harmfulness": {"benchmark": {"kind": "generic", "file": str(few)}, "judges": "oracle"}},
+        "generate": {"max_new_tokens": 32},
+        "conditions": {"pictures": {
+            "data": some("train", 32), "held_out": some("held-out", 16),
+            "tune": {"vision": "pictures:tower", "projector": {"epochs": 1}, "learning_rate": 1e-3, "epochs": 1},
+        }},
+    })  # fmt: skip
+    results = run.run(study, "", tmp_path / "run", [0], 1, Silent()).results
+    initial, tuned = results.conditions
+    assert tuned.task.rows == 16 and tuned.task.before is None and 0.0 <= tuned.task.exact <= 100.0
+    assert initial.task is None and initial.harmfulness_rate.value == 0.0
+    training = results.settings["pictures"].training[0]
+    assert training["pictures"] == 32 and training["projector"]["steps"] > 0
