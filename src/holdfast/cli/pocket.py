@@ -42,7 +42,8 @@ def pictures(
 
     Those of seed 0 are shipped: `pictures:train.json`, `pictures:pictures.zip`, `pictures:tower`.
     """
-    from holdfast.core.progress import Meter, OnePiece
+    from holdfast.core.one_piece import OnePiece
+    from holdfast.core.progress import Meter
     from holdfast.worlds.pocket import sighted, tower
 
     terminal = console()

@@ -5,10 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from holdfast.core.protocols import Watcher
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -75,25 +72,6 @@ class TuningStep:
 
 OnStep = Callable[[TuningStep], None]
 """Called by a tuner with how far it is."""
-
-
-class OnePiece:
-    """The watcher of work that is one piece, as that piece's progress."""
-
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
-
-    def advance(self, units: int) -> None:
-        """Say that so many more units are done."""
-        self.watcher.advance(units)
-
-    def show(self, activity: Activity) -> None:
-        """Say what is going on now."""
-        self.watcher.show(0, activity)
-
-    def note(self, text: str) -> None:
-        """Say something that is worth a line."""
-        self.watcher.note(text)
 
 
 class Meter:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import RunFolderError
 from holdfast.core.files import is_folder, write_atomically
-from holdfast.core.progress import Meter, OnePiece
+from holdfast.core.one_piece import OnePiece
+from holdfast.core.progress import Meter
 from holdfast.core.types import Checkpoint, Example, NoCheckpoint, content_hash
 from holdfast.models.hub import ADAPTER
 from holdfast.models.made import made
