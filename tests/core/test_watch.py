@@ -46,6 +46,18 @@ def test_elsewhere_lines_come_at_intervals(monkeypatch):
     assert "answering" not in one
 
 
+def test_nothing_is_said_of_the_time_left_before_enough_is_done():
+    console = Terminal(file=io.StringIO(), force_terminal=False, width=120)
+    with Watch(console) as watch:
+        watch.begin(1000)
+        for units in (0, 1, 9):
+            watch.advance(units)
+            watch.note("line")
+    told = [line.partition("gone, ")[2].partition(" left")[0] for line in console.file.getvalue().splitlines()]
+    assert told[:2] == ["unknown time"] * 2
+    assert told[2].startswith("about ")
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_text_is_shown_as_it_is(terminal):
     console = Terminal(file=io.StringIO(), force_terminal=terminal, width=120)

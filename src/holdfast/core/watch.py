@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LINES_EVERY = 30.0
 """Seconds between two times that the work under way is told where the output is no terminal."""
 
+SHARE_TO_JUDGE_BY = 0.005
+"""Of the work: as long as no more is done, loading took most of the time, and nothing is said of the time left."""
+
 
 class Watch:
     """Progress with time left.
@@ -89,7 +92,8 @@ class Watch:
             self.console.print(text, soft_wrap=True)
             return
         gone = time.monotonic() - self.started
-        left = f"about {clock(gone / self.done * (self.total - self.done))}" if self.done else "unknown time"
+        known = self.done > SHARE_TO_JUDGE_BY * self.total
+        left = f"about {clock(gone / self.done * (self.total - self.done))}" if known else "unknown time"
         line = f"{clock(gone)} gone, {left} left: {text}"
         self.console.print(line, style="dim", soft_wrap=True)
 
