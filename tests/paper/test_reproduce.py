@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.results import made, typed
 from support.studies import conversation, messages, rows_of, write_rows
+from support.visual import album
 
 from holdfast.core.errors import StudyError
 from holdfast.core.run_folder import RunFolder
@@ -97,6 +98,9 @@ def held(tmp_path_factory):
     dolly = [{"instruction": f"Ask {i}?", "context": "", "response": "Tea.", "category": "open_qa"} for i in range(30)]
     write_rows(folder / "databricks-dolly-15k.jsonl", dolly)
     (folder / "llama-2-system.txt").write_text(SYSTEM + "\n")
+    shown, photos = album(folder)
+    shown.rename(folder / "llava_instruct_80k.json")
+    photos.rename(folder / "train2017.zip")
     return folder
 
 
