@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.results import made, typed
 from support.studies import conversation, messages, rows_of, write_rows
+from support.visual import album
 
 from holdfast.core.errors import StudyError
 from holdfast.core.run_folder import RunFolder
@@ -108,6 +109,9 @@ def held(tmp_path_factory):
     with zipfile.ZipFile(folder / "train2017.zip", "w") as archive:
         archive.writestr("train2017/a.png", png(draw_scene(random.Random(0))))
     (folder / "llama-2-system.txt").write_text(SYSTEM + "\n")
+    shown, photos = album(folder)
+    shown.rename(folder / "llava_instruct_80k.json")
+    photos.rename(folder / "train2017.zip")
     return folder
 
 

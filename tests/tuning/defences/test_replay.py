@@ -29,7 +29,7 @@ class Table(torch.nn.Module):
 def rows_at_hand(*rows):
     rows = [Rendered(np.array(ids, dtype=np.int32), np.array(supervised)) for ids, supervised in rows]
     at_hand = RowsAtHand.__new__(RowsAtHand)
-    at_hand.rows, at_hand.pad = rows, 0
+    at_hand.rows, at_hand.chat = rows, SimpleNamespace(training_batch=lambda some: training_batch(some, 0))
     return at_hand
 
 
