@@ -33,9 +33,10 @@ def let_go(job: Job, run_folder: RunFolder, progress: Progress, keep: bool) -> N
     checkpoints = run_folder.checkpoints(job.training.run)
     if keep:
         job.training.tuner.keep(checkpoints)
-        for condition in job.conditions if checkpoints.is_dir() else ():
+        for condition in job.conditions:
             where = checkpoints / f"epoch-{epochs_of(condition)}"
-            progress.note(f"The weights of {condition.name} (seed {condition.seed}) are kept in {where}")
+            if where.is_dir():  # else a provider has them
+                progress.note(f"The weights of {condition.name} (seed {condition.seed}) are kept in {where}")
         return
     deleted = job.training.tuner.discard(checkpoints)
     for folder in folders if deleted else ():
