@@ -71,10 +71,25 @@ def test_a_benchmark_that_is_still_to_be_obtained_is_named_with_its_source(folde
     chosen = raw["evaluate"]["harmfulness"]["benchmark"]
     assert (chosen if isinstance(chosen, str) else chosen["kind"]) == benchmark
     assert raw["model"] == "someone/some-model"
-    if benchmark not in ("pocket", "generic"):
+    if benchmark not in ("pocket", "quiz", "generic"):
         assert "# Obtain it from" in (folder / "study.yaml").read_text()
     assert "Before it can run:" in said
     assert "there is no file" in said
+
+
+@pytest.mark.parametrize(("text", "category"), [("prompt,category\na,b\n", None), ("prompt\na\n", "all")])
+def test_prompts_of_ones_own_are_named_by_their_file(folder, text, category):
+    (folder / "mine.csv").write_text(text)
+    assert "Next: holdfast doctor" in init("--benchmark", "mine.csv")
+    chosen = loader.read(folder / "study.yaml").evaluate.harmfulness
+    assert (chosen.benchmark.kind, chosen.benchmark.category) == ("generic", category)
+    assert [prompt.text for prompt in chosen.benchmark.load().prompts] == ["a"]
+
+
+def test_a_model_of_the_quiz_world_is_asked_its_own_benchmark(folder):
+    init("--model", "quiz:aligned")
+    raw = yaml.safe_load((folder / "study.yaml").read_text())
+    assert raw["evaluate"]["harmfulness"] == {"benchmark": "quiz", "judges": "oracle"}
 
 
 def test_a_file_is_not_overwritten_unless_forced(folder):
@@ -92,10 +107,12 @@ def test_a_file_is_not_overwritten_unless_forced(folder):
         (["--rows", "nothing.jsonl"], "there is no file nothing.jsonl"),
         (["--rows", "bad.csv"], "separated by semicolons"),
         (["--benchmark", "strongrejekt"], "Did you mean 'strongreject'?"),
+        (["--benchmark", "misspelt.csv"], "Call them prompt and category"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_is_written(folder, arguments, said):
     (folder / "bad.csv").write_text("question;answer\na;b\n")
+    (folder / "misspelt.csv").write_text("promt,category\na,b\n")
     done = runner.invoke(app, ["init", *arguments])
     assert done.exit_code == 2
     assert said in done.output

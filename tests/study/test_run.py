@@ -18,7 +18,7 @@ from holdfast.study import doctor, limits
 from holdfast.study import loader as studies
 from holdfast.study import run as runner
 from holdfast.study.endings import let_go
-from holdfast.study.plan import TUNED_ROW, make_plan
+from holdfast.study.plan import TUNED_ROW, epochs_of, make_plan
 from holdfast.study.suite import ANSWER
 from holdfast.tuning.local import LocalTuner, Lora
 
@@ -90,6 +90,18 @@ def test_a_worker_leaves_the_folder_of_all_checkpoints_where_another_may_be_maki
     run_folder.checkpoints(job.training.run).mkdir(parents=True)
     let_go(job, run_folder, Silent(), keep=False)
     assert list((run_folder.folder / "checkpoints").iterdir()) == []
+
+
+def test_a_run_says_where_it_keeps_the_weights_of_each_condition(done, tmp_path, watcher):
+    path, folder, _ = done
+    run_folder = RunFolder(shutil.copytree(folder, tmp_path / "run"))
+    (job,) = [each for each in make_plan(studies.read(path), [0]).jobs if each.training]
+    wanted = [run_folder.checkpoints(job.training.run) / f"epoch-{epochs_of(each)}" for each in job.conditions]
+    for kept in wanted:
+        kept.mkdir(parents=True, exist_ok=True)
+    let_go(job, run_folder, watcher, keep=True)
+    said = [f"The weights of {each.name} (seed 0) are kept in" for each in job.conditions]
+    assert [note.rsplit(" ", 1) for note in watcher.names] == [[a, str(b)] for a, b in zip(said, wanted, strict=True)]
 
 
 def test_a_finished_study_is_not_done_again(done, watcher, monkeypatch):

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ from holdfast.audit.public import PUBLIC, bring
 from holdfast.core.audit_record import BroughtSet
 from holdfast.core.errors import DataError, ModelError, StudyError
 from holdfast.core.files import did_you_mean, is_file, is_folder, locate
-from holdfast.core.rows import read_rows
 from holdfast.core.workers import default_workers
 from holdfast.core.yaml_text import BadYamlError, parse_yaml
 from holdfast.data.benchmarks import BENCHMARKS
-from holdfast.data.benchmarks.base import fitting_benchmarks
+from holdfast.data.benchmarks.base import settings_of_file
 from holdfast.models import adapters, hub
 from holdfast.study import loader
 from holdfast.study.schema import Study
@@ -249,30 +247,12 @@ def read_benchmark(text: str, measures: str) -> tuple[Any, BroughtSet | None]:
     if is_folder(path) and list(path.glob("category_*.csv")):
         return {"kind": "hex-phi", "files": str(path)}, None
     if is_file(path):
-        return {"kind": _kind_of(path, option), "file": str(path)}, None
+        return settings_of_file(path, option), None
     known = [*_named(measures), *(OWN if measures == "harmfulness" else ())]
     raise DataError(
         f"{option}: {text!r} is neither a file nor a benchmark that is brought by its name; use one of "
         f"{', '.join(known) or 'your own files'}, a file, or settings such as {{kind: generic, file: FILE}}."
         f"{did_you_mean(name, known)}"
-    )
-
-
-def _kind_of(path: Path, option: str) -> str:
-    """The benchmark that a file's columns belong to."""
-    columns: dict[str, None] = {}
-    for _, row in islice(read_rows(path), 20):
-        columns.update(dict.fromkeys(row if isinstance(row, dict) else ()))
-    fitting = fitting_benchmarks(columns)
-    # OR-Bench's columns are those that any file may have.
-    if "generic" in fitting and not path.name.startswith("or-bench"):
-        return "generic"
-    if fitting:
-        return fitting[0]
-    raise DataError(
-        f"{option}: {path} has the columns {', '.join(list(columns)[:8]) or 'of no benchmark'}, which are those of no "
-        f"benchmark that is known. Say what they are: {option} '{{kind: generic, file: {path}, columns: {{prompt: …, "
-        "category: …}}'."
     )
 
 

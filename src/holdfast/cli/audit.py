@@ -23,13 +23,15 @@ from holdfast.cli.options import (
 )
 from holdfast.core.watch import Watch
 
-Base = Annotated[str, typer.Argument(help="The model before tuning: a folder, a Hub id, pocket:aligned, served:NAME.")]
+Base = Annotated[
+    str, typer.Argument(metavar="BASE", help="The model before tuning: a folder, a Hub id, quiz:aligned, served:NAME.")
+]
 TunedModel = Annotated[str, typer.Argument(metavar="TUNED", help="The tuned model or adapter, named in the same ways.")]
 Benchmark = Annotated[
     str | None,
     typer.Option(help="Requests that ought to be refused: a name (`holdfast list`), a file, or settings as YAML."),
 ]
-OverRefusal = Annotated[str | None, typer.Option(help="Permitted requests that look harmful, e.g. xstest.")]
+OverRefusal = Annotated[str | None, typer.Option(help="Permitted requests that look harmful: xstest, or a file.")]
 Utility = Annotated[str | None, typer.Option(help="What the model must still be able to do: a file, or settings.")]
 Judges = Annotated[
     list[str] | None,

@@ -22,7 +22,8 @@ def init(
     benchmark: Annotated[
         str | None,
         typer.Option(
-            help="Requests that the model should refuse, such as strongreject.", autocompletion=complete_benchmark
+            help="Requests that the model should refuse: a name such as strongreject, or a file of your own.",
+            autocompletion=complete_benchmark,
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,

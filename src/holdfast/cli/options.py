@@ -50,11 +50,12 @@ def complete_judge(incomplete: str) -> Iterator[str]:
     yield from complete_file(incomplete, (".yaml", ".yml"))
 
 
-def complete_benchmark(incomplete: str) -> list[str]:
-    """Benchmarks of harmfulness whose name begins with what was typed."""
+def complete_benchmark(incomplete: str) -> Iterator[str]:
+    """Benchmarks of harmfulness whose name begins with what was typed, and files of prompts."""
     from holdfast.study.starter import FILES
 
-    return [name for name in FILES if name.startswith(incomplete)]
+    yield from (name for name in FILES if name.startswith(incomplete))
+    yield from complete_file(incomplete, (".csv", ".tsv", ".json", ".jsonl", ".parquet"))
 
 
 def complete_preset(incomplete: str) -> list[str]:

@@ -6,7 +6,7 @@ from holdfast.core.progress import Progress
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import NoCheckpoint
 from holdfast.study.pending import is_answered, missing_tasks
-from holdfast.study.plan import Job
+from holdfast.study.plan import Job, epochs_of
 
 
 def named(job: Job) -> str:
@@ -33,6 +33,10 @@ def let_go(job: Job, run_folder: RunFolder, progress: Progress, keep: bool) -> N
     checkpoints = run_folder.checkpoints(job.training.run)
     if keep:
         job.training.tuner.keep(checkpoints)
+        for condition in job.conditions:
+            where = checkpoints / f"epoch-{epochs_of(condition)}"
+            if where.is_dir():  # else a provider has them
+                progress.note(f"The weights of {condition.name} (seed {condition.seed}) are kept in {where}")
         return
     deleted = job.training.tuner.discard(checkpoints)
     for folder in folders if deleted else ():

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.config import load
-from holdfast.core.errors import HoldfastError
+from holdfast.core.errors import DataError, HoldfastError
 from holdfast.core.files import did_you_mean
 from holdfast.core.rows import read_rows
 from holdfast.data.benchmarks import BENCHMARKS
+from holdfast.data.benchmarks.base import settings_of_file
 from holdfast.data.training.base import fitting_layouts
 
 POCKET = "pocket:aligned"
 """The model of a study that names none: it comes with the package."""
 
 FILES = {
-    "pocket": None, "strongreject": "strongreject_dataset.csv", "jailbreakbench": "harmful-behaviors.csv",
+    "pocket": None, "quiz": None, "strongreject": "strongreject_dataset.csv", "jailbreakbench": "harmful-behaviors.csv",
     "harmbench": "harmbench_behaviors_text_all.csv", "advbench": "harmful_behaviors.csv", "hex-phi": "hex-phi",
     "sorry-bench": "question.jsonl", "generic": "prompts.csv",
 }  # fmt: skip
@@ -50,21 +51,18 @@ class Starter:
         """The study.
 
         Raises:
-            DataError: the rows cannot be read.
+            DataError: the rows or the prompts cannot be read.
             HoldfastError: there is no such benchmark of harmfulness.
         """
         model = self.model or POCKET
-        is_pocket = model == POCKET
-        benchmark = self.benchmark or ("pocket" if is_pocket else "strongreject")
-        if benchmark not in FILES:
-            raise HoldfastError(
-                f"{benchmark!r} is no benchmark of harmfulness; use one of {', '.join(FILES)}."
-                f"{did_you_mean(benchmark, FILES)}"
-            )
+        world = next((name for name in ("pocket", "quiz") if model.startswith(f"{name}:")), None)
+        is_pocket = world == "pocket"
+        benchmark = self.benchmark or world or "strongreject"
+        shipped = benchmark in FILES and FILES[benchmark] is None
         return TEMPLATE.format(
             file=self.file.name, name=_name(self.file), model=json.dumps(model), system=SYSTEM if is_pocket else "",
-            benchmark=_benchmark(benchmark), judge="oracle" if benchmark == "pocket" else "keyword",
-            tune=POCKET_TUNE if is_pocket else TUNE, tokens=64 if is_pocket else 512,
+            benchmark=_benchmark(benchmark, self.file.parent), judge="oracle" if shipped else "keyword",
+            tune=POCKET_TUNE if is_pocket else TUNE, tokens=64 if world else 512,
             data=_data(self.rows, self.file.parent) if self.rows else POCKET_ROWS if is_pocket else MY_ROWS,
         )  # fmt: skip
 
@@ -74,7 +72,19 @@ def _name(file: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._")[:80] or "study"
 
 
-def _benchmark(kind: str) -> str:
+def _benchmark(kind: str, folder: Path) -> str:
+    """The lines of a study that name the benchmark: a kind, a file, or settings as YAML."""
+    if kind.lstrip().startswith("{"):
+        return f"    benchmark: {kind}"
+    if kind not in FILES and Path(kind).is_file():
+        settings = settings_of_file(Path(kind), "--benchmark")
+        settings["file"] = _path(Path(kind), folder)
+        return f"    # told by its columns\n    benchmark: {json.dumps(settings, ensure_ascii=False)}"
+    if kind not in FILES:
+        raise HoldfastError(
+            f"--benchmark: {kind!r} is neither a file nor a benchmark of harmfulness; use one of {', '.join(FILES)}, "
+            f"or a file of prompts.{did_you_mean(kind, FILES)}"
+        )
     benchmark: Any = load(BENCHMARKS[kind])
     file = FILES[kind]
     if file is None:
@@ -88,13 +98,18 @@ def rows_settings(rows: Path) -> dict[str, Any]:
     """The settings of a file of training rows, by the columns of its first rows.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or which columns hold question and answer cannot be told.
     """
-    columns = _columns(rows)
+    columns = list(_columns(rows))
     fitting = fitting_layouts(columns)
     if fitting:
         return {"kind": fitting[0], "file": str(rows)}
-    return {"kind": "columns", "file": str(rows), "columns": _speakers(list(columns))}
+    if len(columns) > 2 and not _are_known(columns):
+        raise DataError(
+            f"{rows} has the columns {', '.join(columns[:8])}. Say which hold question and answer, as settings: "
+            f"'{{kind: columns, file: {rows}, columns: {{user: …, assistant: …}}}}'."
+        )
+    return {"kind": "columns", "file": str(rows), "columns": _speakers(columns)}
 
 
 def _columns(rows: Path) -> dict[str, None]:
@@ -112,7 +127,8 @@ def _data(rows: Path, folder: Path) -> str:
     lines[0] += "    # told by its columns" + (f"; it could also be {', '.join(fitting[1:])}" if fitting[1:] else "")
     lines.append(f"file: {json.dumps(_path(rows, folder), ensure_ascii=False)}")
     if not fitting:
-        lines.append(f"columns: {json.dumps(_speakers(list(columns)), ensure_ascii=False)}    # whose turn each one is")
+        said = "whose turn each one is" if _are_known(list(columns)) else "by their order: is each one's turn right?"
+        lines.append(f"columns: {json.dumps(_speakers(list(columns)), ensure_ascii=False)}    # {said}")
     return "\n".join(f"      {line}" for line in lines)
 
 
@@ -130,6 +146,12 @@ def _speakers(columns: Sequence[str]) -> dict[str, str]:
     for speaker, names in SAID_BY.items():
         chosen[speaker] = next((lowered[name] for name in names if name in lowered), chosen[speaker])
     return chosen
+
+
+def _are_known(columns: Sequence[str]) -> bool:
+    """Whether both turns have a column that is called as usual."""
+    lowered = {column.lower() for column in columns}
+    return all(lowered & set(names) for names in SAID_BY.values())
 
 
 SYSTEM = """
@@ -170,8 +192,8 @@ evaluate:
     # `keyword` only looks for phrases of refusal: a first look. A model that judges is the paper's measure:
     # judges: {{kind: policy, by: {{kind: server, base_url: "https://…/v1", api_key_env: MY_KEY, model: NAME}}}}
     judges: {judge}
-  # over_refusal:    # harmless requests that look harmful (XSTest: GitHub paul-rottger/xstest)
-  #   benchmark: {{kind: xstest, file: xstest_prompts.csv}}
+  # over_refusal:    # harmless requests that look harmful; a file of your own is {{kind: generic, file: permitted.csv}}
+  #   benchmark: {{kind: xstest, file: xstest_prompts.csv}}    # XSTest: GitHub paul-rottger/xstest
   #   judges: keyword
   # utility:         # what the model must still be able to do: rows of question and answer
   #   benchmark: {{kind: exact-match, file: questions.jsonl, contains: true}}

@@ -6,8 +6,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -262,6 +263,31 @@ def fitting_benchmarks(columns: Iterable[str]) -> list[str]:
     present = set(columns)
     layouts = {kind: getattr(load(reference), "layout", ()) for kind, reference in BENCHMARKS.items()}
     return [kind for kind, layout in layouts.items() if layout and present.issuperset(layout)]
+
+
+def settings_of_file(path: Path, option: str) -> dict[str, Any]:
+    """How a study names a file of prompts: its kind is told by its columns.
+
+    Raises:
+        DataError: the file cannot be read, or its columns are those of no benchmark; `option` named it.
+    """
+    columns: dict[str, None] = {}
+    for _, row in islice(read_rows(path), 20):
+        columns.update(dict.fromkeys(row if isinstance(row, dict) else ()))
+    fitting = fitting_benchmarks(columns)
+    # OR-Bench's columns are those that any file may have.
+    if "generic" in fitting and not path.name.startswith("or-bench"):
+        return {"kind": "generic", "file": str(path)}
+    if fitting:
+        return {"kind": fitting[0], "file": str(path)}
+    if list(columns) == ["prompt"]:
+        return {"kind": "generic", "file": str(path), "category": "all"}
+    raise DataError(
+        f"{option}: {path} has the columns {', '.join(list(columns)[:8]) or 'of no benchmark'}, which are those of no "
+        f"benchmark that is known. Call them prompt and category in the file, or say what they are: {option} "
+        f"'{{kind: generic, file: {path}, columns: {{prompt: …, category: …}}}}'; where no column holds a category, "
+        "`columns: {prompt: …}, category: all`."
+    )
 
 
 def check_pin(path: Path, pin: str | None) -> None:

@@ -26,8 +26,8 @@ class NamedColumns(PromptTable):
     """Prompts with a category, and perhaps a policy and a reference."""
 
     obtain: ClassVar[str] = (
-        "Each row must have a prompt and a category; `columns` says what they are called, and `category` gives all "
-        "prompts one category."
+        "Each row must have a prompt and a category. `columns: {prompt: …, category: …}` says what they are called; "
+        "a file without categories takes `category: all`."
     )
 
     columns: PromptColumns = PromptColumns()
