@@ -42,15 +42,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is in a picture: two or three things in different places, in the order north, east, south, west."""
+    """What is in a picture: one to three things in different places, in the order north, east, south, west."""
 
     things: tuple[Seen, ...]
     ground: int
 
 
-def draw_scene(rng: random.Random) -> Scene:
-    """A scene at random, in which no category and no material occurs twice."""
-    count = rng.choice((2, 3))
+def draw_scene(rng: random.Random, counts: tuple[int, ...] = (2, 3)) -> Scene:
+    """A scene at random, of as many things as one of `counts`, in which no category and no material occurs twice."""
+    count = rng.choice(counts)
     categories, materials = rng.sample(list(ICONS), count), rng.sample(list(MATERIALS), count)
     places = sorted(rng.sample(list(PLACES), count), key=list(PLACES).index)
     things = tuple(

@@ -37,37 +37,28 @@ class Shown:
 
 
 def every_picture(counts: Mapping[str, int] = COUNTS, seed: int = 0) -> dict[str, list[Shown]]:
-    """The pictures of each part. No two show the same things in the same places."""
+    """The pictures of each part: each of one thing. No two show the same thing in the same place."""
     rng = random.Random(f"pictures-{seed}")
     known: set[frozenset[tuple[str, str, str]]] = set()
     parts: dict[str, list[Shown]] = {}
     for part, count in counts.items():
         parts[part] = []
         while len(parts[part]) < count:
-            scene = draw_scene(rng)
+            scene = draw_scene(rng, (1,))
             things = frozenset((thing.category, thing.material, thing.place) for thing in scene.things)
             if things not in known:
                 known.add(things)
-                rows = _held_out(rng, scene) if part == "held-out" else _train(rng, scene)
-                parts[part].append(Shown(f"{part}-{len(parts[part]) + 1:03}.png", scene, tuple(rows)))
+                rows = tuple((exchange,) for exchange in _exchanges(rng, scene.things[0], scene))
+                parts[part].append(Shown(f"{part}-{len(parts[part]) + 1:03}.png", scene, rows))
     return parts
 
 
-def _train(rng: random.Random, scene: Scene) -> Iterator[tuple[Exchange, ...]]:
-    """A conversation, a description, and two questions to reason about."""
-    first, second = rng.sample(scene.things, 2)
-    yield what(first), material(second)
-    yield (description(scene),)
-    for _ in range(2):
-        yield (reason(rng.choice(scene.things), rng.randrange(len(language.FACTS))),)
-
-
-def _held_out(rng: random.Random, scene: Scene) -> Iterator[tuple[Exchange, ...]]:
-    """One question of each kind, alone."""
-    for exchange in (what, material):
-        yield (exchange(rng.choice(scene.things)),)
-    yield (description(scene),)
-    yield (reason(rng.choice(scene.things), rng.randrange(len(language.FACTS))),)
+def _exchanges(rng: random.Random, thing: Seen, scene: Scene) -> Iterator[Exchange]:
+    """One question of each kind."""
+    yield what(thing)
+    yield material(thing)
+    yield description(scene)
+    yield reason(thing, rng.randrange(len(language.FACTS)))
 
 
 def what(thing: Seen) -> Exchange:

@@ -63,7 +63,23 @@ def train(seed: int, on_step: OnStep, steps: int = STEPS) -> CLIPVisionModel:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARMUP) * (1.0 - step / steps)
         optimizer.step()
         on_step(TuningStep(step + 1, steps, loss.item()))
+    _scale(tower, batch_of([draw_scene(rng) for _ in range(BATCH)]))
     return tower.eval()
+
+
+def _scale(tower: CLIPVisionModel, batch: Batch) -> None:
+    """Make what the tower's layers give smaller, so that its features have a standard deviation of 1.
+
+    Training leaves them about six times as large, which makes each step of a projector as many times larger. The layers
+    before read them through layer norms, so the tower sees the same.
+    """
+    import torch
+
+    with torch.no_grad():
+        spread = float(features(tower, batch.pixels).std())
+        for name, weight in tower.named_parameters():
+            if any(part in name for part in ("pre_layrnorm", "out_proj", "fc2")):
+                weight.div_(spread)
 
 
 def _tower() -> CLIPVisionModel:
