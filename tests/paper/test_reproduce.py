@@ -204,8 +204,7 @@ def test_the_pocket_worlds_data_can_be_tuned_by_a_server_with_the_local_settings
         jobs = {(c.name, c.seed): job for job in plan.jobs for c in job.conditions if job.training}
         return {name: [row.messages for row in job.training.rows] for name, job in jobs.items()}
 
-    seen = {each for each in rows(other) if each[0].startswith("benign-3")}  # a provider is sent no pictures
-    assert rows(one) == {each: made for each, made in rows(other).items() if each not in seen}
+    assert rows(one) == rows(other)
     own = 6e-5
     for name, settings in hosted.conditions.items():
         here, there = local.conditions[name].tune, settings.tune
@@ -222,16 +221,15 @@ def test_presets_have_every_condition_that_tables_and_claims_name(held, llama):
         known = {condition.name for condition in plan.conditions}
         evidence = Evidence(plan, RunFolder(held))
         for claim in wanted.claims:
-            if claim.id == "visual-harms-more-than-words" and wanted is llama_2:
-                continue  # ours, and of the pocket world alone
+            if claim.id == "visual-harms" and wanted is pocket:
+                continue  # the pocket preset has no such column yet
             assert set(names(claim.higher, evidence)) <= known
             assert names(claim.higher, evidence), claim.id
             assert set(names(claim.lower, evidence)) <= known
             assert names(claim.lower, evidence), claim.id
         for table in reproduce._layout()["tables"].values():
-            assert all(
-                set(block["conditions"]) <= known for block in table["blocks"] if block["paper"] or wanted is pocket
-            )
+            seen = {"benign-3"} if wanted is pocket else set()
+            assert all(set(block["conditions"]) <= known | seen for block in table["blocks"])
 
 
 def test_equal_work_is_shared():
