@@ -63,7 +63,8 @@ def train(seed: int, on_step: OnStep, steps: int = STEPS) -> CLIPVisionModel:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARMUP) * (1.0 - step / steps)
         optimizer.step()
         on_step(TuningStep(step + 1, steps, loss.item()))
-    return tower.eval()
+    tower.train(False)
+    return tower
 
 
 def _tower() -> CLIPVisionModel:
