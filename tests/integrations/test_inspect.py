@@ -142,6 +142,7 @@ def evaluated(tmp_path_factory):
     return *logs, Pocket(file=folder / "few.jsonl").load().prompts, texts
 
 
+@pytest.mark.long
 def test_a_task_of_ours_gives_inspect_the_figures_that_we_give(evaluated):
     log, _, prompts, texts = evaluated
     pairs = [(prompt, Answer(prompt.id, "answered", texts[prompt.text])) for prompt in prompts if texts[prompt.text]]
@@ -156,6 +157,7 @@ def test_a_task_of_ours_gives_inspect_the_figures_that_we_give(evaluated):
     assert {sample.id for sample in log.samples} == {prompt.id for prompt in prompts}
 
 
+@pytest.mark.long
 def test_policies_reach_the_judge_and_what_has_no_score_is_no_number(evaluated):
     _, log, prompts, texts = evaluated
     assert log.status == "success", log.error

@@ -180,6 +180,7 @@ def test_the_hosted_preset_has_the_papers_settings_whatever_base_and_provider_ar
         make_plan(reproduce.prepare("hosted", ["table1"], data=held).study, [0])
 
 
+@pytest.mark.long
 def test_the_pocket_worlds_data_can_be_tuned_by_a_server_with_the_local_settings():
     with pytest.raises(StudyError, match="say which server has the pocket model: --base-url"):
         reproduce.prepare("hosted", data=Path("pocket"))
@@ -249,6 +250,7 @@ def test_files_that_a_preset_needs_are_named(tmp_path):
         reproduce.prepare("llama-2-7b-chat", data=tmp_path)
 
 
+@pytest.mark.long
 def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
     """Verdicts follow the scores: the same claim is reproduced, refuted or open as the answers are."""
     path = small()

@@ -54,6 +54,7 @@ def test_a_build_trains_both_stages_and_writes_everything(tmp_path, short, watch
         build.build_all({3: folder}, 1, watcher)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps", [2, 5])  # one in each stage
 def test_a_stopped_build_goes_on_to_the_same_weights(tmp_path, short, watcher, monkeypatch, steps):
     build.build_all({3: tmp_path / "whole"}, 1, watcher)
@@ -89,6 +90,7 @@ def test_only_missing_worlds_are_built(short, watcher):
     assert (world_folder(7) / "README.md").stat().st_mtime_ns == built
 
 
+@pytest.mark.long
 def test_packed_rows_have_the_loss_of_padded_ones():
     import torch
 
