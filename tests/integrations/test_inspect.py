@@ -312,7 +312,7 @@ def test_a_task_that_cannot_be_used_is_refused_before_any_work(tasks, name, why)
 
 def test_a_task_that_changed_since_it_was_asked_is_not_scored(tasks):
     (prompt, _) = InspectTask(task=f"{tasks}@sums").load().prompts
-    tasks.write_text(TASKS.replace("2 + 2", "1 + 3"))
+    tasks.write_text(TASKS.replace("2 + 2", "11 + 3"))  # of another length: compiled files go by time and size
     inspect_replay.load(f"{tasks}@sums", {}, fresh=True)
     (verdict,) = verdicts_of([prompt], ["4"])
     assert verdict.reading == "judge_error" and "asks something else" in verdict.reason
