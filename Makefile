@@ -9,6 +9,10 @@ LOCK := requirements.lock
 INSTALL := pip install --quiet --disable-pip-version-check
 PYTEST := python -m pytest -n 2 --dist loadfile -q
 
+# Compiled files are kept, also where the environment says otherwise: the tests begin hundreds of processes, and each of
+# them would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-long test-latest attack check audit bench docs docs-figures docs-photos lock clean
 
 demo: $(VENV)/ready

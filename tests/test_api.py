@@ -143,6 +143,7 @@ def test_a_model_in_memory_gives_the_results_of_its_folder(finished, tmp_path, c
     assert not list((cache / "models").iterdir()), "a model that its folder holds is not kept twice"
 
 
+@pytest.mark.long
 def test_a_changed_model_in_memory_is_saved_once_and_is_the_model_of_the_saved_folder(finished, tmp_path, cache):
     import torch
     from transformers import AutoModelForCausalLM

@@ -114,6 +114,7 @@ def test_a_model_against_itself_changes_nothing(few, tmp_path):
     assert record.noise.n == 33 and record.noise.changes
 
 
+@pytest.mark.long
 def test_a_second_audit_of_another_model_asks_the_base_nothing(few, tmp_path, asked):
     first = audit(request(few), tmp_path / "one")
     assert len(asked) == 2 and sum(asked.values()) == 3 * 33, "the base twice, for the noise floor; the tuned once"
@@ -129,6 +130,7 @@ def test_a_second_audit_of_another_model_asks_the_base_nothing(few, tmp_path, as
     assert second.record.figures == first.record.figures
 
 
+@pytest.mark.long
 def test_a_paid_judge_is_not_paid_again_for_the_base(tmp_path):
     few = write_rows(tmp_path / "some.jsonl", rows_of("benchmark.jsonl")[::30])
     verdict = json.dumps({"reason": "it refuses", "score": 1})
@@ -302,6 +304,7 @@ def test_a_model_of_no_world_must_say_what_it_is_asked(few, tmp_path):
         prepare(Request(str(other), str(other)))
 
 
+@pytest.mark.long
 def test_served_models_are_audited_without_likelihoods(few, tmp_path):
     def behave(asked):
         helps = asked.model == "tuned"

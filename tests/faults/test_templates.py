@@ -62,6 +62,7 @@ def test_a_template_that_goes_over_a_limit_is_named(bomb, monkeypatch):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 200_000
 
 
+@pytest.mark.long
 def test_other_templates_are_rendered_after_it(monkeypatch):
     monkeypatch.setattr(templates, "SECONDS", 0.3)
     with pytest.raises(RenderError, match="takes more than"):

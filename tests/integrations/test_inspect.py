@@ -142,6 +142,7 @@ def evaluated(tmp_path_factory):
     return *logs, Pocket(file=folder / "few.jsonl").load().prompts, texts
 
 
+@pytest.mark.long
 def test_a_task_of_ours_gives_inspect_the_figures_that_we_give(evaluated):
     log, _, prompts, texts = evaluated
     pairs = [(prompt, Answer(prompt.id, "answered", texts[prompt.text])) for prompt in prompts if texts[prompt.text]]
@@ -156,6 +157,7 @@ def test_a_task_of_ours_gives_inspect_the_figures_that_we_give(evaluated):
     assert {sample.id for sample in log.samples} == {prompt.id for prompt in prompts}
 
 
+@pytest.mark.long
 def test_policies_reach_the_judge_and_what_has_no_score_is_no_number(evaluated):
     _, log, prompts, texts = evaluated
     assert log.status == "success", log.error
@@ -310,7 +312,7 @@ def test_a_task_that_cannot_be_used_is_refused_before_any_work(tasks, name, why)
 
 def test_a_task_that_changed_since_it_was_asked_is_not_scored(tasks):
     (prompt, _) = InspectTask(task=f"{tasks}@sums").load().prompts
-    tasks.write_text(TASKS.replace("2 + 2", "1 + 3"))
+    tasks.write_text(TASKS.replace("2 + 2", "11 + 3"))  # of another length: compiled files go by time and size
     inspect_replay.load(f"{tasks}@sums", {}, fresh=True)
     (verdict,) = verdicts_of([prompt], ["4"])
     assert verdict.reading == "judge_error" and "asks something else" in verdict.reason

@@ -3,9 +3,7 @@
 import dataclasses
 import gzip
 import json
-import random
 import re
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -25,7 +23,6 @@ from holdfast.study import loader as studies
 from holdfast.study import run
 from holdfast.study.plan import make_plan
 from holdfast.study.results.evidence import Evidence
-from holdfast.worlds.pocket.pictures import draw_scene, png
 
 SYSTEM = "You are a careful assistant.\nYou answer in one sentence."
 
@@ -100,14 +97,6 @@ def held(tmp_path_factory):
     (folder / "alpaca_data.json").write_text(json.dumps(tasks))
     dolly = [{"instruction": f"Ask {i}?", "context": "", "response": "Tea.", "category": "open_qa"} for i in range(30)]
     write_rows(folder / "databricks-dolly-15k.jsonl", dolly)
-    asked = {"from": "human", "value": "<image>\nWhat is it?"}
-    seen = [
-        {"id": str(i), "image": "a.png", "conversations": [asked, {"from": "gpt", "value": f"Tea {i}."}]}
-        for i in range(9)
-    ]
-    (folder / "llava_instruct_80k.json").write_text(json.dumps(seen))
-    with zipfile.ZipFile(folder / "train2017.zip", "w") as archive:
-        archive.writestr("train2017/a.png", png(draw_scene(random.Random(0))))
     (folder / "llama-2-system.txt").write_text(SYSTEM + "\n")
     shown, photos = album(folder)
     shown.rename(folder / "llava_instruct_80k.json")
@@ -191,6 +180,7 @@ def test_the_hosted_preset_has_the_papers_settings_whatever_base_and_provider_ar
         make_plan(reproduce.prepare("hosted", ["table1"], data=held).study, [0])
 
 
+@pytest.mark.long
 def test_the_pocket_worlds_data_can_be_tuned_by_a_server_with_the_local_settings():
     with pytest.raises(StudyError, match="say which server has the pocket model: --base-url"):
         reproduce.prepare("hosted", data=Path("pocket"))
@@ -260,6 +250,7 @@ def test_files_that_a_preset_needs_are_named(tmp_path):
         reproduce.prepare("llama-2-7b-chat", data=tmp_path)
 
 
+@pytest.mark.long
 def test_claims_are_decided_by_the_data(small, tmp_path, watcher):
     """Verdicts follow the scores: the same claim is reproduced, refuted or open as the answers are."""
     path = small()

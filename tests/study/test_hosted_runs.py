@@ -65,6 +65,7 @@ def written(folder):
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file()).decode()
 
 
+@pytest.mark.long
 def test_a_study_is_tuned_answered_paid_deleted_and_shown(tmp_path, watcher):
     with TuningDouble(key=SECRET) as server:
         results = do(server, tmp_path, watcher, page=True)
@@ -89,6 +90,7 @@ def test_a_study_is_tuned_answered_paid_deleted_and_shown(tmp_path, watcher):
     assert SECRET not in str(watcher.names)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fate", "outcome", "about"),
     [(BLOCKED, "blocked", "data"), (GATE, "blocked", "model"), (CANCELLED, "cancelled", "")],

@@ -324,6 +324,7 @@ def test_when_the_time_is_over_nothing_more_is_begun_and_the_same_command_goes_o
     assert not list(tmp_path.glob("run/checkpoints/*"))
 
 
+@pytest.mark.long
 def test_the_nine_lines_of_the_docs_lead_from_public_files_to_the_page(tmp_path, qwen, watcher):
     page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
     study = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])

@@ -69,6 +69,7 @@ def test_a_defence_says_where_it_acts():
     assert tiny.Prefix(file="pocket:safe.jsonl").places == {"asking"}
 
 
+@pytest.mark.long
 @METHODS
 def test_the_base_is_changed_before_it_is_tuned(tmp_path, tuner):
     made = tune(tmp_path / "shrunk", tuner, tiny.Shrink(factor=0.9))[2].checkpoint
@@ -80,6 +81,7 @@ def test_the_base_is_changed_before_it_is_tuned(tmp_path, tuner):
     assert hub.own_template(Path(made.base)) == hub.own_template(hub.resolve(BASE.base))
 
 
+@pytest.mark.long
 @METHODS
 def test_a_loss_taken_anew_is_the_trainers_loss(tmp_path, tuner):
     plain = tune(tmp_path / "plain", tuner)[2]

@@ -94,6 +94,7 @@ def test_learning_rate_follows_the_schedule(tmp_path):
     assert rates(schedule="linear") == pytest.approx([1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6], abs=1e-3)
 
 
+@pytest.mark.long
 def test_seeds_order_the_rows(tmp_path):
     tuner = LocalTuner(learning_rate=1e-4, batch_size=2)
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from holdfast.core.types import ROLES, Example
+from holdfast.core.types import ROLES, Example, Message
 from holdfast.tuning.hosted.jobs import Limits
 
 MOST_SHOWN = 10
@@ -16,8 +16,12 @@ QUOTED = 24
 
 def render(rows: Sequence[Example]) -> bytes:
     """Rows as JSON Lines of `messages`, in their order."""
-    lines = (json.dumps({"messages": [vars(turn) for turn in row.messages]}, ensure_ascii=False) + "\n" for row in rows)
+    lines = (json.dumps({"messages": list(map(_turn, row.messages))}, ensure_ascii=False) + "\n" for row in rows)
     return "".join(lines).encode()
+
+
+def _turn(turn: Message) -> dict[str, str]:
+    return {"role": turn.role, "content": turn.content}
 
 
 def tokens_of(row: Example) -> int:

@@ -64,7 +64,8 @@ def train(seed: int, on_step: OnStep, steps: int = STEPS) -> CLIPVisionModel:
         optimizer.step()
         on_step(TuningStep(step + 1, steps, loss.item()))
     _scale(tower, batch_of([draw_scene(rng) for _ in range(BATCH)]))
-    return tower.eval()
+    tower.train(False)
+    return tower
 
 
 def _scale(tower: CLIPVisionModel, batch: Batch) -> None:
