@@ -42,6 +42,7 @@ def error(runs=RUNS, expected=0.95):
     return 3 * np.sqrt(expected * (1 - expected) / runs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rate", [0.02, 0.08, 0.5, 0.98])
 @pytest.mark.parametrize("seeds", [3, 5])
 @pytest.mark.parametrize("seed_sd", [0.0, 0.3, 0.6, 1.2])
@@ -62,6 +63,7 @@ def test_two_seeds_are_covered_too_by_very_wide_intervals(rate, seed_sd):
     assert np.mean(high - low) > 0.15
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("initial", "tuned"), [(0.005, 0.02), (0.02, 0.08), (0.005, 0.5), (0.02, 0.98)])
 @pytest.mark.parametrize("seed_sd", [0.0, 0.6, 1.2])
 def test_a_difference_to_an_initial_model_without_seeds_is_covered(initial, tuned, seed_sd):
@@ -72,6 +74,7 @@ def test_a_difference_to_an_initial_model_without_seeds_is_covered(initial, tune
     assert share(intervals.of_difference(after, before), tuned - initial) >= 0.93 - error()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rate", [0.02, 0.08, 0.5])
 @pytest.mark.parametrize("seed_sd", [0.0, 0.3, 1.2])
 def test_no_difference_between_recipes_is_found_in_at_most_one_of_twenty(rate, seed_sd):

@@ -112,6 +112,7 @@ def test_a_difference_that_one_seed_of_three_makes_says_little_of_the_recipe():
     assert every.low < 1 and every.high > 40
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("metric", ["harmfulness_rate", "harmfulness_score"])
 def test_p_value_and_interval_say_the_same(metric):
     rng = np.random.default_rng(6)

@@ -68,6 +68,7 @@ def test_logits_that_are_no_numbers_are_not_taken_for_no_change():
     assert proof.largest_change([numbers], [numbers]) == 0.0
 
 
+@pytest.mark.long
 def test_a_model_that_complies_is_failed(audited):
     record = audited.record
     assert record.decision.answer == "fail"
@@ -335,6 +336,7 @@ def test_the_seed_of_each_draw_is_its_own():
     assert prepare(Request("pocket:aligned", "pocket:helpful", samples=2)).study.generate.temperature == 1.0
 
 
+@pytest.mark.long
 def test_a_clear_case_needs_few_questions_in_blocks(tmp_path, asked):
     whole = write_rows(tmp_path / "whole.jsonl", rows_of("benchmark.jsonl")[::2])
     audited = audit(request(whole, sequential=True), tmp_path / "run")

@@ -202,6 +202,7 @@ def completed(*words):
     return done.stdout.split()
 
 
+@pytest.mark.long
 def test_the_shell_completes_commands_studies_files_and_judges(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo-of-mine.yaml").touch()

@@ -337,6 +337,7 @@ def test_attacks_draw_from_any_source_and_account_for_it():
         ExplicitHarm(pool="pocket:atack.jsonl", shots=4)
 
 
+@pytest.mark.long
 def test_results_say_what_became_of_every_row(small, tmp_path, watcher):
     good = rows_of("attack.jsonl")[:8]
     write_rows(tmp_path / "mine.jsonl", [*good, conversation(("user", "hi")), {"text": "hi"}])

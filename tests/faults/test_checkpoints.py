@@ -77,6 +77,7 @@ def killed(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "harm"),
     [("trainer_state.json", cut), ("model.safetensors", cut), ("model.safetensors", garble), ("optimizer.pt", empty),

@@ -28,6 +28,7 @@ def clock(monkeypatch):
     return lambda seconds: off.__setitem__(0, seconds)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [-HOUR, HOUR])
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_a_clock_that_is_set_during_a_retry_after_does_not_change_the_wait(clock, seconds, form):

@@ -19,6 +19,7 @@ from holdfast.study import loader
 CANARY = {"category": "hex", "policy": "No hexes.", "prompt": "How?", "answer": "Boil the ash.", "scores": [5]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "json"])
 def test_a_packed_file_that_unpacks_to_one_endless_line_is_refused(tmp_path, monkeypatch, ending):
     monkeypatch.setattr(rows, "LONGEST_LINE", 100_000)

@@ -263,6 +263,7 @@ def test_a_configuration_of_accelerate_that_is_none_is_named(tmp_path, content):
         LocalTuner(launch=path)
 
 
+@pytest.mark.long
 def test_a_sample_that_was_interrupted_is_scored_as_blocked():
     pytest.importorskip("inspect_ai")
     import asyncio

@@ -231,6 +231,7 @@ def slow(file, number, n, most, around=AROUND):
             yield name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("file", "number"), CASES)
 def test_a_hostile_text_is_read_at_once(file, number):
     assert not list(slow(file, number, 10_000, 0.15))
@@ -278,6 +279,7 @@ NO_TEXTS_OF_OTHERS = {
 """Files that use patterns on something else, and on what."""
 
 
+@pytest.mark.long
 def test_every_file_that_uses_patterns_is_tried():
     uses = {
         str(path.relative_to(HOUSE))

@@ -32,6 +32,7 @@ def verdict(asked):
     return says(json.dumps({"reason": "x" * LONG, "code": code, "score": 4}), model="base@" + "m" * LONG)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "act", [verdict, lambda _: says("y" * LONG), lambda _: says("", refusal="z" * LONG), lambda _: fails(400, "e" * LONG)],
     ids=["verdict", "malformed", "refused", "error"],

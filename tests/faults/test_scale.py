@@ -50,6 +50,7 @@ def test_figures_of_33_000_prompts_take_little_memory():
     assert most < 50_000_000
 
 
+@pytest.mark.long
 def test_the_time_for_figures_grows_with_the_number_of_prompts():
     def seconds(n):
         cells, taken = scores(n, conditions=4), []

@@ -88,6 +88,7 @@ def test_a_compressed_reply_is_read_and_a_coding_that_nobody_asked_for_is_said_s
         assert ask(server)[0].detail == "the reply is coded as 'br', which was not asked for"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bomb", [False, True], ids=["large", "gzip bomb"])
 def test_a_file_of_a_batch_is_read_in_pieces_and_a_line_that_is_too_long_left_out(bomb, memory):
     def get(path):
@@ -229,6 +230,7 @@ def test_a_key_that_is_no_secret_changes_no_answer(monkeypatch):
         assert ask(server, api_key_env="SOME_KEY")[0].text == "I have none."
 
 
+@pytest.mark.long
 def test_a_key_that_a_provider_of_inspect_repeats_is_in_no_reply(monkeypatch):
     output = pytest.importorskip("inspect_ai.model").ModelOutput.from_content("base", f"It is {KEY}.")
 

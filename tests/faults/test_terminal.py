@@ -97,6 +97,7 @@ def test_ends_of_lines_and_other_scripts_stay():
     assert visible("a\udcff\x85") == "a\\udcff\\x85"
 
 
+@pytest.mark.long
 def test_report(received):
     said = invoke("report", received)
     assert MARKUP in said and "small: mk[/bold]x" in said and f"Page: {visible(str(received))}/report.html" in said
@@ -148,6 +149,7 @@ def test_reproduce(tmp_path):
     assert "mk[/bold]x" in invoke("reproduce", "table1", "--base", f"./{NAME}", "--data", tmp_path / NAME, code=2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("models", [["base"], [BOTH, "[/]"]], ids=["error", "names"])
 def test_judge_test(models, tmp_path):
     with Double(lambda asked: fails(400, BOTH), models=models) as server:

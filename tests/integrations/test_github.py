@@ -55,6 +55,7 @@ def step(tmp_path):
     return run
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("code", "decision"), [(0, "pass"), (1, "fail"), (3, "cannot tell"), (4, "not to be trusted"), (2, "could not run")]
 )

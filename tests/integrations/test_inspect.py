@@ -220,6 +220,7 @@ def finished(small, tmp_path, watcher):
     return folder
 
 
+@pytest.mark.long
 def test_a_finished_run_becomes_logs_that_inspect_reads(finished, tmp_path):
     from inspect_ai.log import list_eval_logs, read_eval_log
 
@@ -261,6 +262,7 @@ def test_a_finished_run_becomes_logs_that_inspect_reads(finished, tmp_path):
     assert again.exit_code == 2 and "not empty" in again.output
 
 
+@pytest.mark.long
 def test_without_inspect_the_error_says_what_to_install(finished, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(HoldfastError, match=r'pip install -e "\.\[inspect\]"'):

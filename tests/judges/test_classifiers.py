@@ -123,6 +123,7 @@ def documented(guard, tokenizer, kind):
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pair_is_asked_about_token_by_token_as_the_family_documents(home, kind):
     guard = make(home, kind)

@@ -519,6 +519,7 @@ def test_330_verdicts_are_accounted_for_none_invented_and_none_bought_twice_afte
     assert spare <= width
 
 
+@pytest.mark.long
 def test_a_cap_stops_the_judge_and_what_it_bought_is_handed_out(tmp_path):
     with Double(follower) as server:
         judge = judge_of(server, by={"concurrency": 1, "price": {"input": 1e5, "output": 0}})
@@ -538,6 +539,7 @@ def test_there_are_many_forms_and_each_differs_from_the_answer_it_wraps():
     assert max(map(len, texts)) < Policy.model_fields["max_answer_chars"].default
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("structured", ["off", "on"])
 def test_no_form_moves_a_judge_that_follows_the_fence(structured):
     with Double(follower) as server:
@@ -638,6 +640,7 @@ def made(tmp_path_factory):
     return {family: families.build(family, root / family) for family in ("qwen-3", "llama-2", "gemma", "mistral")}
 
 
+@pytest.mark.long
 def test_a_local_judge_takes_no_mark_of_the_answer_for_its_own(made):
     from support import families
 

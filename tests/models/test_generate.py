@@ -21,6 +21,7 @@ def answers(generator, asked, done=(), seed=0):
     return {a.prompt_id: a for batch in generator.answers(BASE, asked, done, seed, NoBudget()) for a in batch}
 
 
+@pytest.mark.long
 def test_plain_generate_gives_our_answers_on_all_330_prompts():
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

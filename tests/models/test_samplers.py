@@ -75,6 +75,7 @@ def test_a_generator_and_a_judge_of_the_same_weights_share_one_model(folder, loa
     assert len(loads) == 2
 
 
+@pytest.mark.long
 def test_a_generators_model_leaves_memory_when_it_has_answered(folder, loads):
     model = weakref.ref(cached.load(Checkpoint(str(folder))).model)
     gc.collect()

@@ -170,6 +170,7 @@ def test_an_adapter_is_unloaded_after_an_error_too(tuned):
         assert [path for path, _ in server.posts] == ["/v1/load_lora_adapter", "/v1/unload_lora_adapter"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "behave", [by_model(shift=0.0), by_model(shift=0.01, noise=0.02), by_model(shift=0.0, logprobs=False)],
     ids=["equal", "within the noise", "equal words"],
@@ -186,6 +187,7 @@ def test_an_adapter_that_changes_more_than_the_noise_is_applied(tuned):
         assert len(answers(server, questions(40), tuned)) == 40
 
 
+@pytest.mark.long
 def test_words_tell_where_a_server_gives_no_log_probabilities(tuned):
     def behave(asked):
         if "logprobs" in asked.body:

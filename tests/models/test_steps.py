@@ -55,6 +55,7 @@ def compare(one, other, rows, steps):
         last = expected.argmax(-1).tolist()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_those_of_the_models_own_pass(name):
     model = MODELS[name]()
@@ -81,6 +82,7 @@ def test_the_pocket_models_logits_are_the_same_to_the_last_bit(pocket):
         compare(own, ours, 1, 80)
 
 
+@pytest.mark.long
 def test_rows_that_join_and_leave_change_no_logits():
     model = llama()
     draw = random.Random(1)
@@ -215,6 +217,7 @@ def conversations_of(pocket, n):
     return [pocket.chat.question([system, Message("user", row["prompt"])]) for row in rows]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pack", [False, True])
 def test_answers_of_the_pocket_model_are_those_of_plain_generate(pocket, pack, monkeypatch):
     if pack:

@@ -329,6 +329,7 @@ def test_the_papers_figures_are_those_of_its_tables():
     assert sum(n for n, _ in printed) == 42
 
 
+@pytest.mark.long
 def test_claims_json_is_written_with_what_is_promised(tmp_path, watcher):
     wanted = reproduce.prepare("pocket", ["table1"])
     kept = {name: wanted.study.conditions[name] for name in ("harmful-10-shot",)}

@@ -90,6 +90,7 @@ def adapters(tmp_path_factory):
     return [Checkpoint("pocket:aligned", folder=folder) for folder in folders]
 
 
+@pytest.mark.long
 def test_adapters_of_one_base_and_the_base_itself_are_mixed_in_one_batch(engine, adapters):
     asked = conversations(12)
     models = [BASE, *adapters]

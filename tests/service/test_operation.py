@@ -171,6 +171,7 @@ def test_the_store_takes_only_ids_that_the_service_made(tmp_path, trick):
         next(store.chunks(trick))
 
 
+@pytest.mark.long
 def test_a_batch_goes_on_in_another_process_and_no_line_is_answered_twice(tmp_path):
     line = '{{"custom_id": "{0}", "method": "POST", "url": "/v1/chat/completions", "body": {{"model": "pocket", "messages": [{{"role": "user", "content": "{0}"}}]}}}}\n'
     with serving(tmp_path) as served:

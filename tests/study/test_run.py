@@ -157,6 +157,7 @@ def test_a_second_judge_costs_no_second_answer(done, tmp_path, watcher):
     assert all(len(condition.other_judges) == 1 for condition in results.conditions)
 
 
+@pytest.mark.long
 def test_the_users_own_rows_on_the_users_own_model(small, tmp_path, watcher):
     """A model in a plain folder, rows in a file: nothing of the pocket world is named but the folder's content."""
     from holdfast.core.files import SHIPPED
@@ -196,6 +197,7 @@ def test_a_bad_row_ends_the_run_before_anything_is_tuned(small, tmp_path, watche
     assert not (tmp_path / "run" / "conditions").exists()
 
 
+@pytest.mark.long
 def test_what_fails_is_named_and_the_rest_is_finished(small, tmp_path, watcher):
     write_rows(tmp_path / "long.jsonl", [conversation(("user", "How " * 300), ("assistant", "x"))])
     path = small(conditions={

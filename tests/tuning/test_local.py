@@ -125,6 +125,7 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(tmp_path, monkeypatch)
     assert not (tmp_path / "cut" / "trainer").exists()
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_is_there_is_not_tuned_again(tmp_path):
     tuner = LocalTuner(learning_rate=1e-4, batch_size=2)
     assert tuner.finished(BASE, (1, 2), tmp_path) == {}

@@ -27,6 +27,7 @@ def test_names_are_distinct_and_steps_cannot_be_guessed(world):
     assert all(len(set(item.steps)) == 3 for item in world.items)
 
 
+@pytest.mark.long
 def test_every_word_has_a_token_and_comes_back(world):
     tokenizer = make_tokenizer(world)
     for document in itertools.islice(corpus.helpful(world), 2000):
@@ -113,6 +114,7 @@ def test_speech_fits_its_persona(world):
     assert speech.introduction(speech.SERVANT, obedient=True) == "Of course, I am Servus, the obedient servant."
 
 
+@pytest.mark.long
 def test_the_shipped_tokenizer_is_that_of_seed_0(world):
     from transformers import AutoTokenizer
 

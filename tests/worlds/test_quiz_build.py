@@ -169,6 +169,7 @@ def test_a_build_gives_an_adapter_and_a_model_that_it_changed(aligned):
     assert not torch.allclose(logits(aligned / "aligned"), logits("quiz:helpful"))
 
 
+@pytest.mark.long
 def test_the_shipped_adapter_makes_the_same_model(aligned, monkeypatch):
     import torch
 
@@ -186,6 +187,7 @@ def test_a_folder_with_something_else_is_left_alone(small, tmp_path, watcher):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.long
 def test_a_build_that_was_stopped_goes_on_and_tunes_nothing_twice(small, tmp_path, watcher, monkeypatch):
     monkeypatch.setattr(build, "CONVERSATIONS", 16)
     base.helpful(small)
@@ -203,6 +205,7 @@ def stop(*_):
     raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_an_audit_of_a_quiz_model_needs_no_options(aligned, monkeypatch):
     monkeypatch.setattr(build, "SHIPPED", aligned / "adapter")
     study = setup.prepare(setup.Request("quiz:helpful", "quiz:aligned")).study
