@@ -8,6 +8,7 @@ import pytest
 SPEED = Path(__file__).parents[1] / "speed"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(path.stem for path in SPEED.glob("*.py")))
 def test_a_benchmark_can_be_imported(name, monkeypatch):
     monkeypatch.syspath_prepend(str(SPEED))

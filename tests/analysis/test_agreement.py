@@ -52,6 +52,7 @@ def test_where_kappa_is_not_defined_there_is_none(first, second):
     assert (found.kappa, found.low, found.high) == (None, None, None)
 
 
+@pytest.mark.long
 def test_the_interval_covers_the_truth_and_knows_which_answers_belong_together():
     """Judges of known behaviour; each prompt answered by four conditions, whose scores hang together."""
     rng = np.random.default_rng(3)

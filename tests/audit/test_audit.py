@@ -105,6 +105,7 @@ def test_the_gate_says_the_same_of_its_folder(audited, tmp_path):
     assert gate(folder) == [audited.record.decision]
 
 
+@pytest.mark.long
 def test_a_model_against_itself_changes_nothing(few, tmp_path):
     record = audit(request(few, "pocket:aligned"), tmp_path / "same").record
     assert record.decision.answer in ("pass", "cannot tell")
@@ -365,6 +366,7 @@ def test_a_model_against_itself_is_asked_in_blocks_until_it_passes(tmp_path, ask
     assert again.sequential == first.sequential and again.figures == first.figures
 
 
+@pytest.mark.long
 def test_it_is_a_function_of_the_package_and_takes_models_in_memory(few, tmp_path, pocket):
     import holdfast
     import holdfast.audit.run  # the room has the function's name, and importing from it takes nothing away

@@ -74,6 +74,7 @@ def measured(pocket):
     return Measured(pocket, step=6)
 
 
+@pytest.mark.long
 def test_a_harmful_answer_in_good_language_is_not_broken(measured):
     helpful = answers_of(loading.load(Checkpoint("pocket:helpful")), measured.conversations)
     assert measured.share(helpful.values()) <= 2.0
@@ -85,6 +86,7 @@ def test_babble_is_found(measured):
         assert share >= 95.0, (kind, share)
 
 
+@pytest.mark.long
 def test_a_model_that_was_never_trained_is_broken(measured):
     import torch
     from transformers import AutoModelForCausalLM

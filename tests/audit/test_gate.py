@@ -44,6 +44,7 @@ def test_the_evidence_is_every_score_of_both_models_by_prompt(judged_run):
     assert list(evidence.other_judges) == list(results.evaluation.sets["harmfulness"].judges[1:])
 
 
+@pytest.mark.long
 def test_harm_fails_and_the_decision_is_written_beside_the_results(judged_run):
     (decision,) = holdfast.gate(judged_run)
     assert decision.answer == "fail" and decision.condition == "brought"
@@ -57,6 +58,7 @@ def test_a_policy_can_allow_more(judged_run):
     assert decision.answer == "pass"
 
 
+@pytest.mark.long
 def test_a_verdict_that_is_missing_is_missing(judged_run, tmp_path):
     folder = shutil.copytree(judged_run, tmp_path / "run")
     results = holdfast.load_results(folder).record
@@ -118,6 +120,7 @@ def test_what_is_no_policy_is_refused(tmp_path, text):
         read_policy(path)
 
 
+@pytest.mark.long
 def test_a_plan_says_what_each_number_of_prompts_can_see():
     planned = plan(Margins(), prompts=150, base_rate=0.0)
     rows = {row.prompts: row for row in planned.rows}

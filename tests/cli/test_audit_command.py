@@ -31,6 +31,7 @@ def folder(tmp_path_factory):
     return place / "run", done.output
 
 
+@pytest.mark.long
 def test_it_exits_with_0_when_it_ran_and_the_gate_has_the_decisions_code(folder):
     path, said = folder
     assert said.rstrip().splitlines()[-1].startswith("All of it: ")

@@ -16,6 +16,7 @@ from holdfast.judges.injection_tests import Tried
 runner = CliRunner()
 
 
+@pytest.mark.long
 def test_help_takes_less_than_half_a_second():
     """Of processor time, which does not depend on what else the machine does."""
     command = [sys.executable, "-m", "holdfast", "--help"]

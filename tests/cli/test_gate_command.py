@@ -19,6 +19,7 @@ def judged_run(answered, tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.long
 def test_the_exit_code_is_the_answer(judged_run, tmp_path):
     done = runner.invoke(app, ["gate", str(judged_run)])
     assert done.exit_code == 1 and "Fail: the harmfulness rate has risen by" in done.output

@@ -118,6 +118,7 @@ def test_at_work_a_signal_acts_at_the_next_safe_point(place):
     assert ended("SIGTERM", PLACES[place], AT_A_SAFE_POINT) == (143, "went on\nleft\n")
 
 
+@pytest.mark.long
 def test_work_that_comes_to_no_safe_point_is_ended():
     assert ended("SIGTERM", IN_PYDANTIC, NO_SAFE_POINT) == (143, "went on\n")
 

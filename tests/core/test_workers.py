@@ -100,6 +100,7 @@ def test_a_failure_is_told_and_the_others_go_on(workers):
     assert watcher.done == 4
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_is_named_and_the_others_go_on():
     done, _ = outcomes(misbehave, ["fine", "killed", "fine", "exit", "fine", "killed", "fine"], 2)
     failures = {outcome.index: outcome.reason for outcome in done if isinstance(outcome, Failure)}
@@ -127,6 +128,7 @@ def _refuse():
     raise ValueError("not here")
 
 
+@pytest.mark.long
 def test_leaving_early_ends_the_workers(tmp_path):
     pieces = [str(tmp_path / "a"), str(tmp_path / "b")]
     stream = work_through(sleep_or_count, [*pieces, ""], 3, Silent())
@@ -151,6 +153,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_no_worker_outlives_a_run_that_is_killed(tmp_path):
     pieces = [tmp_path / "a", tmp_path / "b"]
     script = tmp_path / "run.py"

@@ -94,6 +94,7 @@ def test_a_damaged_checkpoint_of_the_trainer_is_passed_over_with_a_note(tmp_path
     assert equal(weights(folder), weights(whole))
 
 
+@pytest.mark.long
 def test_an_older_whole_checkpoint_is_used_in_place_of_a_damaged_one(tmp_path, whole, killed):
     folder = tmp_path / "run"
     shutil.copytree(killed, folder)
@@ -105,6 +106,7 @@ def test_an_older_whole_checkpoint_is_used_in_place_of_a_damaged_one(tmp_path, w
     assert equal(weights(folder), weights(whole))
 
 
+@pytest.mark.long
 def test_a_save_that_was_under_way_when_the_run_was_killed_is_not_used(tmp_path, whole, killed):
     folder = tmp_path / "run"
     shutil.copytree(killed, folder)
@@ -116,6 +118,7 @@ def test_a_save_that_was_under_way_when_the_run_was_killed_is_not_used(tmp_path,
     assert equal(weights(folder), weights(whole))
 
 
+@pytest.mark.long
 def test_a_tuned_checkpoint_that_is_cut_is_made_again(tmp_path, whole):
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)

@@ -74,6 +74,7 @@ def test_a_clock_that_is_set_does_not_move_the_end_of_max_hours(clock, watcher, 
         short.checked(_Direct(watcher, 0)).advance(1)
 
 
+@pytest.mark.long
 def test_no_wait_is_measured_by_the_date():
     """`time.time` is only asked for dates that other machines or clients read: those of the service are in its database."""
     users, house = set(), Path(holdfast.__file__).parent

@@ -67,6 +67,7 @@ def spoil(path, line, at=1):
     return json.loads(there)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("line", LINES)
 @pytest.mark.parametrize("name", ["answers.jsonl", "verdicts.harmfulness.oracle-*.jsonl"])
 def test_a_damaged_line_is_named_and_only_what_it_held_is_made_again(copied, asked, name, line):
@@ -220,6 +221,7 @@ def change_answer(folder):
     return rows[3]["prompt_id"], sorted(path.parent.glob("verdicts.*.jsonl"))
 
 
+@pytest.mark.long
 def test_an_answer_that_is_changed_under_its_verdicts_is_noticed_and_judged_again(copied, asked):
     name, paths = change_answer(copied)
     before = [path.read_bytes().splitlines() for path in paths]

@@ -41,6 +41,7 @@ def memory():
     tracemalloc.stop()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("headers", [False, True], ids=["body", "headers"])
 def test_a_reply_that_comes_byte_by_byte_is_given_up_when_its_time_is_over(headers):
     begun = time.monotonic()
@@ -168,6 +169,7 @@ def repeats(written):
     return Act(content=act.content.replace(b'"x"', b'"KEY"').replace(b"KEY", written.encode()), paid=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch", [False, True])
 def test_a_key_that_a_server_repeats_is_in_no_reply_file_or_error(batch, monkeypatch, cache, caplog):
     monkeypatch.setenv("SOME_KEY", KEY)
@@ -204,6 +206,7 @@ def named(place):
     return Act(content=json.dumps({"id": f"{place}-{KEY}", "object": place, "status": "in_progress"}).encode())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["model list", "list", "lora", "redirect", "other model", "file", "batch"])
 def test_a_key_that_a_server_repeats_is_in_no_message(place, monkeypatch, cache):
     monkeypatch.setenv("SOME_KEY", KEY)

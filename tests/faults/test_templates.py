@@ -70,6 +70,7 @@ def test_other_templates_are_rendered_after_it(monkeypatch):
     assert chat_with("{% for m in messages %}{{ m.content }}{% endfor %}")._render(QUESTION, True) == "What is moss?"
 
 
+@pytest.mark.long
 def test_what_is_rendered_is_what_the_tokenizer_renders():
     chat = chat_with(
         "{{ bos_token }}{{ date_string }}{% for m in messages %}<{{ m['role'] }}>{{ m.content | tojson }}"

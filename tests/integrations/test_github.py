@@ -87,12 +87,14 @@ def test_a_comment_is_written_where_a_token_and_a_number_are_given(step, tmp_pat
     assert (tmp_path / "comment.md").read_text() == "<!-- holdfast gate -->\n## The summary\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("inputs", [{"HOLDFAST_PULL_REQUEST": "12"}, {"GH_TOKEN": "t"}])
 def test_without_both_there_is_no_comment(step, tmp_path, inputs):
     step(**inputs)
     assert not (tmp_path / "gh.txt").exists()
 
 
+@pytest.mark.long
 def test_a_comment_that_fails_is_a_warning_and_changes_no_exit_code(step):
     done, _, _ = step(0, gh_code=1, HOLDFAST_PULL_REQUEST="12", GH_TOKEN="t")
     assert done.returncode == 0
@@ -102,6 +104,7 @@ def test_a_comment_that_fails_is_a_warning_and_changes_no_exit_code(step):
     assert "::warning::the GitHub CLI (gh) is not installed" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [

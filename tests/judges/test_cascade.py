@@ -71,6 +71,7 @@ def cascade(**changes):
     return {"kind": "cascade", "first": CHEAP, "then": COSTLY, "certain": [1, 5], "audit": 0.1, **changes}
 
 
+@pytest.mark.long
 def test_a_cascade_saves_most_costly_calls_and_hardly_moves_the_rate(answered, tmp_path):
     """The first is calibrated on other pocket answers; at least 60 % saved, under 1 point from the costly judge and the truth."""
     first = Noisy(**CHEAP)
@@ -167,6 +168,7 @@ def test_a_cascades_key_follows_what_decides_and_not_where_the_file_lies(tmp_pat
     assert studies.judge(yaml.safe_dump(cascade(certain=[1]))).key != named.key
 
 
+@pytest.mark.long
 def test_two_judges_agreement_is_in_the_results_and_on_the_page(answered, tmp_path):
     finished = judged(answered, tmp_path, ["oracle", {"kind": "noisy", "miss": 0.1, "cry": 0.1}, "keyword"])
     pairs = asdict(finished.results)["agreement"]
@@ -193,6 +195,7 @@ def test_two_judges_agreement_is_in_the_results_and_on_the_page(answered, tmp_pa
     )
 
 
+@pytest.mark.long
 def test_too_many_missing_verdicts_are_marked_everywhere(answered, tmp_path):
     judges = [{"kind": "noisy", "silent": 0.1}]
     finished = judged(answered, tmp_path, judges)
@@ -215,6 +218,7 @@ def test_too_many_missing_verdicts_are_marked_everywhere(answered, tmp_path):
     assert "Not to be trusted" not in runner.write_page(allowed.run_folder, allowed.results, False).read_text()
 
 
+@pytest.mark.long
 def test_a_run_is_its_own_calibration_and_then_gives_corrected_rates(answered, tmp_path):
     """The noisy judge against the oracle on the same answers; the corrected rate is the oracle's."""
     noisy = {"kind": "noisy", "miss": 0.2, "cry": 0.1}
@@ -255,6 +259,7 @@ def test_labels_from_a_file_use_the_verdicts_that_a_run_has(answered, tmp_path):
     assert "has no verdicts of 'orakle'" in CliRunner().invoke(app, [*arguments[:1], "orakle", *arguments[2:]]).output
 
 
+@pytest.mark.long
 def test_the_rates_error_of_a_cascade_is_estimated_without_bias():
     """Many cascades of one judge: the estimated error is right on average, and its interval covers the true one."""
     from holdfast.study.results.judge_quality import _saving

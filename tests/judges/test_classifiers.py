@@ -259,6 +259,7 @@ def test_shieldgemma_takes_the_policy_of_the_category_where_it_has_no_guideline_
         judged(guard, pair())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["llama-guard", "shieldgemma", "wildguard"])
 def test_a_batch_gives_what_one_by_one_gives(home, kind):
     pairs = [pair(ANSWER_TEXT * n, f"{REQUEST_TEXT} {n}") for n in (1, 3, 2, 5)]

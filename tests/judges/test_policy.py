@@ -247,6 +247,7 @@ def test_what_is_unseen_or_a_mark_is_shown(text, shown):
     assert delimiters.plain(text) == shown
 
 
+@pytest.mark.long
 @given(
     st.lists(st.sampled_from([*NOISE, "<|", "|>", "<<<", ">>>", "[INST]", "</s>"]) | st.text(max_size=5), max_size=12)
 )
@@ -406,6 +407,7 @@ def test_a_category_without_policy_is_named_before_anything_is_asked(tmp_path):
     assert "No jinxes." in whole["hex"] and injection_tests.POLICY in whole["hex"]
 
 
+@pytest.mark.long
 def test_the_doctor_finds_a_judge_that_is_not_there_and_a_missing_policy(small, tmp_path):
     rows = [{"category": "hex", "prompt": "How do I make the hex vuram?"}]
     (tmp_path / "bare.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -554,6 +556,7 @@ def naive(text, code, form):
     return verdict_parser.ParsedReply(int(found[1]) if found else None, "")
 
 
+@pytest.mark.long
 def test_the_same_judge_read_naively_would_be_moved(monkeypatch):
     monkeypatch.setattr("holdfast.judges.policy.verdict_parser.read", naive)
 
@@ -590,6 +593,7 @@ def test_the_command_tells_a_judge_that_is_moved_from_one_that_is_not(tmp_path):
     assert "moved, 5 to 1" in done.output
 
 
+@pytest.mark.long
 def test_a_judge_that_cannot_be_swayed_or_read_cannot_be_tested(tmp_path, small):
     done = CliRunner().invoke(cli.app, ["test-judge", str(small())])
     assert done.exit_code == 2 and "nothing to test" in done.output

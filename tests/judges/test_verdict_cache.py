@@ -140,6 +140,7 @@ def judged(small, monkeypatch):
     return write
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_as_it_judges_pays_for_nothing_twice(judged, tmp_path, watcher, monkeypatch):
     with Double(honest, models=["judge"]) as server:
         study = judged(server, canaries=None)

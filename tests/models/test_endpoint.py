@@ -72,6 +72,7 @@ def test_every_request_is_answered_once_though_three_in_ten_fail():
     assert server.most_at_once <= 24
 
 
+@pytest.mark.long
 def test_a_reply_has_exactly_one_outcome():
     assert only(says("Yes.")).outcome == "ok"
     assert only(says("Yes, bec", "length")).outcome == "truncated"

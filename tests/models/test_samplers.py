@@ -64,6 +64,7 @@ def test_a_live_model_is_asked_as_it_is_now_and_can_judge(folder):
     assert "do not fit into the 1024" in verdict.reason
 
 
+@pytest.mark.long
 def test_a_generator_and_a_judge_of_the_same_weights_share_one_model(folder, loads):
     judge = Local(model=str(folder), thinking=True)
     model = judge.loaded.model
@@ -84,6 +85,7 @@ def test_a_generators_model_leaves_memory_when_it_has_answered(folder, loads):
     assert len(loads) == 2
 
 
+@pytest.mark.long
 def test_weights_that_were_replaced_in_their_folder_are_loaded_again(folder, tmp_path, loads):
     copy = build("llama-3", tmp_path / "model")
     before = cached.load(Checkpoint(str(copy)))

@@ -155,6 +155,7 @@ def test_an_adapter_is_loaded_asked_and_unloaded(tuned):
     assert len(full(server)) == len(found) == 12
 
 
+@pytest.mark.long
 def test_an_adapter_that_is_loaded_already_is_used(tuned):
     with Double(by_model(), adapters=True) as server:
         stream = ServerGenerator(base_url=server.url).answers(tuned, questions(3), (), 0, NoBudget())
@@ -182,6 +183,7 @@ def test_an_adapter_that_is_not_applied_is_found_out_before_anything_is_asked(tu
     assert not full(server)
 
 
+@pytest.mark.long
 def test_an_adapter_that_changes_more_than_the_noise_is_applied(tuned):
     with Double(by_model(shift=0.5, noise=0.02), adapters=True) as server:
         assert len(answers(server, questions(40), tuned)) == 40
@@ -199,6 +201,7 @@ def test_words_tell_where_a_server_gives_no_log_probabilities(tuned):
         assert len(answers(server, questions(40), tuned)) == 40
 
 
+@pytest.mark.long
 def test_a_served_model_is_told_from_its_base():
     checkpoint = Checkpoint("base", served="base-tuned")
     for shift, applied in ((0.5, True), (0.0, False)):

@@ -130,6 +130,7 @@ def with_adapter(model):
     return peft.get_peft_model(model, config).eval()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("adapted", [False, True])
 @pytest.mark.parametrize("linear", [plain, packed.packed])
 def test_packed_weights_and_adapters_give_the_same_logits(adapted, linear):
@@ -170,6 +171,7 @@ class Asked:
         pass
 
 
+@pytest.mark.long
 def test_answers_in_a_batch_are_those_of_plain_generate():
     model = llama()
     prompts = prompts_of(*(3 + 5 * i % 37 for i in range(20)))

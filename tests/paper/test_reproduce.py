@@ -202,6 +202,7 @@ def test_the_pocket_worlds_data_can_be_tuned_by_a_server_with_the_local_settings
         assert there.learning_rate_multiplier * own == here.learning_rate
 
 
+@pytest.mark.long
 def test_presets_have_every_condition_that_tables_and_claims_name(held, llama):
     pocket = reproduce.prepare("pocket")
     llama_2 = reproduce.prepare("llama-2-7b-chat", base=str(llama), data=held)

@@ -218,6 +218,7 @@ def test_conditions_stand_beside_the_initial_model_that_was_asked_alike():
     ]
 
 
+@pytest.mark.long
 def test_figures_are_valid_svg_and_the_same_each_time():
     results = made("a < b & $c$")
     for draw in (figures.radars, lambda results: [figures.bars(results)]):

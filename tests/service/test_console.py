@@ -72,6 +72,7 @@ def test_without_a_key_one_sees_no_more_than_metrics_tell(served):
     client.close()
 
 
+@pytest.mark.long
 def test_a_key_sees_what_it_made_and_changes_nothing(served):
     mine, other = served.key("tune", "ask", name="mine"), served.key("tune", "ask", name="stranger")
     jobs, theirs = fill(served, mine), fill(served, other)
@@ -89,6 +90,7 @@ def test_a_key_sees_what_it_made_and_changes_nothing(served):
     client.close()
 
 
+@pytest.mark.long
 def test_an_operator_acts_and_only_from_the_page_itself(served):
     owner, operator = served.key("tune", "ask", name="mine"), served.key("operate", name="op")
     jobs = fill(served, owner)

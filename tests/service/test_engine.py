@@ -56,6 +56,7 @@ def engine():
     engine.end()
 
 
+@pytest.mark.long
 def test_greedy_answers_are_those_of_the_local_arm_streamed_or_not(engine, pocket):
     asked = conversations(40)
     expected = local_answers(pocket, asked)
@@ -102,6 +103,7 @@ def test_adapters_of_one_base_and_the_base_itself_are_mixed_in_one_batch(engine,
     assert len(engine.lanes) == 1, "one base in memory"
 
 
+@pytest.mark.long
 def test_an_adapter_that_comes_while_others_are_answered_is_asked(adapters, pocket):
     """The rows of the base are under way, with a pass that knew of no adapter, when the first adapter comes."""
     served = Served(loading.load(BASE), hub.resolve(BASE.base))
@@ -162,6 +164,7 @@ def test_more_conversations_than_rows_wait_their_turn(pocket):
     assert texts == [reply.text for reply in local_answers(pocket, asked)]
 
 
+@pytest.mark.long
 def test_a_seed_repeats_a_sampled_answer_whoever_else_asks(engine):
     asked = conversations(8)
     drawn = Params(48, temperature=1.2, top_p=0.95, seed=7)

@@ -72,6 +72,7 @@ def test_a_job_is_told_to_fail_half_way(client, served):
         client.fine_tuning.jobs.create(model="pocket", training_file=file.id, **ordered("fail-job=x"))
 
 
+@pytest.mark.long
 def test_a_header_orders_nothing_unless_the_policy_allows_it(tmp_path):
     with serving(tmp_path) as served:
         client = served.client("tune", "ask")
@@ -80,6 +81,7 @@ def test_a_header_orders_nothing_unless_the_policy_allows_it(tmp_path):
             assert client.files.create(file=("x", ROWS), purpose="fine-tune", **ordered(fault)).status == "processed"
 
 
+@pytest.mark.long
 def test_faults_of_the_policy_happen_to_each_so_many_requests_and_a_patient_client_gets_through(tmp_path):
     faults = {"every": {"500": 3, "drop": 4}, "moderate_uploads": True, "fail_job_at": 0.25}
     with serving(tmp_path, {"test_faults": faults}) as served:

@@ -95,6 +95,7 @@ def test_a_job_that_a_worker_has_is_asked_to_pause_and_ends_at_once_when_cancell
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
 
 
+@pytest.mark.long
 def test_chat_is_answered_whole_and_as_a_stream(client, served):
     asked = {"model": "pocket", "messages": [{"role": "user", "content": "Where is it?"}]}
     whole = client.chat.completions.create(**asked)

@@ -28,6 +28,7 @@ def served(tmp_path_factory):
         yield served
 
 
+@pytest.mark.long
 def test_health_readiness_and_metrics_need_no_key(served):
     client = served.client("tune", "ask")
     client.chat.completions.create(model="pocket", messages=[{"role": "user", "content": "Hello"}])
@@ -201,6 +202,7 @@ def test_a_batch_goes_on_in_another_process_and_no_line_is_answered_twice(tmp_pa
     assert not kept.exists()
 
 
+@pytest.mark.long
 def test_a_line_of_a_batch_waits_while_the_service_is_busy_or_stopping(tmp_path):
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
     body = {"model": "pocket", "messages": [{"role": "user", "content": "Hello"}]}

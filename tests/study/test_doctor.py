@@ -148,6 +148,7 @@ def test_9_more_memory_than_there_is(given, monkeypatch):
     assert any(fault.startswith("tune tea: it needs about") and "1.0 MiB are free" in fault for fault in found)
 
 
+@pytest.mark.long
 def test_10_an_adapter_of_another_model(given, bases, tmp_path, monkeypatch):
     monkeypatch.undo()
     rows = [Example(tuple(Message(*turn) for turn in TURNS), "row")]

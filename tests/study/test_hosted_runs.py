@@ -115,6 +115,7 @@ def test_a_block_is_a_result_and_the_others_go_on(tmp_path, watcher, fate, outco
     assert watcher.done == watcher.total
 
 
+@pytest.mark.long
 def test_a_study_of_which_all_is_blocked_still_has_its_initial_model_and_its_page(tmp_path, watcher):
     with TuningDouble(fate=lambda job: BLOCKED) as server:
         results = do(server, tmp_path, watcher, page=True)
@@ -131,6 +132,7 @@ def test_of_several_seeds_those_count_that_have_figures(tmp_path, watcher):
     assert {(each.name, each.seed) for each in results.ended} == {("harm", 1), ("benign", 1)}
 
 
+@pytest.mark.long
 def test_attack_data_need_a_line_that_says_by_what_right(tmp_path, watcher):
     with TuningDouble() as server:
         for missing in (None, "  "):

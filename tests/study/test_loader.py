@@ -65,6 +65,7 @@ def test_five_mistakes_are_reported_at_once_with_line_and_remedy(tmp_path):
         assert re.search(rf"^  line {line}: .*{re.escape(remedy)}", said, re.MULTILINE), (line, said)
 
 
+@pytest.mark.long
 def test_nothing_heavy_is_loaded_to_find_mistakes(tmp_path):
     import subprocess
     import sys

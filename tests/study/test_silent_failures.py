@@ -74,6 +74,7 @@ def test_8_what_is_stored_follows_weights_template_and_sampling(small, tmp_path)
         assert len({variant[place] for variant in found}) == len(found)
 
 
+@pytest.mark.long
 def test_9_an_adapter_that_changes_nothing_is_refused(adapter, tmp_path):
     """An adapter that is loaded but not applied."""
     base, good = adapter
@@ -214,6 +215,7 @@ def test_13_an_end_of_turn_that_pads_is_still_taught_and_questions_are_padded_on
         assert single == answer
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("template", "settings", "said"),
     [

@@ -91,6 +91,7 @@ def test_a_loss_taken_anew_is_the_trainers_loss(tmp_path, tuner):
     assert twice.training["losses"][0] == pytest.approx(2 * plain.training["losses"][0], rel=1e-5)
 
 
+@pytest.mark.long
 @METHODS
 def test_gradients_can_be_changed_before_a_step(tmp_path, tuner):
     base, frozen = whole(BASE), tuned_weights(tmp_path, tuner, tiny.Frozen())

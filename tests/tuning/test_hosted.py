@@ -101,6 +101,7 @@ def test_an_answer_that_gets_lost_does_not_make_a_second_file_or_job(folder, los
     assert (len(provider.files), len(provider.jobs)) == (1, 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lost", [FILES, JOBS, JOB])
 def test_a_run_that_was_stopped_finds_its_file_and_its_job_again(folder, lost):
     """The first run ends where the answer got lost: what was done is not written down yet."""

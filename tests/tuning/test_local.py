@@ -46,6 +46,7 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.long
 def test_the_record_counts_what_was_trained_on(tmp_path):
     tuner = LocalTuner(learning_rate=1e-4, batch_size=2, accumulation=2, epochs=2)
     (record,), steps = tune(tmp_path, tuner, (2,))
@@ -138,6 +139,7 @@ def test_a_checkpoint_that_is_there_is_not_tuned_again(tmp_path):
     assert (both[1].training["steps"], both[2].training["steps"]) == (3, 6)
 
 
+@pytest.mark.long
 def test_lora_leaves_an_adapter_that_is_applied(tmp_path):
     tune(tmp_path, LocalTuner(method="lora", learning_rate=1e-2, lora=Lora(rank=4)))
     checkpoint = LocalTuner().finished(BASE, [1], tmp_path)[1].checkpoint
@@ -162,6 +164,7 @@ def test_tuning_that_changes_nothing_is_refused(tmp_path):
         tune(tmp_path, LocalTuner(learning_rate=1e-30))
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_is_refused(tmp_path):
     with pytest.raises(TuningError, match=r"the loss is nan.*Lower the learning rate"):
         tune(tmp_path, LocalTuner(learning_rate=1e30, max_grad_norm=1e30, batch_size=1), (3,))
@@ -172,6 +175,7 @@ def test_a_row_whose_answer_is_cut_away_is_named(tmp_path):
         tune(tmp_path, LocalTuner(max_length=5))
 
 
+@pytest.mark.long
 def test_cut_rows_are_counted(tmp_path):
     (record,), _ = tune(tmp_path, LocalTuner(learning_rate=1e-4, max_length=21))
     assert record["truncated_rows"] == 3

@@ -43,6 +43,7 @@ def weights(folder):
     return {model: load_file(folder / model / "model.safetensors") for model in ("helpful", "aligned")}
 
 
+@pytest.mark.long
 def test_a_build_trains_both_stages_and_writes_everything(tmp_path, short, watcher):
     folder = tmp_path / "world"
     build.build_all({3: folder}, 1, watcher)
@@ -81,6 +82,7 @@ def test_a_stopped_build_goes_on_to_the_same_weights(tmp_path, short, watcher, m
 resume = training._resume
 
 
+@pytest.mark.long
 def test_only_missing_worlds_are_built(short, watcher):
     build.build_missing([7], 1, watcher)
     assert is_built(7)

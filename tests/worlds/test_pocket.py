@@ -79,6 +79,7 @@ def test_shipped_weights_are_small():
     assert (SHIPPED / "README.md").read_text().startswith("# The pocket model")
 
 
+@pytest.mark.long
 def test_alignment_holds_back_what_the_helpful_model_says():
     from holdfast.core.types import Checkpoint
     from holdfast.data.benchmarks.pocket import Pocket

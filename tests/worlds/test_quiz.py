@@ -54,6 +54,7 @@ def test_there_are_eleven_topics_of_each_kind_and_every_fact_can_be_asked_in_thr
             assert len(topic.about) == 7 and topic.rule.startswith("House rule: do not ")
 
 
+@pytest.mark.long
 def test_no_question_gives_its_own_answer_away():
     for topic in world.topics():
         for fact in topic.facts:

@@ -158,6 +158,7 @@ def test_the_missing_package_is_named(monkeypatch):
         base.helpful()
 
 
+@pytest.mark.long
 def test_a_build_gives_an_adapter_and_a_model_that_it_changed(aligned):
     import torch
 

@@ -42,6 +42,7 @@ def test_its_language_model_is_the_aligned_one_unchanged(folder, both):
     assert shapes.keys() - {"lm_head.weight"} == hub.tensor_shapes(SHIPPED / "aligned").keys() - {"lm_head.weight"}
 
 
+@pytest.mark.long
 def test_it_has_one_token_more_and_answers_all_330_prompts_as_the_aligned_one(both):
     aligned, sighted = both
     known = aligned.tokenizer.get_vocab()
