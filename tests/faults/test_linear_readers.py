@@ -206,10 +206,11 @@ def at_most(seconds):
 
 
 def texts(n, around):
-    """Hostile texts of n characters, with what they are made of."""
+    """Hostile texts of n characters, each with what it is made of and the same text of a tenth of that length."""
     for name, piece in SHAPES.items():
         for before, after in around:
-            yield f"{before!r} {name} {after!r}", before + piece * (n // len(piece)) + after
+            long, short = (before + piece * (length // len(piece)) + after for length in (n, n // 10))
+            yield f"{before!r} {name} {after!r}", long, short
 
 
 def seconds_for(read, text, most):
@@ -223,11 +224,23 @@ def seconds_for(read, text, most):
     return time.process_time() - begun
 
 
+def takes_long(read, text, short, most):
+    """Whether a text takes longer than so many seconds, and more than 40 times as long as a tenth of it."""
+    if seconds_for(read, text, most) <= most:
+        return False
+    most = max(most, 40 * seconds_for(read, short, most))
+    return seconds_for(read, text, most) > most
+
+
 def slow(file, number, n, most, around=AROUND):
-    """The texts that a reader twice takes longer for than it may."""
+    """The texts that a reader twice takes longer for than it may.
+
+    A machine may be slow, so the seconds alone say nothing: ten times the length takes ten times as long in linear
+    time, and a hundred times as long in quadratic time.
+    """
     read = READERS[file][number]
-    for name, text in texts(n, around):
-        if seconds_for(read, text, most) > most and seconds_for(read, text, most) > most:
+    for name, text, short in texts(n, around):
+        if takes_long(read, text, short, most) and takes_long(read, text, short, most):
             yield name
 
 

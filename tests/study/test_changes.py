@@ -33,6 +33,12 @@ def test_the_same_study_with_another_comment_is_the_same_study(again):
     assert not again().changed
 
 
+def test_what_a_run_left_that_was_killed_at_its_end_is_tidied_up(again):
+    (again.folder / "checkpoints").mkdir()
+    assert not again().changed
+    assert not (again.folder / "checkpoints").exists()
+
+
 def test_a_changed_study_is_refused_and_every_change_is_named(again, finished):
     conditions = {
         "helpful": {**BROUGHT["conditions"]["helpful"], "template": "plain"},

@@ -129,6 +129,7 @@ def opened(
         HoldfastError: as `run`, before anything is asked.
     """
     with run_folder.lock(watcher.note):
+        run_folder.tidy_checkpoints()  # a run that was killed after its last condition left the folder
         plan = make_plan(study, seeds)
         plan = amend(plan) if amend else plan
         for doubt in preflight.adapter_doubts(plan):
