@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from holdfast.core import stopping
+from holdfast.core import end_with_parent, stopping
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 """What torch and the tokenizers of a worker read when they are imported: two workers with two threads each stall each
@@ -32,7 +32,6 @@ TO_TUNE = ("transformers.trainer",)
 LOOK_EVERY = 0.1
 """Seconds between two looks at whether the run is to stop, while a worker begins."""
 
-_END_WITH_PARENT = "holdfast.core.end_with_parent"
 
 
 def can_fork() -> bool:
@@ -55,9 +54,13 @@ def warm(modules: Sequence[str] = TO_ASK) -> None:
         return
     from multiprocessing import forkserver
 
-    multiprocessing.set_forkserver_preload([_END_WITH_PARENT, *modules])
-    with stopping.blocked():  # the warm process inherits that, and so do its forks until they are workers
-        forkserver.ensure_running()
+    multiprocessing.set_forkserver_preload([end_with_parent.__name__, *modules])
+    os.environ[end_with_parent.PARENT] = str(os.getpid())
+    try:
+        with stopping.blocked():  # the warm process inherits that, and so do its forks until they are workers
+            forkserver.ensure_running()
+    finally:
+        del os.environ[end_with_parent.PARENT]
 
 
 def begin(process: Any) -> None:
