@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast.models.chat import Rendered, training_batch
+from holdfast.models.batches import Rendered, training_batch
 from holdfast.tuning.defences.base import Batch
 from holdfast.tuning.defences.replay import Replay, _Replay
 from holdfast.tuning.defences.safety_rows import RowsAtHand

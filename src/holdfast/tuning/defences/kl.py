@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
@@ -33,6 +33,7 @@ class KL(MaybeSafetyRows):
     forward and a backward pass more. Defaults: ours; the papers' λ differ too much to take one.
     """
 
+    copies: ClassVar[int] = 1
     kind: Literal["kl"] = "kl"
     weight: PositiveFloat = 1.0
     """λ."""

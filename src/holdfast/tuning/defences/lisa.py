@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
@@ -37,6 +37,7 @@ class Lisa(WithSafetyRows):
     what they do to the loss of the user's rows.
     """
 
+    copies: ClassVar[int] = 1
     kind: Literal["lisa"] = "lisa"
     safety_steps: PositiveInt = 1
     """K1."""

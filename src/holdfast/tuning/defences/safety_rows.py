@@ -13,7 +13,7 @@ from holdfast.core.config import File, explained
 from holdfast.core.errors import DataError
 from holdfast.core.types import Example, Template
 from holdfast.data.training.messages import Messages
-from holdfast.models.chat import Rendered
+from holdfast.models.batches import Rendered
 from holdfast.models.loading import context_of
 from holdfast.tuning.defences import tokens
 from holdfast.tuning.defences.base import Defence
