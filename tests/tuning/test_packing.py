@@ -33,9 +33,9 @@ def test_positions_begin_anew_with_each_row_and_its_first_token_is_not_foretold(
 @pytest.mark.parametrize("family", ["Llama", "Qwen2", "Gemma2", "Mistral"])
 def test_losses_and_gradients_are_those_of_padded_rows(family):
     model = made(family).train()
-    padded = supervised_loss.loss(model, model, training_batch(rows(), 0), None)
+    padded = supervised_loss.loss(model, training_batch(rows(), 0), None)
     expected = gradients(model, padded)
-    packed = supervised_loss.loss(model, model, packing.packed_batch(rows(), 0), None)
+    packed = supervised_loss.loss(model, packing.packed_batch(rows(), 0), None)
     assert packed.item() == pytest.approx(padded.item(), abs=1e-5)
     for name, gradient in gradients(model, packed).items():
         torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-4)

@@ -44,7 +44,7 @@ def test_it_is_the_models_own_loss(family):
     assert supervised_loss.fits(model)
     theirs = model(**inputs).loss
     expected = gradients(model, theirs)
-    ours = supervised_loss.loss(model, model, inputs, None)
+    ours = supervised_loss.loss(model, inputs, None)
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-6)
     found = gradients(model, ours)
     assert found.keys() == expected.keys()
@@ -55,13 +55,13 @@ def test_it_is_the_models_own_loss(family):
 def test_a_part_of_a_step_is_weighted_by_the_steps_tokens():
     model, inputs = made("Llama"), batch()
     whole = model(**inputs, num_items_in_batch=torch.tensor(50)).loss
-    assert supervised_loss.loss(model, model, inputs, torch.tensor(50)).item() == pytest.approx(whole.item(), abs=1e-6)
+    assert supervised_loss.loss(model, inputs, torch.tensor(50)).item() == pytest.approx(whole.item(), abs=1e-6)
 
 
 def test_the_output_layer_sees_supervised_places_only_and_afterwards_everything():
     model, inputs, seen = made("Llama"), batch(), []
     model.lm_head.register_forward_hook(lambda module, arguments, output: seen.append(tuple(output.shape)))
-    supervised_loss.loss(model, model, inputs, None)
+    supervised_loss.loss(model, inputs, None)
     model(input_ids=inputs["input_ids"])
     assert seen == [(10, 40), (3, 9, 40)]
 

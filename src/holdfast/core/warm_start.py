@@ -33,7 +33,6 @@ LOOK_EVERY = 0.1
 """Seconds between two looks at whether the run is to stop, while a worker begins."""
 
 
-
 def can_fork() -> bool:
     """Whether workers are forks of a warm process. On macOS, system libraries do not survive a fork."""
     return sys.platform == "linux"

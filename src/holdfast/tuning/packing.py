@@ -92,4 +92,4 @@ def works(model: Any, rows: Sequence[Rendered], pad: int) -> bool:
 
 def _loss(model: Any, batch: Mapping[str, torch.Tensor]) -> float:
     inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    return float(supervised_loss.loss(model, model, inputs, None))
+    return float(supervised_loss.loss(model, inputs, None))

@@ -7,7 +7,7 @@ a prompt's, of which nothing is learnt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,25 +20,36 @@ def fits(model: Any) -> bool:
     return plain and model.get_output_embeddings() is not None
 
 
-def loss(model: Any, wrapped: Any, inputs: Mapping[str, torch.Tensor], n_tokens: Any) -> torch.Tensor:
+def loss(model: Any, inputs: Mapping[str, torch.Tensor], n_tokens: Any) -> torch.Tensor:
     """The mean cross-entropy of a batch's supervised tokens, or its part of the mean of a whole step.
 
     Args:
-        model: the model, whose output layer is known.
-        wrapped: the same as it is called: where several processes tune, or in mixed precision, there is more around it.
+        model: the model as it is called: where several processes tune, there is a wrapper around it.
         inputs: a batch with `labels` of shape [rows, tokens], -100 where a token is not supervised.
         n_tokens: the supervised tokens of the step; None for those of the batch.
     """
     from torch.nn.functional import cross_entropy
 
     targets = inputs["labels"][:, 1:]
-    places = targets != -100
-    with _only_at(model.get_output_embeddings(), places):
-        logits = wrapped(**{name: value for name, value in inputs.items() if name != "labels"}, use_cache=False).logits
-    if logits.dim() == 3:  # its output layer saw something else than one vector for each token
-        logits = logits[:, :-1][places]
-    total = cross_entropy(logits.float(), targets[places], reduction="sum")
-    return total / (places.sum() if n_tokens is None else n_tokens)
+    targets = targets[targets != -100]
+    total = cross_entropy(logits(model, inputs).float(), targets, reduction="sum")
+    return total / (len(targets) if n_tokens is None else n_tokens)
+
+
+def logits(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The logits that foretell a batch's supervised tokens, row by row, of shape [tokens, vocabulary]."""
+    places = inputs["labels"][:, 1:] != -100
+    bare = model
+    while hasattr(bare, "module"):  # what several processes have around it
+        bare = bare.module
+    head = bare.get_output_embeddings()
+    with _only_at(head, places) if head is not None else nullcontext():
+        found: torch.Tensor = model(
+            **{name: value for name, value in inputs.items() if name != "labels"}, use_cache=False
+        ).logits
+    if found.dim() == 3:  # its output layer is not known, or saw something else than one vector for each token
+        found = found[:, :-1][places]
+    return found
 
 
 @contextmanager

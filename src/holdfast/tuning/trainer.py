@@ -33,6 +33,8 @@ def trainer_class(
     """A Trainer with this optimizer and schedule, made when it asks for them (sharded models ask late), and hooks."""
     from transformers import Trainer
 
+    reads_outputs = any(hook.reads_outputs for hook in hooks)
+
     class Ours(Trainer):
         def create_optimizer(self, model: Any = None) -> Any:
             if self.optimizer is None:
@@ -47,16 +49,17 @@ def trainer_class(
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            if not hooks and not return_outputs and supervised_loss.fits(self.model):
+            outputs = None
+            if return_outputs or reads_outputs or not supervised_loss.fits(self.model):
+                loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            else:
                 n_tokens = num_items_in_batch if self.model_accepts_loss_kwargs else None
-                loss = supervised_loss.loss(self.model, model, inputs, n_tokens)
-                return loss if n_tokens is None else loss * processes(self)
-            if not hooks:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-            batch = weighted(self, inputs, num_items_in_batch)
-            for hook in hooks:
-                loss = hook.loss(model, batch, outputs, loss)
+                loss = supervised_loss.loss(model, inputs, n_tokens)
+                loss = loss if n_tokens is None else loss * processes(self)
+            if hooks:
+                batch = weighted(self, inputs, num_items_in_batch)
+                for hook in hooks:
+                    loss = hook.loss(model, batch, outputs, loss)
             return (loss, outputs) if return_outputs else loss
 
         def _get_output_dir(self, trial: Any) -> str:

@@ -53,6 +53,11 @@ class TrainingHooks:
     Where several processes tune together, each has its own.
     """
 
+    @property
+    def reads_outputs(self) -> bool:
+        """Whether `loss` looks at the model's outputs on the batch. Where none does, they are None: that is quicker."""
+        return type(self).loss is not TrainingHooks.loss
+
     def see_rows(self, rows: Sequence[Example]) -> None:
         """Called once, before `begin`, with the rows that are tuned on, in the template that they are taught in."""
 

@@ -68,6 +68,8 @@ class _OnUserRows(TrainingHooks):
 
 
 class _OnSafetyRows(TrainingHooks):
+    reads_outputs = False
+
     def __init__(self, defence: KL, anchors: Anchors) -> None:
         self.defence, self.anchors = defence, anchors
 
@@ -76,5 +78,5 @@ class _OnSafetyRows(TrainingHooks):
 
     def loss(self, model: Any, batch: Batch, outputs: Any, loss: torch.Tensor) -> torch.Tensor:
         drawn = self.anchors.draw(self.defence.per_batch)
-        divergence = self.anchors.divergence(model, drawn, outputs.logits.device)
+        divergence = self.anchors.divergence(model, drawn, loss.device)
         return loss + self.defence.weight * batch.mean_weight * divergence

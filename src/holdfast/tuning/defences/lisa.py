@@ -54,6 +54,8 @@ class Lisa(WithSafetyRows):
 
 
 class _Lisa(TrainingHooks):
+    reads_outputs = False
+
     def __init__(self, defence: Lisa, safe: RowsAtHand) -> None:
         self.defence, self.safe = defence, safe
         self.steps = 0
@@ -78,7 +80,7 @@ class _Lisa(TrainingHooks):
     def loss(self, model: Any, batch: Batch, outputs: Any, loss: torch.Tensor) -> torch.Tensor:
         if self.safety_step:
             drawn = self.safe.draw(len(batch.inputs["input_ids"]))
-            loss = self.safe.nll(model, drawn, outputs.logits.device) * batch.mean_weight
+            loss = self.safe.nll(model, drawn, loss.device) * batch.mean_weight
         if not self.defence.rho or self.steps < self.defence.warmup:
             return loss
         for name, weight in self._trained():
