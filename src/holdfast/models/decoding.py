@@ -28,6 +28,9 @@ WITHOUT_RULES = {
 }  # fmt: skip
 """Settings of a generation configuration that change no greedy answer of a given length."""
 
+KEPT_RULES = {"suppress_tokens"}
+"""Settings that the lean pass of a model that sees keeps."""
+
 _PREPARED: dict[int, lean.Lean] = {}
 """By the identity of a model that is being asked."""
 
@@ -66,7 +69,7 @@ def continue_each(
     """
     import torch
 
-    if temperature == 0 and (pass_ := _lean_pass(loaded)):
+    if temperature == 0 and not pictures and (pass_ := _lean_pass(loaded)):
         return greedy.continue_each(pass_, prompts, max_new_tokens, frozenset(end_of_turn_ids(loaded)))
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if temperature > 0:
@@ -107,7 +110,8 @@ def prepared(loaded: Loaded, n: int) -> Iterator[None]:
 def _lean_pass(loaded: Loaded) -> lean.Lean | None:
     """The lean pass of a model that `generate` asks greedily and without rules of its own; else None."""
     asked_for = loaded.model.generation_config.to_diff_dict()
-    if any(value not in (None, False) for name, value in asked_for.items() if name not in WITHOUT_RULES):
+    harmless = WITHOUT_RULES if visual.family_of(loaded.model) is None else WITHOUT_RULES | KEPT_RULES
+    if any(value not in (None, False) for name, value in asked_for.items() if name not in harmless):
         return None
     return _PREPARED.get(id(loaded.model)) or lean.lean(loaded.model)
 

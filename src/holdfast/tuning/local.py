@@ -294,7 +294,7 @@ class LocalTuner(Config):
     def _optimizer(self, model: Any) -> torch.optim.Optimizer:
         import torch
 
-        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        weights = seeing.weights(self, model)
         return torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
 
     def arithmetic(self) -> Literal["float32", "bfloat16", "mixed"]:
