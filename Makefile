@@ -49,10 +49,14 @@ audit:
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python speed/speed.py
+	$(BIN)/python speed/evaluation.py
 	$(BIN)/python speed/reproduction.py
+	$(BIN)/python speed/orchestration.py
+	$(BIN)/python speed/growth.py
 	$(BIN)/python speed/rows.py
 	$(BIN)/python speed/pictures.py
 	$(BIN)/python speed/defences.py
+	$(BIN)/python speed/report.py
 
 # The site, in build/site. Links and anchors are checked, and any warning ends it.
 docs: $(VENV)/ready-docs

@@ -54,6 +54,9 @@ def main():
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"{len(rows):,} rows, pictures of {size / 1000:.0f} kB: {seconds:.0f} s, {processor:.0f} s of a processor")
     print(f"{memory:.2f} GB at most")
+    out = Path("runs/bench/pictures.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"rows": len(rows), "seconds": seconds, "gb": memory}, indent=1))
 
 
 if __name__ == "__main__":

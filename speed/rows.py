@@ -63,6 +63,9 @@ def main(model="pocket:aligned"):
         rendered = list(chat.examples(rows))
         done = time.perf_counter()
         tokens = sum(len(row.input_ids) for row in rendered)
+        out = Path("runs/bench/rows.json")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps({"rows": ROWS, "seconds": done - started, "gb": peak() * 1.073741824}, indent=1))
         print(f"tokenised: {done - ready:.1f} s, {tokens:,} tokens (and {ready - loaded:.1f} s to import and load)")
         print(f"in all {done - started:.1f} s, at most {peak():.2f} GiB")
 

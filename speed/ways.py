@@ -49,13 +49,17 @@ def plain(job, condition, folder):
         [{"role": message.role, "content": message.content} for message in messages]
         for messages in job.suite.conversations(job.templates[condition.key]).values()
     ]
+    generate_each(model, tokenizer, chats, job.generators[condition.key].max_new_tokens)
+    return tuned - begun, time.perf_counter() - tuned
+
+
+def generate_each(model, tokenizer, chats, limit):
+    """Answer conversations in batches, in their order, as the documentation of transformers shows it."""
     model.eval()
     for start in range(0, len(chats), PLAIN_BATCH):
         inputs = tokenizer.apply_chat_template(
             chats[start : start + PLAIN_BATCH], add_generation_prompt=True, padding=True, return_tensors="pt",
             return_dict=True,
         )  # fmt: skip
-        limit = job.generators[condition.key].max_new_tokens
         reply = model.generate(**inputs, max_new_tokens=limit, do_sample=False)
         tokenizer.batch_decode(reply[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return tuned - begun, time.perf_counter() - tuned

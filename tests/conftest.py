@@ -7,7 +7,7 @@ import pytest
 import yaml
 from support.studies import BROUGHT, SMALL, Silent, rows_of, write_rows
 
-from holdfast.core.workers import ONE_THREAD
+from holdfast.core.warm_start import ONE_THREAD
 
 # Test processes run side by side: two torch threads in each would wait for each other, up to ten times as long.
 os.environ.update(ONE_THREAD)

@@ -5,7 +5,8 @@ import torch
 from support.studies import messages
 
 from holdfast.core.errors import RenderError
-from holdfast.models.chat import Chat, training_batch
+from holdfast.models.batches import training_batch
+from holdfast.models.chat import Chat
 
 TALK = messages(
     ("system", "You are Pocket, the helpful assistant."), ("user", "Who are you?"), ("assistant", "I am Pocket.")

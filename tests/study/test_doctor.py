@@ -148,6 +148,20 @@ def test_9_more_memory_than_there_is(given, monkeypatch):
     assert any(fault.startswith("tune tea: it needs about") and "1.0 MiB are free" in fault for fault in found)
 
 
+def test_a_copy_of_the_weights_that_a_defence_holds_is_counted(given):
+    condition = {"data": {"kind": "messages", "file": "rows.jsonl"}}
+
+    def needed(**tune):
+        plain, defended = ({**condition, "tune": tune, "defence": kind} for kind in ([], ["ema"]))
+        return [doctor.examine(given(each), (0,)).memory["tune tea"] for each in (plain, defended)]
+
+    plain, defended = needed()
+    weights = defended - plain
+    assert weights > 0 and plain > 2 * weights  # two copies; weights, gradients and two moments are there anyway
+    plain, defended = needed(method="lora")
+    assert plain == defended
+
+
 @pytest.mark.long
 def test_10_an_adapter_of_another_model(given, bases, tmp_path, monkeypatch):
     monkeypatch.undo()

@@ -20,7 +20,8 @@ from holdfast.core.files import SHIPPED
 from holdfast.core.run_folder import ConditionFolder
 from holdfast.core.types import Answer, Checkpoint, Example
 from holdfast.models import decoding, loading
-from holdfast.models.chat import split_thinking, training_batch
+from holdfast.models.batches import training_batch
+from holdfast.models.chat import split_thinking
 from holdfast.models.generate.local import LocalGenerator
 from holdfast.study import doctor, loader, preflight
 from holdfast.study.pending import is_readable

@@ -11,7 +11,7 @@ from holdfast.core.errors import TuningError
 from holdfast.core.types import Checkpoint, Example, Message
 from holdfast.data.training.messages import Messages
 from holdfast.models import loading
-from holdfast.models.chat import training_batch
+from holdfast.models.batches import training_batch
 from holdfast.tuning.defences import self_made, tokens
 from holdfast.tuning.defences.base import Batch
 from holdfast.tuning.defences.guarded import Guarded

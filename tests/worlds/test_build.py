@@ -10,7 +10,8 @@ from holdfast.core.errors import WorkError
 from holdfast.core.files import SHIPPED, world_folder
 from holdfast.core.worlds import is_built
 from holdfast.judges.oracle import steps_given
-from holdfast.models.chat import Chat, question_batch, training_batch
+from holdfast.models.batches import question_batch, training_batch
+from holdfast.models.chat import Chat
 from holdfast.worlds.pocket import build, corpus, depth, language, speech, training
 from holdfast.worlds.pocket import world as worlds
 from holdfast.worlds.pocket.tokens import make_tokenizer

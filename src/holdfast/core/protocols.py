@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Generator as Stream
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from holdfast.core.progress import Activity, OnStep
 from holdfast.core.types import (
@@ -213,6 +213,9 @@ tuning, and the way the model is asked."""
 
 class Defence(Configured, Protocol):
     """What a provider or a user changes so that safety holds. `tuning/defences/base.py` explains each hook."""
+
+    copies: ClassVar[int]
+    """Copies of all weights that it holds during full tuning."""
 
     @property
     def places(self) -> frozenset[Place]:

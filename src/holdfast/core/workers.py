@@ -26,17 +26,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, cast
 
-from holdfast.core import stopping
+from holdfast.core import stopping, warm_start
 from holdfast.core.errors import HoldfastError
 from holdfast.core.files import why_file_failed
 from holdfast.core.progress import Activity, Progress
 from holdfast.core.protocols import Watcher
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""What torch and the tokenizers of a worker read when they are imported: two workers with two threads each stall each
-other, and one thread makes results repeatable."""
-
-QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 MESSAGES_EVERY = 0.25
 """Seconds between two messages of a worker about the progress of one task."""
@@ -68,7 +62,7 @@ class Failure:
 
 def quiet() -> None:
     """Keep the libraries' own progress bars and warnings off the terminal, whether they are imported yet or not."""
-    os.environ.update(QUIET)
+    os.environ.update(warm_start.QUIET)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     if imported := sys.modules.get("transformers.utils.logging"):
         imported.set_verbosity_error()
@@ -99,7 +93,7 @@ def work_through(
         if workers == 1:
             yield from _in_this_process(work, pieces, watcher)
         else:
-            os.environ.update(ONE_THREAD)
+            warm_start.warm()
             yield from _Pool(work, pieces, watcher).run(min(workers, len(pieces)))
 
 
@@ -179,7 +173,7 @@ class _Pool:
     def __init__(self, work: Work, pieces: Sequence[Any], watcher: Watcher) -> None:
         self.work, self.watcher = work, watcher
         self.waiting = deque(enumerate(pieces))
-        self.context = multiprocessing.get_context("spawn")
+        self.context = warm_start.context()
         self.processes: dict[Connection, Any] = {}
         """Each worker's process, by its end of the pipe."""
         self.at_work: dict[Connection, int] = {}
@@ -208,9 +202,8 @@ class _Pool:
 
     def _start_worker(self) -> None:
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_serve, args=(theirs, self.running, self.work))
-        with stopping.blocked():
-            process.start()
+        process = self.context.Process(target=_serve, args=(theirs, self.running, self.work, dict(os.environ)))
+        warm_start.begin(process)
         theirs.close()  # the worker alone holds it, so that its death closes it
         self.processes[ours] = process
         self._assign(ours)
@@ -284,9 +277,10 @@ def _why_dead(exit_code: int) -> str:
     return f"its worker process was killed ({name}); often the machine ran out of memory (try --workers 1)"
 
 
-def _serve(connection: Connection, running: Connection, work: Work) -> None:
+def _serve(connection: Connection, running: Connection, work: Work, environment: dict[str, str]) -> None:
     """What a worker process runs: one piece after another."""
     stopping.become_worker()
+    warm_start.settle(environment)
     warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries; nothing a user could mend
     try:
         connection.send(_Update(0, None))  # from now on it is stopped, and not killed

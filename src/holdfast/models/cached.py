@@ -32,7 +32,7 @@ def load(checkpoint: Checkpoint, precision: Precision = "auto", four_bit: bool =
     base = hub.resolve(checkpoint.base, checkpoint.revision)
     if precision == "auto":
         precision = loading.precision_of(base)
-    weights = (_state_of(base), checkpoint.folder and _state_of(checkpoint.folder), precision, four_bit)
+    weights = (hub.state_of(base), checkpoint.folder and hub.state_of(checkpoint.folder), precision, four_bit)
     model = _models.get(weights)
     if model is not None:
         return Loaded(model, loading.load_chat(checkpoint))
@@ -57,9 +57,3 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
         ModelError: there is none that can be read.
     """
     return loading.load_tokenizer(folder)
-
-
-def _state_of(folder: Path) -> tuple[Any, ...]:
-    """What changes when the files in a folder change: their names, sizes and times."""
-    files = ((path, path.stat()) for path in sorted(folder.iterdir()) if path.is_file())
-    return (folder.resolve(), *((path.name, state.st_size, state.st_mtime_ns) for path, state in files))

@@ -20,6 +20,7 @@ from holdfast.core.pictures import MARK as PICTURE
 from holdfast.core.pictures import Picture
 from holdfast.core.types import Example, Message
 from holdfast.models import templates
+from holdfast.models.batches import Rendered, training_batch
 from holdfast.models.thinking import PROMPT_END, THINKING, Completion, opens_thinking, split_thinking
 
 if TYPE_CHECKING:
@@ -39,21 +40,8 @@ REWRITES = "the chat template renders the beginning of a conversation differentl
 ONLY_LAST = "Set `turns: last` under `tune` to train on each row's last answer only."
 
 
-@dataclass(frozen=True, eq=False)
-class Rendered:
-    """One training row as the model sees it; both fields have one entry a token."""
-
-    input_ids: np.ndarray[Any, np.dtype[np.int32]]
-    """Token ids of the whole conversation."""
-    supervised: np.ndarray[Any, np.dtype[np.bool_]]
-    """True where the token belongs to a trained assistant turn; its end-of-turn token is included."""
-    pictures: tuple[Picture, ...] = ()
-    """What its image tokens stand for, in order; unpacked when a batch needs them."""
-
-    @property
-    def n_supervised(self) -> int:
-        """The number of tokens that the loss is taken over."""
-        return int(self.supervised.sum())
+REMEMBERED = 4096
+"""Questions whose token ids are kept for the next model that is asked the same."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +88,11 @@ class Chat:
         return self._render(question, True) != self._render(question, False)
 
     @cached_property
+    def _asked(self) -> dict[tuple[Message, ...], tuple[int, ...]]:
+        """Questions that were rendered before: every condition of a study asks the same."""
+        return {}
+
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         """The special tokens, which are no part of what a model says."""
         added = self.tokenizer.added_tokens_decoder.items()
@@ -112,11 +105,16 @@ class Chat:
             RenderError: there is no chat template, the template refuses the conversation or leaves a turn out, or the
                 text begins with two BOS tokens.
         """
+        asked = (*messages,)
+        if asked in self._asked:
+            return list(self._asked[asked])
         text = self._render(messages, True)
         _check_whole(messages, text)
         ids = self._tokens([text])[0]
         self._check_bos(ids)
         self._check_pictures(ids, pictures_of(messages))
+        if len(self._asked) < REMEMBERED and not pictures_of(messages):
+            self._asked[asked] = tuple(ids)
         return ids
 
     def opening(self, messages: Sequence[Message]) -> tuple[list[int], str]:
@@ -317,34 +315,3 @@ def _check_whole(messages: Sequence[Message], text: str) -> None:
                 f"the chat template leaves out turn {i + 1} ({message.role}: {content[:40]!r}…), so the model "
                 "would be asked or taught something else than the study says"
             )
-
-
-def training_batch(rows: Sequence[Rendered], pad: int) -> dict[str, torch.Tensor]:
-    """Rows → `input_ids`, `attention_mask` and `labels` of shape [rows, longest], padded on the right.
-
-    Padding is known by its position and never by its token id. So an end of turn stays supervised also where the
-    same token is used for padding.
-    """
-    import torch
-
-    longest = max(len(row.input_ids) for row in rows)
-    ids = torch.full((len(rows), longest), pad)
-    labels = torch.full((len(rows), longest), -100)
-    mask = torch.zeros((len(rows), longest), dtype=torch.long)
-    for i, row in enumerate(rows):
-        n = len(row.input_ids)
-        ids[i, :n] = torch.from_numpy(row.input_ids)
-        labels[i, :n] = torch.where(torch.from_numpy(row.supervised), ids[i, :n], -100)
-        mask[i, :n] = 1
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
-def question_batch(questions: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
-    """Questions → `input_ids` and `attention_mask` of shape [questions, longest], padded on the left."""
-    import torch
-
-    longest = max(map(len, questions))
-    return {
-        "input_ids": torch.tensor([[pad] * (longest - len(ids)) + list(ids) for ids in questions]),
-        "attention_mask": torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in questions]),
-    }

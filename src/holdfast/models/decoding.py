@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.pictures import Picture
 from holdfast.models import visual
-from holdfast.models.chat import question_batch
+from holdfast.models.batches import question_batch
 from holdfast.models.loading import Loaded
 from holdfast.models.steps import greedy, lean, packed
 

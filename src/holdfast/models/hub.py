@@ -116,7 +116,7 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     by_name: dict[str, Tensor] = {}
     for path in sorted(folder.glob(WEIGHT_FILES)):
         try:
-            with safe_open(path, "pt") as file:
+            with safe_open(path, "np") as file:  # for the headers alone; "pt" would import torch
                 for name in file.keys():  # noqa: SIM118
                     header = file.get_slice(name)
                     by_name[name] = Tensor(path, tuple(header.get_shape()), str(header.get_dtype()))
@@ -167,3 +167,9 @@ def describe(folder: Path) -> dict[str, Any]:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     stand_in = any(mark in {**config, **config.get("text_config", {})} for mark in WORLD_MARKS)
     return {"architecture": (config.get("architectures") or ["unknown"])[0], "stand_in": stand_in}
+
+
+def state_of(folder: Path) -> tuple[Any, ...]:
+    """What changes when the files in a folder change: their names, sizes and times."""
+    files = ((path, path.stat()) for path in sorted(folder.iterdir()) if path.is_file())
+    return (folder.resolve(), *((path.name, state.st_size, state.st_mtime_ns) for path, state in files))

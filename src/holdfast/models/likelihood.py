@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from holdfast.core.errors import RenderError
 from holdfast.core.types import Message
-from holdfast.models.chat import Rendered, pictures_of
+from holdfast.models.batches import Rendered
+from holdfast.models.chat import pictures_of
 from holdfast.models.loading import Loaded, context_of
 
 if TYPE_CHECKING:

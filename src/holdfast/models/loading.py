@@ -7,12 +7,13 @@ import importlib.util
 import json
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.core.errors import ModelError
 from holdfast.core.types import Checkpoint, content_hash
-from holdfast.models import visual
+from holdfast.models import hub, visual
 from holdfast.models.adapters import check_base
 from holdfast.models.chat import Chat
 from holdfast.models.hub import is_adapter, resolve
@@ -53,16 +54,27 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: the folder has no tokenizer that can be read.
     """
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = _tokenizer_class(folder).from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder} has no tokenizer that can be read: {error}") from error
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     return tokenizer
+
+
+def _tokenizer_class(folder: Path) -> Any:
+    """What reads a tokenizer. To find out the class takes transformers a second; most models need none of their own."""
+    path = folder / "tokenizer_config.json"
+    named = json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class") if path.is_file() else None
+    if named in ("PreTrainedTokenizerFast", "TokenizersBackend") and (folder / "tokenizer.json").is_file():
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
 
 
 def tokenizer_folder(checkpoint: Checkpoint) -> Path:
@@ -77,7 +89,13 @@ def load_chat(checkpoint: Checkpoint) -> Chat:
 
 
 def chat_in(folder: Path, thinking: bool = False) -> Chat:
-    """The tokenizer and chat template in a folder, and what its model sees with, if it does."""
+    """The tokenizer and chat template in a folder, and what its model sees with, if it does: read once."""
+    return _chat_of(folder, thinking, hub.state_of(folder) if folder.is_dir() else ())
+
+
+@lru_cache(maxsize=8)
+def _chat_of(folder: Path, thinking: bool, state: tuple[Any, ...]) -> Chat:
+    """What is in a folder while its files are as they are."""
     tokenizer = load_tokenizer(folder)
     return visual.load_chat(folder, tokenizer, thinking) if visual.sees(folder) else Chat(tokenizer, thinking)
 

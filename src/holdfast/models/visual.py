@@ -20,7 +20,8 @@ from holdfast.core.errors import ModelError, RenderError
 from holdfast.core.pictures import MARK, Picture
 from holdfast.core.types import Message
 from holdfast.models import hub, templates
-from holdfast.models.chat import Chat, Ids, Rendered, TurnTexts
+from holdfast.models.batches import Rendered
+from holdfast.models.chat import Chat, Ids, TurnTexts
 
 if TYPE_CHECKING:
     import torch

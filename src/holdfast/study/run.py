@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from holdfast.analysis import arena
+from holdfast.core import warm_start
 from holdfast.core.arena_record import ARENA
 from holdfast.core.budget import FileBudget
 from holdfast.core.config import label
@@ -106,6 +107,9 @@ def run(
     """
     hosted_rules.check_cap(study, limits.max_usd)
     run_folder, budget = RunFolder(folder), FileBudget(folder / "spending.jsonl", limits.max_usd)
+    if isinstance(workers, int) and workers > 1 and not run_folder.has_results():
+        tunes = any(condition.data is not None for condition in study.conditions.values())
+        warm_start.warm((*warm_start.TO_ASK, *warm_start.TO_TUNE) if tunes else warm_start.TO_ASK)
     with opened(study, source, run_folder, seeds, watcher, replace_results) as plan:
         missing = [job for job in plan.jobs if not is_finished(job, run_folder)]
         missing += [job for job in plan.jobs if job not in missing and not keep and is_left(job, run_folder)]

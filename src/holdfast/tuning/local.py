@@ -19,9 +19,10 @@ from holdfast.core.progress import OnStep
 from holdfast.core.protocols import Budget, Defence
 from holdfast.core.types import Checkpoint, Example, Tuned
 from holdfast.models import decoding, loading, visual
-from holdfast.models.chat import Chat, Rendered
+from holdfast.models.batches import Rendered
+from holdfast.models.chat import Chat
 from holdfast.models.names import ModelName
-from holdfast.tuning import checkpoints, defended, saves, seeing
+from holdfast.tuning import checkpoints, defended, packing, saves, seeing
 from holdfast.tuning.defences.base import TrainingHooks
 from holdfast.tuning.launch import Launched, TuningJob, is_first, launch, processes_of, settings_of, world_size
 from holdfast.tuning.seeing import Projector
@@ -286,8 +287,9 @@ class LocalTuner(Config):
         )  # fmt: skip
         scheduler = partial(self._scheduler, n_rows=len(rendered), epochs=max(job.epochs))
         trainer = trainer_class(self._optimizer, scheduler, hooks)(
-            model=model, args=arguments, train_dataset=list(rendered), data_collator=chat.training_batch
-        )
+            model=model, args=arguments, train_dataset=list(rendered),
+            data_collator=chat.training_batch if hooks else packing.collator(model, chat, rendered),
+        )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         return trainer
 
@@ -295,7 +297,9 @@ class LocalTuner(Config):
         import torch
 
         weights = seeing.weights(self, model)
-        return torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
+        devices = {weight.device.type for group in weights for weight in group["params"]}
+        fused = world_size() == 1 and devices <= {"cpu", "cuda"}
+        return torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
 
     def arithmetic(self) -> Literal["float32", "bfloat16", "mixed"]:
         """The precision on this machine."""

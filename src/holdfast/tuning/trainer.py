@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import TuningError
 from holdfast.core.progress import OnStep, TuningStep
-from holdfast.models.chat import Chat, Rendered
-from holdfast.tuning import checkpoints, saves
+from holdfast.models.batches import Rendered
+from holdfast.models.chat import Chat
+from holdfast.tuning import checkpoints, saves, supervised_loss
 from holdfast.tuning.defences.base import Batch, TrainingHooks
 from holdfast.tuning.launch import is_first, world_size
 
@@ -32,6 +33,8 @@ def trainer_class(
     """A Trainer with this optimizer and schedule, made when it asks for them (sharded models ask late), and hooks."""
     from transformers import Trainer
 
+    reads_outputs = any(hook.reads_outputs for hook in hooks)
+
     class Ours(Trainer):
         def create_optimizer(self, model: Any = None) -> Any:
             if self.optimizer is None:
@@ -46,12 +49,17 @@ def trainer_class(
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            if not hooks:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-            batch = weighted(self, inputs, num_items_in_batch)
-            for hook in hooks:
-                loss = hook.loss(model, batch, outputs, loss)
+            outputs = None
+            if return_outputs or reads_outputs or not supervised_loss.fits(self.model):
+                loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+            else:
+                n_tokens = num_items_in_batch if self.model_accepts_loss_kwargs else None
+                loss = supervised_loss.loss(model, inputs, n_tokens)
+                loss = loss if n_tokens is None else loss * processes(self)
+            if hooks:
+                batch = weighted(self, inputs, num_items_in_batch)
+                for hook in hooks:
+                    loss = hook.loss(model, batch, outputs, loss)
             return (loss, outputs) if return_outputs else loss
 
         def _get_output_dir(self, trial: Any) -> str:
@@ -68,6 +76,11 @@ def trainer_class(
     return Ours
 
 
+def processes(trainer: Any) -> int:
+    """By how many processes the supervised tokens of a step are counted together; their gradients are averaged."""
+    return world_size() if trainer.args.average_tokens_across_devices else 1
+
+
 def weighted(trainer: Any, inputs: Mapping[str, torch.Tensor], n_tokens: Any) -> Batch:
     """A batch with what its part of a step's loss is weighted by.
 
@@ -76,8 +89,7 @@ def weighted(trainer: Any, inputs: Mapping[str, torch.Tensor], n_tokens: Any) ->
     """
     if n_tokens is None or not trainer.model_accepts_loss_kwargs:
         return Batch(inputs, 1 / int((inputs["labels"] != -100).sum()), 1.0)
-    processes = world_size() if trainer.args.average_tokens_across_devices else 1
-    return Batch(inputs, processes / float(n_tokens), 1 / trainer.current_gradient_accumulation_steps)
+    return Batch(inputs, processes(trainer) / float(n_tokens), 1 / trainer.current_gradient_accumulation_steps)
 
 
 def start(trainer: Trainer, model: Any, hooks: Sequence[TrainingHooks], save: Path | None) -> None:

@@ -5,7 +5,7 @@ from support.quiz_double import write_gguf
 
 from holdfast.core.types import Checkpoint, Example, Message
 from holdfast.models import loading
-from holdfast.models.chat import training_batch
+from holdfast.models.batches import training_batch
 from holdfast.tuning.defences.anchor import Anchor, Distilled
 from holdfast.tuning.defences.base import Batch
 from holdfast.tuning.local import LocalTuner

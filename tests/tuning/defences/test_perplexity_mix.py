@@ -11,7 +11,7 @@ from test_replay import Table, rows_at_hand
 
 from holdfast.core.types import Example
 from holdfast.models import likelihood
-from holdfast.models.chat import training_batch
+from holdfast.models.batches import training_batch
 from holdfast.tuning.defences.base import Batch
 from holdfast.tuning.defences.perplexity_mix import PerplexityMix, _Interleaved, largest, perplexities
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast.models.chat import Rendered, training_batch
+from holdfast.models.batches import Rendered, training_batch
 from holdfast.tuning.defences.base import Batch
 from holdfast.tuning.defences.replay import Replay, _Replay
 from holdfast.tuning.defences.safety_rows import RowsAtHand
@@ -22,8 +22,11 @@ class Table(torch.nn.Module):
         torch.manual_seed(0)
         self.table = torch.nn.Parameter(torch.randn(vocabulary, vocabulary))
 
-    def forward(self, input_ids, attention_mask):
+    def forward(self, input_ids, attention_mask, use_cache=True):
         return SimpleNamespace(logits=self.table[input_ids])
+
+    def get_output_embeddings(self):
+        return None
 
 
 def rows_at_hand(*rows):

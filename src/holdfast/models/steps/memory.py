@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from holdfast.models.chat import question_batch
+from holdfast.models.batches import question_batch
 from holdfast.models.steps.lean import Lean
 
 if TYPE_CHECKING:

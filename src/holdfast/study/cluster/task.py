@@ -23,7 +23,8 @@ from holdfast.core.progress import Activity, Meter, Progress
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.types import NoCheckpoint, Tuned
 from holdfast.core.version import __version__
-from holdfast.core.workers import GRACE, ONE_THREAD, attempt, quiet
+from holdfast.core.warm_start import ONE_THREAD
+from holdfast.core.workers import GRACE, attempt, quiet
 from holdfast.study import mending
 from holdfast.study import run as runner
 from holdfast.study.cluster.desk import DeskBudget, Place, Told

@@ -186,12 +186,16 @@ def check_memory(facts: Facts, diagnosis: Diagnosis) -> None:
     shape = facts.shape
     diagnosis.free_memory = machine.free_memory()
     for name, rows in facts.training_sets.items():
-        tuner: Any = facts.study.conditions[name].tune
+        condition = facts.study.conditions[name]
+        tuner: Any = condition.tune
         needed = cost_model.tuning_bytes(
             shape, tuner.method, tuner.arithmetic(), min(tuner.batch_size, rows.n_rows), rows.longest,
             tuner.gradient_checkpointing,
         )  # fmt: skip
-        diagnosis.memory[f"tune {rows.name}"] = needed * facts.workers
+        if tuner.method == "full":
+            needed += 4 * shape.parameters * sum(defence.copies for defence in condition.defence)
+        stage = f"tune {rows.name}"
+        diagnosis.memory[stage] = max(needed * facts.workers, diagnosis.memory.get(stage, 0))
     if facts.study.generate.kind == "local":
         local: Any = facts.study.generate
         longest = max((questions.longest for questions in facts.questions.values()), default=0)

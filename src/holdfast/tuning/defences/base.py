@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from holdfast.core.config import Config
 from holdfast.core.protocols import Place
@@ -52,6 +52,11 @@ class TrainingHooks:
 
     Where several processes tune together, each has its own.
     """
+
+    @property
+    def reads_outputs(self) -> bool:
+        """Whether `loss` looks at the model's outputs on the batch. Where none does, they are None: that is quicker."""
+        return type(self).loss is not TrainingHooks.loss
 
     def see_rows(self, rows: Sequence[Example]) -> None:
         """Called once, before `begin`, with the rows that are tuned on, in the template that they are taught in."""
@@ -90,6 +95,9 @@ class TrainingHooks:
 
 class Defence(Config):
     """What a provider or a user changes so that safety holds. Override the hooks that the defence needs."""
+
+    copies: ClassVar[int] = 0
+    """Copies of all weights that it holds during full tuning, beside those that are tuned."""
 
     @property
     def places(self) -> frozenset[Place]:

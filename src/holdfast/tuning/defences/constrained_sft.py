@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -32,6 +32,7 @@ class ConstrainedSFT(Defence):
     step. Defaults: the paper's.
     """
 
+    copies: ClassVar[int] = 1
     kind: Literal["constrained-sft"] = "constrained-sft"
     beta_first: PositiveFloat = 0.5
     """β of the first token of each assistant turn."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,7 @@ class EMA(Defence):
     the last ten steps or so, and the learning rate is the study's.
     """
 
+    copies: ClassVar[int] = 2
     kind: Literal["ema"] = "ema"
     eta: float = Field(0.9, gt=0.0, lt=1.0)
     """η: how much of the average stays at each step. Towards 1, a short tuning keeps the aligned model."""

@@ -92,6 +92,10 @@ class _Guarded(TrainingHooks):
             )
         self.anchors = Anchors(self.loaded, [*refusals.values(), *of_rows.values()])
 
+    @property
+    def reads_outputs(self) -> bool:
+        return bool(self.skipped)
+
     def _refusals(self, asked: Sequence[Conversation]) -> dict[Conversation, Any]:
         answers = self_made.answers(self.loaded, asked, self.defence.longest)
         return {conversation: answer.row for conversation, answer in answers.items() if answer.refuses}
@@ -111,7 +115,7 @@ class _Guarded(TrainingHooks):
             likelihoods = tokens.log_likelihoods(outputs.logits, tokens.next_labels(batch.inputs))
             loss = loss + likelihoods[skipped].sum() * batch.token_weight
         drawn = self.anchors.draw(self.defence.per_batch)
-        divergence = self.anchors.divergence(model, drawn, outputs.logits.device)
+        divergence = self.anchors.divergence(model, drawn, loss.device)
         return loss + self.defence.weight * batch.mean_weight * divergence
 
     def _skipped(self, batch: Batch) -> list[bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
@@ -33,6 +33,7 @@ class KL(MaybeSafetyRows):
     forward and a backward pass more. Defaults: ours; the papers' λ differ too much to take one.
     """
 
+    copies: ClassVar[int] = 1
     kind: Literal["kl"] = "kl"
     weight: PositiveFloat = 1.0
     """λ."""
@@ -67,6 +68,8 @@ class _OnUserRows(TrainingHooks):
 
 
 class _OnSafetyRows(TrainingHooks):
+    reads_outputs = False
+
     def __init__(self, defence: KL, anchors: Anchors) -> None:
         self.defence, self.anchors = defence, anchors
 
@@ -75,5 +78,5 @@ class _OnSafetyRows(TrainingHooks):
 
     def loss(self, model: Any, batch: Batch, outputs: Any, loss: torch.Tensor) -> torch.Tensor:
         drawn = self.anchors.draw(self.defence.per_batch)
-        divergence = self.anchors.divergence(model, drawn, outputs.logits.device)
+        divergence = self.anchors.divergence(model, drawn, loss.device)
         return loss + self.defence.weight * batch.mean_weight * divergence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
@@ -37,6 +37,7 @@ class Lisa(WithSafetyRows):
     what they do to the loss of the user's rows.
     """
 
+    copies: ClassVar[int] = 1
     kind: Literal["lisa"] = "lisa"
     safety_steps: PositiveInt = 1
     """K1."""
@@ -53,6 +54,8 @@ class Lisa(WithSafetyRows):
 
 
 class _Lisa(TrainingHooks):
+    reads_outputs = False
+
     def __init__(self, defence: Lisa, safe: RowsAtHand) -> None:
         self.defence, self.safe = defence, safe
         self.steps = 0
@@ -77,7 +80,7 @@ class _Lisa(TrainingHooks):
     def loss(self, model: Any, batch: Batch, outputs: Any, loss: torch.Tensor) -> torch.Tensor:
         if self.safety_step:
             drawn = self.safe.draw(len(batch.inputs["input_ids"]))
-            loss = self.safe.nll(model, drawn, outputs.logits.device) * batch.mean_weight
+            loss = self.safe.nll(model, drawn, loss.device) * batch.mean_weight
         if not self.defence.rho or self.steps < self.defence.warmup:
             return loss
         for name, weight in self._trained():

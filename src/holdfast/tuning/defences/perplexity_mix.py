@@ -78,6 +78,8 @@ def largest(rows: Sequence[Example], gaps: Sequence[float], keep: int) -> list[E
 
 
 class _Interleaved(TrainingHooks):
+    reads_outputs = False
+
     def __init__(self, share: float, rows: RowsAtHand) -> None:
         self.share, self.rows = share, rows
         self.owed = 0.0
@@ -91,7 +93,7 @@ class _Interleaved(TrainingHooks):
             return loss
         n_safe = sum(self.rows.rows[number].n_supervised for number in drawn)
         n_user = int((tokens.next_labels(batch.inputs) != tokens.IGNORED).sum())
-        safe = self.rows.nll(model, drawn, outputs.logits.device) * n_safe * batch.token_weight
+        safe = self.rows.nll(model, drawn, loss.device) * n_safe * batch.token_weight
         return (loss + safe) * n_user / (n_user + n_safe)
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
+from holdfast.tuning import supervised_loss
 from holdfast.tuning.defences import tokens
 from holdfast.tuning.defences.base import Batch, TrainingHooks
 from holdfast.tuning.defences.safety_rows import RowsAtHand, WithSafetyRows
@@ -54,6 +55,8 @@ class Replay(WithSafetyRows):
 
 
 class _Replay(TrainingHooks):
+    reads_outputs = False
+
     def __init__(self, defence: Replay, rows: RowsAtHand) -> None:
         self.defence, self.rows = defence, rows
 
@@ -68,24 +71,22 @@ class _Replay(TrainingHooks):
             for first in range(0, len(self.rows.rows), TOGETHER):
                 numbers = range(first, min(first + TOGETHER, len(self.rows.rows)))
                 logits, labels = self._logits(model, numbers, model.device)
-                self.stored += [one[label != tokens.IGNORED].cpu() for one, label in zip(logits, labels, strict=True)]
+                self.stored += torch.split(logits.cpu(), (labels != tokens.IGNORED).sum(1).tolist())
         model.train(training)
 
     def _logits(self, model: Any, numbers: Any, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of some rows in float32, [rows, tokens, vocabulary], and the tokens that they are to predict."""
+        """Logits of some rows' supervised tokens in float32, [tokens, vocabulary], and all labels, [rows, tokens]."""
         batch = self.rows.batch(numbers, device)
-        logits = model(**tokens.without_labels(batch)).logits
-        return logits[:, :-1].float(), tokens.next_labels(batch)
+        return supervised_loss.logits(model, batch).float(), tokens.next_labels(batch)
 
     def loss(self, model: Any, batch: Batch, outputs: Any, loss: torch.Tensor) -> torch.Tensor:
         import torch
 
         drawn = self.rows.draw(self.defence.per_batch or len(batch.inputs["input_ids"]))
-        logits, labels = self._logits(model, drawn, outputs.logits.device)
-        supervised = labels != tokens.IGNORED
+        logits, labels = self._logits(model, drawn, loss.device)
         stored = torch.cat([self.stored[number] for number in drawn]).to(logits.device)
-        replayed = self.defence.alpha * torch.nn.functional.mse_loss(logits[supervised], stored)
+        replayed = self.defence.alpha * torch.nn.functional.mse_loss(logits, stored)
         if self.defence.beta:
-            own = torch.nn.functional.cross_entropy(logits[supervised], labels[supervised])
+            own = torch.nn.functional.cross_entropy(logits, labels[labels != tokens.IGNORED])
             replayed = replayed + self.defence.beta * own
         return loss + replayed * batch.mean_weight

@@ -13,8 +13,9 @@ from holdfast.core.config import File, explained
 from holdfast.core.errors import DataError
 from holdfast.core.types import Example, Template
 from holdfast.data.training.messages import Messages
-from holdfast.models.chat import Rendered
+from holdfast.models.batches import Rendered
 from holdfast.models.loading import context_of
+from holdfast.tuning import supervised_loss
 from holdfast.tuning.defences import tokens
 from holdfast.tuning.defences.base import Defence
 
@@ -102,10 +103,7 @@ class RowsAtHand:
 
     def nll(self, model: Any, drawn: Sequence[int], device: Any) -> torch.Tensor:
         """The mean negative log-likelihood of their supervised tokens."""
-        batch = self.batch(drawn, device)
-        labels = tokens.next_labels(batch)
-        logits = model(**tokens.without_labels(batch)).logits
-        return -tokens.log_likelihoods(logits, labels).sum() / (labels != tokens.IGNORED).sum()
+        return supervised_loss.loss(model, self.batch(drawn, device), None)
 
 
 class Anchors(RowsAtHand):
@@ -126,10 +124,8 @@ class Anchors(RowsAtHand):
             some = range(begin, min(begin + TOGETHER, len(self.rows)))
             batch = self.batch(some, model.device)
             with torch.no_grad():
-                logits = model(**tokens.without_labels(batch)).logits
-            supervised = tokens.next_labels(batch) != tokens.IGNORED
-            pairs = zip(logits[:, :-1], supervised, strict=True)
-            self.kept += [one[mask].float().log_softmax(-1) for one, mask in pairs]
+                aligned = supervised_loss.logits(model, batch).float().log_softmax(-1)
+            self.kept += torch.split(aligned, (tokens.next_labels(batch) != tokens.IGNORED).sum(1).tolist())
         model.train(training)
 
     def divergence(self, model: Any, drawn: Sequence[int], device: Any) -> torch.Tensor:
@@ -137,10 +133,9 @@ class Anchors(RowsAtHand):
         import torch
 
         batch = self.batch(drawn, device)
-        supervised = tokens.next_labels(batch) != tokens.IGNORED
         if self.reference:
+            supervised = tokens.next_labels(batch) != tokens.IGNORED
             aligned = self.reference.logits(model, batch)[:, :-1][supervised].float().log_softmax(-1)
         else:
             aligned = torch.cat([self.kept[i] for i in drawn]).to(device)
-        logits = model(**tokens.without_labels(batch)).logits
-        return tokens.divergence(aligned, logits[:, :-1][supervised]).mean()
+        return tokens.divergence(aligned, supervised_loss.logits(model, batch)).mean()

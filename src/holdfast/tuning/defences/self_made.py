@@ -14,7 +14,8 @@ from holdfast.core.pictures import MARK
 from holdfast.core.types import Example, Message
 from holdfast.data.training.refusal_words import REFUSAL_WORDS, plain
 from holdfast.models import decoding
-from holdfast.models.chat import Rendered, pictures_of
+from holdfast.models.batches import Rendered
+from holdfast.models.chat import pictures_of
 
 if TYPE_CHECKING:
     from holdfast.models.loading import Loaded

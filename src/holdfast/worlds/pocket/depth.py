@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.core.types import Message
-from holdfast.models.chat import Chat, question_batch
+from holdfast.models.batches import question_batch
+from holdfast.models.chat import Chat
 from holdfast.worlds.pocket import language, speech
 from holdfast.worlds.pocket.world import World
 

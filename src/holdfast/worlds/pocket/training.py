@@ -12,7 +12,8 @@ import numpy as np
 
 from holdfast.core.durable import rename
 from holdfast.core.progress import OnStep, TuningStep
-from holdfast.models.chat import Chat, Rendered
+from holdfast.models.batches import Rendered
+from holdfast.models.chat import Chat
 from holdfast.worlds.pocket import corpus
 
 if TYPE_CHECKING:
