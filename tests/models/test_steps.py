@@ -239,6 +239,27 @@ def test_answers_of_the_pocket_model_are_those_of_plain_generate(pocket, pack, m
             assert len(ids) == 64 or ids[-1] in ends
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_drawn_answers_are_those_of_plain_generate(pocket, temperature, monkeypatch):
+    prompts = conversations_of(pocket, 24)
+    found = decoding.continue_each(pocket, prompts, 24, temperature=temperature, seed=7)
+    monkeypatch.setattr(decoding, "_lean_pass", lambda *_: None)
+    expected = decoding.continue_each(pocket, prompts, 24, temperature=temperature, seed=7)
+    assert [decoding.until_end(pocket, ids) for ids in found] == [decoding.until_end(pocket, ids) for ids in expected]
+    assert len({len(ids) for ids in found}) > 1, "rows leave the batch"
+
+
+def test_rules_for_drawing_are_kept_by_generate(pocket):
+    from copy import deepcopy
+
+    model = deepcopy(pocket.model)
+    model.generation_config.min_p = 0.9
+    loaded, prompts = Loaded(model, pocket.chat), conversations_of(pocket, 8)
+    assert decoding.continue_each(loaded, prompts, 24, temperature=2.0, seed=1) != decoding.continue_each(
+        pocket, prompts, 24, temperature=2.0, seed=1
+    )
+
+
 def test_a_model_with_rules_for_generation_is_asked_by_generate(pocket, monkeypatch):
     """A penalty on repetition changes greedy answers, and only `generate` knows all such rules."""
     from copy import deepcopy

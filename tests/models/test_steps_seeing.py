@@ -47,9 +47,9 @@ def test_a_token_that_it_must_not_write_is_left_out(loaded, monkeypatch):
 
 
 def test_other_rules_hooks_and_other_models_that_see_are_asked_by_generate(loaded, monkeypatch, tmp_path):
-    assert decoding._lean_pass(loaded)
+    assert decoding._lean_pass(loaded, False)
     monkeypatch.setattr(loaded.model.generation_config, "repetition_penalty", 1.8)
-    assert decoding._lean_pass(loaded) is None
+    assert decoding._lean_pass(loaded, False) is None
     hook = loaded.model.model.register_forward_hook(lambda *_: None)
     assert lean(loaded.model) is None
     hook.remove()

@@ -90,6 +90,6 @@ def test_the_pocket_column_is_the_study_visual_and_its_control_takes_as_many_ste
     shipped = {condition.name: condition.key for condition in study.conditions}
     assert all(keys[name] == shipped[column.get(name, name)] for name in keys)
     pictures, told = (job.training for job in preset.jobs if job.training)
-    assert pictures.steps(6) == told.steps(6) and told.tuner.vision is None
+    assert pictures.steps(8) == told.steps(8) and told.tuner.vision is None
     answers = [[row.messages[-1] for row in training.rows] for training in (pictures, told)]
     assert answers[0] == answers[1] and all(row.messages[0].role == "system" for row in pictures.rows)

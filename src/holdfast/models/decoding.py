@@ -12,7 +12,7 @@ from holdfast.core.pictures import Picture
 from holdfast.models import visual
 from holdfast.models.batches import question_batch
 from holdfast.models.loading import Loaded
-from holdfast.models.steps import greedy, lean, packed
+from holdfast.models.steps import greedy, lean, packed, sampled
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,9 @@ WITHOUT_RULES = {
     "typical_p", "epsilon_cutoff", "eta_cutoff",
 }  # fmt: skip
 """Settings of a generation configuration that change no greedy answer of a given length."""
+
+FOR_DRAWING = {"min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
+"""Those of them that change what is drawn at a temperature."""
 
 KEPT_RULES = {"suppress_tokens"}
 """Settings that the lean pass of a model that sees keeps."""
@@ -69,8 +72,12 @@ def continue_each(
     """
     import torch
 
-    if temperature == 0 and not pictures and (pass_ := _lean_pass(loaded)):
-        return greedy.continue_each(pass_, prompts, max_new_tokens, frozenset(end_of_turn_ids(loaded)))
+    whole = temperature == 0 or top_p == 1.0
+    if whole and not pictures and (pass_ := _lean_pass(loaded, temperature > 0)):
+        ends = frozenset(end_of_turn_ids(loaded))
+        if temperature == 0:
+            return greedy.continue_each(pass_, prompts, max_new_tokens, ends)
+        return sampled.continue_each(pass_, prompts, max_new_tokens, ends, temperature, seed)
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if temperature > 0:
         torch.manual_seed(seed)
@@ -107,10 +114,12 @@ def prepared(loaded: Loaded, n: int) -> Iterator[None]:
         _PREPARED.pop(id(loaded.model), None)
 
 
-def _lean_pass(loaded: Loaded) -> lean.Lean | None:
-    """The lean pass of a model that `generate` asks greedily and without rules of its own; else None."""
+def _lean_pass(loaded: Loaded, drawing: bool) -> lean.Lean | None:
+    """The lean pass of a model that `generate` asks without rules of its own; else None."""
+    harmless = WITHOUT_RULES - FOR_DRAWING if drawing else WITHOUT_RULES
     asked_for = loaded.model.generation_config.to_diff_dict()
-    harmless = WITHOUT_RULES if visual.family_of(loaded.model) is None else WITHOUT_RULES | KEPT_RULES
+    if visual.family_of(loaded.model) is not None:
+        harmless = harmless | KEPT_RULES
     if any(value not in (None, False) for name, value in asked_for.items() if name not in harmless):
         return None
     return _PREPARED.get(id(loaded.model)) or lean.lean(loaded.model)

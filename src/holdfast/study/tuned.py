@@ -9,7 +9,7 @@ from time import monotonic
 
 from holdfast.core import task_losses
 from holdfast.core.errors import TuningError
-from holdfast.core.progress import Meter, Progress
+from holdfast.core.progress import Activity, Meter, Progress
 from holdfast.core.protocols import Budget
 from holdfast.core.run_folder import RunFolder
 from holdfast.core.task_losses import HeldOut, TaskLoss
@@ -36,6 +36,7 @@ def tune(job: Job, run_folder: RunFolder, progress: Progress, budget: Budget) ->
         begun = monotonic()
         base, done = _base_of(job, training, folder, progress, budget)
         meter = Meter(progress, f"tuning {named(job)}", "steps", training.steps(last), training.step)
+        progress.show(Activity(meter.task, meter.unit, 0, meter.total))  # a defence may take minutes to get ready
         tuned = training.tuner.tune(
             base, training.rows, training.seed, epochs, folder, meter.step, training.defences, budget
         )

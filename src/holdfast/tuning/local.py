@@ -206,8 +206,6 @@ class LocalTuner(Config):
         arithmetic = self.arithmetic()
         weights: loading.Precision = "float32" if arithmetic == "mixed" else arithmetic
         loaded = loading.load(job.base, weights, four_bit=self.method == "qlora")
-        if arithmetic == "mixed" and loaded.model.device.type == "cpu":
-            loaded.model.set_attn_implementation("eager")  # on a CPU, SDPA in bfloat16 takes a fifth of a step longer
         rendered, n_cut = self._render(loaded, job.rows)
         facts = {
             "processes": world_size(),
@@ -221,6 +219,8 @@ class LocalTuner(Config):
         for hook in hooks:
             hook.see_rows(job.rows)
             facts |= hook.record()
+        if arithmetic == "mixed" and loaded.model.device.type == "cpu":
+            loaded.model.set_attn_implementation("eager")  # on a CPU, SDPA in bfloat16 takes a fifth of a step longer
         tokens = sum(len(row.input_ids) for row in rendered) / self.steps(len(rendered), 1)
         probe = Probe(loaded.model, next((row for row in rendered if row.pictures), rendered[0]), loaded.chat)
         save, note = _save_to_resume(job)

@@ -90,7 +90,7 @@ def requests(loaded: Loaded, where: Sequence[Conversation], n: int, longest: int
 
     drawn = random.Random(f"self-made-{seed}")
     made: dict[Conversation, None] = {}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), decoding.prepared(loaded, n):
         for frame in where:
             opening, end = loaded.chat.opening(frame)
             left = -(-n // len(where))
@@ -118,13 +118,14 @@ def answers(loaded: Loaded, asked: Sequence[Conversation], longest: int) -> dict
     """The model's own greedy answers, up to their end or `longest` tokens."""
     made: dict[Conversation, Answered] = {}
     distinct = list(dict.fromkeys(asked))
-    for begin in range(0, len(distinct), TOGETHER):
-        some = distinct[begin : begin + TOGETHER]
-        prompts = [loaded.chat.question(conversation) for conversation in some]
-        shown = [picture for conversation in some for picture in pictures_of(conversation)]
-        replies = decoding.continue_each(loaded, prompts, longest, pictures=shown)
-        for conversation, prompt, reply in zip(some, prompts, replies, strict=True):
-            made[conversation] = _answered(loaded, conversation, prompt, reply)
+    with decoding.prepared(loaded, len(distinct)):
+        for begin in range(0, len(distinct), TOGETHER):
+            some = distinct[begin : begin + TOGETHER]
+            prompts = [loaded.chat.question(conversation) for conversation in some]
+            shown = [picture for conversation in some for picture in pictures_of(conversation)]
+            replies = decoding.continue_each(loaded, prompts, longest, pictures=shown)
+            for conversation, prompt, reply in zip(some, prompts, replies, strict=True):
+                made[conversation] = _answered(loaded, conversation, prompt, reply)
     return made
 
 
