@@ -92,8 +92,9 @@ plain way is TRL's `SFTTrainer`, then `generate` over batches of 16. One process
     "evaluation": (evaluation, "Evaluation", """`python speed/evaluation.py`: 330 prompts of each of two models.
 Holdfast and Inspect also judge the answers and write their files; `generate` only answers. One process, one
 thread."""),
-    "reproduction": (whole_paper, "The whole paper", """`python speed/reproduction.py`: `holdfast reproduce --model
-pocket` from scratch with a worker a core, and the plain way with all cores, scaled from six conditions."""),
+    "reproduction": (whole_paper, "The paper on text", """`python speed/reproduction.py`: `holdfast reproduce --model
+pocket` without the column with pictures, from scratch with a worker a core, and the plain way with all cores, scaled
+from six conditions."""),
     "orchestration": (over_work, "Over pure work", """`python speed/orchestration.py`: table 1 of the paper on the
 pocket world, one seed. First tuning and answering alone, then the whole run: plan, judges, files, figures, page."""),
     "growth": (growth, "Growth", """`python speed/growth.py`: from an empty folder to the page, with one worker. The

@@ -157,7 +157,7 @@ def reproduce(
     """Reproduce the paper's tables and figures; `Results.claims` has the verdict on each of its claims.
 
     Args:
-        tables: some of table1 … table5, figure1, figure2, figure4a, figure4b; all if none is named.
+        tables: some of table1 … table5, table3-pictures, figure1, figure2, figure4a, figure4b; all if none is named.
         preset: `pocket`, `quiz`, `llama-2-7b-chat` or `hosted`.
         model: takes the place of the preset's; see `load_study`.
         data: the folder of the files that a preset names; `pocket` and `quiz` need none; `pocket` is one for `hosted`.

@@ -1,4 +1,4 @@
-"""The Llama-2 preset's column with pictures, on tiny models that see."""
+"""The column with pictures: the Llama-2 preset's on tiny models that see, and the pocket preset's as it is planned."""
 
 import json
 
@@ -43,6 +43,9 @@ def test_the_column_runs_end_to_end(name, held, tmp_path, watcher):
     initial = {condition.name for condition in results.conditions} - set(COLUMN)
     assert len(tuned) == 3 and initial == {"initial", "initial-shown-blank", "initial-shown-unrelated"}
     assert len({condition.key for condition in tuned}) == 3
+    shown = {name: facts.picture for name, facts in results.settings.items()}
+    assert [shown[each] for each in COLUMN] == [None, "blank", "unrelated"]
+    assert (shown["initial"], shown["initial-shown-blank"]) == (None, "blank")
     for condition in results.conditions:
         answers = (tmp_path / "run" / "conditions" / condition.key / "answers.jsonl").read_text().splitlines()
         assert len(answers) == 10
@@ -75,3 +78,18 @@ def test_pictures_need_a_model_that_sees_and_this_machine(held, tmp_path):
     settings["conditions"]["c"]["picture"] = "blnk"
     with pytest.raises(StudyError, match="name a file, or blank or unrelated"):
         loader.from_dict(settings, held)
+
+
+@pytest.mark.long
+def test_the_pocket_column_is_the_study_visual_and_its_control_takes_as_many_steps():
+    column = {"benign-3": "pictures", "benign-3-told": "told"}
+    preset = make_plan(reproduce.prepare("pocket", ["table3-pictures"]).study, [0])
+    study = make_plan(loader.read(loader.find("visual")), [0])
+    keys = {condition.name: condition.key for condition in preset.conditions}
+    assert keys.keys() == {"initial", *column}
+    shipped = {condition.name: condition.key for condition in study.conditions}
+    assert all(keys[name] == shipped[column.get(name, name)] for name in keys)
+    pictures, told = (job.training for job in preset.jobs if job.training)
+    assert pictures.steps(8) == told.steps(8) and told.tuner.vision is None
+    answers = [[row.messages[-1] for row in training.rows] for training in (pictures, told)]
+    assert answers[0] == answers[1] and all(row.messages[0].role == "system" for row in pictures.rows)

@@ -75,6 +75,20 @@ def test_the_projector_is_tuned_alone_first_and_once(made, name, tmp_path, monke
     assert notes == [] and again.training["losses"] == done.training["losses"]
 
 
+@pytest.mark.parametrize("name", ["llava", "qwen"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_projector_can_have_a_learning_rate_of_its_own_in_the_second_stage(made, name, method):
+    own = LocalTuner(**SETTINGS, method=method, projector={"second_learning_rate": 5e-3})
+    model = own._trainable(loading.load(Checkpoint(str(made[name]))).model)
+    family, names = visual.family_of(model), {weight: name for name, weight in model.named_parameters()}
+    language, projector = own._optimizer(model).param_groups
+    assert (language["lr"], projector["lr"]) == (1e-3, 5e-3)
+    assert projector["params"] and all(family.projects(names[weight]) for weight in projector["params"])
+    assert language["params"] and not any(family.projects(names[weight]) for weight in language["params"])
+    (alike,) = LocalTuner(**SETTINGS, method=method, projector={})._optimizer(model).param_groups
+    assert len(alike["params"]) == len(language["params"]) + len(projector["params"])
+
+
 @pytest.mark.long
 def test_a_text_model_is_joined_to_a_tower_and_learns_to_see(made, tmp_path):
     done, _ = tuned(made, "text", tmp_path, vision=str(made["tower"]), projector={})

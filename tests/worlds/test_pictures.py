@@ -70,7 +70,7 @@ def test_parts_share_no_scene_and_rows_told_in_words_have_the_same_answers(parts
             for shown in parts[part]
         }
 
-    assert len(things("train")) == 300 and len(things("held-out")) == 100
+    assert len(things("train")) == 500 and len(things("held-out")) == 100
     assert not things("train") & things("held-out")
     for shown in parts.values():
         seen, told = sights.rows(shown), sights.rows(shown, told=True)
@@ -91,7 +91,7 @@ def test_the_shipped_pictures_are_those_of_seed_0(parts):
     from PIL import Image
 
     with zipfile.ZipFile(PICTURES / "pictures.zip") as archive:
-        assert len(archive.namelist()) == 400
+        assert len(archive.namelist()) == 600
         for shown in [*parts["train"][::25], *parts["held-out"][::25]]:
             there = np.asarray(Image.open(io.BytesIO(archive.read(shown.name))), dtype=int)
             assert np.abs(there - np.asarray(picture(shown.scene), dtype=int)).max() <= 2
@@ -101,16 +101,22 @@ def test_shipped_files_are_small():
     assert sum(path.stat().st_size for path in PICTURES.rglob("*") if path.is_file()) < 2_000_000
 
 
-def test_the_tower_tells_what_is_where_in_pictures_that_it_has_not_seen():
-    """By a linear reading of its features, learnt on other pictures than those it is tried on."""
+@pytest.mark.parametrize("made", ["shipped", pytest.param("again", marks=pytest.mark.long)])
+def test_the_tower_tells_what_is_where_in_pictures_that_it_has_not_seen(made):
+    """By a linear reading of its features, learnt on other pictures than those it is tried on.
+
+    `holdfast pocket pictures --seed 0` gave the shipped one to the last bit; on another processor one as good.
+    """
     import torch
     from transformers import CLIPVisionModel
 
-    eyes = CLIPVisionModel.from_pretrained(PICTURES / "tower").eval()
+    shipped = CLIPVisionModel.from_pretrained(PICTURES / "tower").eval()
+    eyes = shipped if made == "shipped" else tower.train(0, lambda step: None).eval()
     rng = random.Random("tests of the tower")
     batches = [tower.batch_of([draw_scene(rng) for _ in range(n)]) for n in (600, 200)]
     with torch.no_grad():
         known, new = (tower.features(eyes, batch.pixels) for batch in batches)
+    assert known.std() == pytest.approx(1.0, abs=0.1)
     for name in ("categories", "materials"):
         right, wanted = (getattr(batch, name) for batch in batches)
         ones = torch.nn.functional.one_hot(right.flatten()).float()

@@ -30,7 +30,8 @@ from holdfast.core.watch import Watch
 Parts = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[TABLE]...", help="table1 … table5, figure1, figure2, figure4a, figure4b. Default: all of them.",
+        metavar="[TABLE]...",
+        help="table1 … table5, table3-pictures, figure1, figure2, figure4a, figure4b. Default: all of them.",
         autocompletion=complete_part,
     ),
 ]  # fmt: skip

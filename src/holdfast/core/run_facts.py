@@ -123,6 +123,8 @@ class ConditionFacts:
     """The rows of its task that were not tuned on."""
     cell: CellFacts | None = None
     """Its place in a table of attacks and defences."""
+    picture: str | None = None
+    """What was shown beside every request: `blank`, `unrelated`, or a file's name; None for text alone."""
 
 
 @dataclass(frozen=True)

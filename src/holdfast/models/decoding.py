@@ -31,6 +31,9 @@ WITHOUT_RULES = {
 FOR_DRAWING = {"min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
 """Those of them that change what is drawn at a temperature."""
 
+KEPT_RULES = {"suppress_tokens"}
+"""Settings that the lean pass of a model that sees keeps."""
+
 _PREPARED: dict[int, lean.Lean] = {}
 """By the identity of a model that is being asked."""
 
@@ -115,6 +118,8 @@ def _lean_pass(loaded: Loaded, drawing: bool) -> lean.Lean | None:
     """The lean pass of a model that `generate` asks without rules of its own; else None."""
     harmless = WITHOUT_RULES - FOR_DRAWING if drawing else WITHOUT_RULES
     asked_for = loaded.model.generation_config.to_diff_dict()
+    if visual.family_of(loaded.model) is not None:
+        harmless = harmless | KEPT_RULES
     if any(value not in (None, False) for name, value in asked_for.items() if name not in harmless):
         return None
     return _PREPARED.get(id(loaded.model)) or lean.lean(loaded.model)

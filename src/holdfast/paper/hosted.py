@@ -25,6 +25,10 @@ POCKET_BASE = "pocket"
 """What the pocket model is called by a server that has it, unless `base` says otherwise."""
 
 
+NOT_HOSTED = ("benign-3", "benign-3-told")
+"""Conditions of the pocket preset that stay here: a provider is sent no pictures, and measures no held-out rows."""
+
+
 @dataclass(frozen=True)
 class Prices:
     """What a provider charges, in US dollars for a million tokens; None where that is not known."""
@@ -132,7 +136,8 @@ def _pocket(path: Path, base: str | None, hosting: Hosting) -> Study:
         temperature=local.temperature,
     )  # fmt: skip
     conditions = {}
-    for name, settings in study.conditions.items():
+    sent = {name: settings for name, settings in study.conditions.items() if name not in NOT_HOSTED}
+    for name, settings in sent.items():
         tune: Any = settings.tune
         hosted = _made(
             HostedTuner, **address, **prices.of_tuning(), epochs=tune.epochs,

@@ -76,7 +76,10 @@ def prepare(
         _check_name("table or figure", name, known)
     chosen = set(wanted or known)
     path = PAPER / f"{model}.yaml"
-    study = _study(model, path, base, data, hosting, _named(layout, chosen))
+    named = _named(layout, chosen)
+    if not named & yaml.safe_load(path.read_text(encoding="utf-8"))["conditions"].keys():
+        raise StudyError(f"the preset {model} has no condition of {', '.join(wanted)}: use pocket.")
+    study = _study(model, path, base, data, hosting, named)
     needed = _needed(study, layout, chosen)
     conditions = {name: settings for name, settings in study.conditions.items() if name in needed}
     evaluate = _judged_by(loader.judge(judge), study.evaluate) if judge else study.evaluate

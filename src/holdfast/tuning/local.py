@@ -296,8 +296,9 @@ class LocalTuner(Config):
     def _optimizer(self, model: Any) -> torch.optim.Optimizer:
         import torch
 
-        weights = [weight for weight in model.parameters() if weight.requires_grad]
-        fused = world_size() == 1 and all(weight.device.type in ("cpu", "cuda") for weight in weights)
+        weights = seeing.weights(self, model)
+        devices = {weight.device.type for group in weights for weight in group["params"]}
+        fused = world_size() == 1 and devices <= {"cpu", "cuda"}
         return torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
 
     def arithmetic(self) -> Literal["float32", "bfloat16", "mixed"]:

@@ -37,6 +37,9 @@ class Projector(Config):
     learning_rate: PositiveFloat = 1e-3
     batch_size: PositiveInt | None = None
     """That of `tune` if not given."""
+    second_learning_rate: PositiveFloat | None = None
+    """The projector's learning rate in the second stage, beside the language model (LLaVA's `mm_projector_lr`); that of
+    `tune` if not given."""
 
 
 def has_first_stage(tuner: Any) -> bool:
@@ -67,6 +70,18 @@ def prepare(
     checkpoints.publish_base(folder)
     shutil.rmtree(own, ignore_errors=True)
     return checkpoints.base_in(folder, base)
+
+
+def weights(tuner: Any, model: Any) -> list[dict[str, Any]]:
+    """The weights that are tuned; those of the projector apart where they have a learning rate of their own."""
+    family = visual.family_of(model)
+    rate = tuner.projector.second_learning_rate if tuner.projector and family else None
+    tuned = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if family is None or rate is None:
+        return [{"params": list(tuned.values())}]
+    projector = {name: weight for name, weight in tuned.items() if family.projects(name)}
+    language = [weight for name, weight in tuned.items() if name not in projector]
+    return [{"params": language}, {"params": list(projector.values()), "lr": rate}]
 
 
 def record(tuner: Any, base: Checkpoint) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ other model is asked through its own forward pass.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ Store = Callable[[int, "torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "t
 
 SHAPES = ("LlamaForCausalLM", "Qwen2ForCausalLM")
 """Classes of transformers whose pass is known here."""
+
+SEEING, SPEAKING = "LlavaForConditionalGeneration", ("LlamaModel", "Qwen2Model")
+"""A class that sees, and those of its language model whose pass is known here."""
 
 FIXED_ROPE = ("default", "linear", "llama3", "yarn")
 """Kinds of positions whose angles do not depend on the length of the text."""
@@ -79,6 +83,28 @@ def _is_vanilla_lora(module: Any) -> bool:
     return all(matrix.bias is None and matrix.weight.dtype == dtype for matrix in matrices)
 
 
+@dataclass(frozen=True)
+class Speaking:
+    """The parts that speak of a model that sees, named as in a language model."""
+
+    config: Any
+    model: Any
+    lm_head: Any
+    dtype: torch.dtype
+    device: torch.device
+    never: tuple[int, ...] = ()
+    """Tokens that it never writes."""
+
+
+def _speaking(model: Any) -> Any:
+    """A language model itself; of a model that sees, the parts that speak where it is shown no picture."""
+    if type(model).__name__ != SEEING or not (_is_plain(model) and _is_plain(model.model)):
+        return model
+    never = tuple(model.generation_config.suppress_tokens or ())
+    config, body = model.config.get_text_config(), model.model.language_model
+    return Speaking(config, body, model.lm_head, model.dtype, model.device, never)
+
+
 class Lean:
     """The forward pass. Make one with `lean`, which says where it fits.
 
@@ -93,7 +119,9 @@ class Lean:
 
     def take(self, model: Any, project: Callable[[Any], Projection]) -> None:
         """Take the layers of a model, again after its adapters changed. Memories that are in use go on with them."""
+        model = _speaking(model)
         config, body = model.config, model.model
+        self._never = list(model.never) if isinstance(model, Speaking) else []
         self.heads, self.key_heads = config.num_attention_heads, config.num_key_value_heads
         self.width = body.layers[0].self_attn.head_dim
         self.pad = config.pad_token_id or 0
@@ -127,7 +155,10 @@ class Lean:
             x = x + layer.attend(self, x, (cosines, sines), partial(store, number), mask)
             hidden = layer.norm_after(x)
             x = x + layer.down(layer.activation(layer.gate(hidden)) * layer.up(hidden))
-        return self._head(self._norm(x[:, -1:]))[:, 0]
+        logits = self._head(self._norm(x[:, -1:]))[:, 0]
+        if self._never:
+            logits[:, self._never] = float("-inf")
+        return logits
 
     def _angles(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and sine of each of the first positions, of shape [positions, width of a head]."""
@@ -186,15 +217,23 @@ class _Layer:
 def lean(model: Any, project: Callable[[Any], Projection] = projection) -> Lean | None:
     """The lean pass of a transformers model, or of one with LoRA adapters; None where it does not fit.
 
-    It fits models of known shape on a processor, none of whose layers somebody put a hook on or replaced.
+    It fits models of known shape on a processor, none of whose layers somebody put a hook on or replaced. That of a
+    model that sees is for text alone.
     """
     if hasattr(model, "peft_config"):
         if any(config.peft_type != "LORA" or _special(config) for config in model.peft_config.values()):
             return None
         model = model.get_base_model()
-    if type(model).__name__ not in SHAPES or not type(model).__module__.startswith("transformers."):
+    if not type(model).__module__.startswith("transformers."):
         return None
-    return Lean(model, project) if _fits(model) else None
+    speaking = _speaking(model)
+    known = type(speaking.model).__name__ in SPEAKING if isinstance(speaking, Speaking) else _known(model)
+    return Lean(model, project) if known and _fits(speaking) else None
+
+
+def _known(model: Any) -> bool:
+    """Whether a model without eyes is of a shape that is known here, and called as it is."""
+    return type(model).__name__ in SHAPES and _is_plain(model)
 
 
 def _special(config: Any) -> bool:
@@ -213,10 +252,10 @@ def _fits(model: Any) -> bool:
         return False
     if len(body.layers) != config.num_hidden_layers or not _is_plain(body.embed_tokens, nn.Embedding):
         return False
-    parts = [model, body, body.norm, body.rotary_emb]
+    parts = [body, body.norm, body.rotary_emb]
     for layer in body.layers:
         parts += [layer, layer.self_attn, layer.mlp, layer.input_layernorm, layer.post_attention_layernorm]
-    return all(type(part).__module__ == type(model).__module__ and _is_plain(part) for part in parts)
+    return all(type(part).__module__ == type(body).__module__ and _is_plain(part) for part in parts)
 
 
 def _is_plain(module: Any, kind: type | None = None) -> bool:

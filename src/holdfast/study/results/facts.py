@@ -88,8 +88,9 @@ def condition_facts(plan: Plan, run_folder: RunFolder, name: str) -> ConditionFa
     conditions = [condition for condition in plan.conditions if condition.name == name]
     first, keys = conditions[0], tuple(condition.key for condition in conditions)
     settings = plan.study.conditions.get(name)
+    picture = _shown(plan, first.key)
     if settings is None:
-        return ConditionFacts("initial", first.ask, first.decoding, keys)
+        return ConditionFacts("initial", first.ask, first.decoding, keys, picture=picture)
     records = [run_folder.condition(key).training() or {} for key in keys]
     return ConditionFacts(
         "tuned",
@@ -109,4 +110,11 @@ def condition_facts(plan: Plan, run_folder: RunFolder, name: str) -> ConditionFa
         bare=settings.bare,
         held_out=settings.held_out.model_dump(mode="json") if settings.held_out else None,
         cell=CellFacts(**settings.cell.model_dump()) if settings.cell else None,
+        picture=picture,
     )
+
+
+def _shown(plan: Plan, key: str) -> str | None:
+    """The name of the picture that a condition is asked with."""
+    template = next(job.templates[key] for job in plan.jobs if key in job.templates)
+    return template.picture.name if template.picture else None

@@ -19,7 +19,7 @@ from holdfast.core.pictures import MARK
 from holdfast.worlds.pocket import language
 from holdfast.worlds.pocket.pictures import Scene, Seen, draw_scene, png
 
-COUNTS: Mapping[str, int] = {"train": 300, "held-out": 100}
+COUNTS: Mapping[str, int] = {"train": 500, "held-out": 100}
 """How many pictures each part has."""
 
 Exchange = tuple[str, str]
