@@ -54,8 +54,11 @@ class Fixed:
         self.logits = torch.tensor(probabilities).log().requires_grad_()
         self.training = True
 
-    def __call__(self, input_ids, attention_mask, labels=None):
+    def __call__(self, input_ids, attention_mask, labels=None, use_cache=True):
         return SimpleNamespace(logits=self.logits.expand(*input_ids.shape, -1))
+
+    def get_output_embeddings(self):
+        return None
 
     def eval(self):
         return self

@@ -62,7 +62,7 @@ class _OnUserRows(TrainingHooks):
 
     def loss(self, model: Any, batch: Batch, outputs: Any, loss: torch.Tensor) -> torch.Tensor:
         supervised = tokens.next_labels(batch.inputs) != tokens.IGNORED
-        aligned = self.aligned.logits(model, batch.inputs)[:, :-1][supervised].float().log_softmax(-1)
+        aligned = self.aligned.supervised_logits(model, batch.inputs).float().log_softmax(-1)
         divergence = tokens.divergence(aligned, outputs.logits[:, :-1][supervised])
         return loss + self.weight * batch.token_weight * divergence.sum()
 

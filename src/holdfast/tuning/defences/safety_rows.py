@@ -134,8 +134,7 @@ class Anchors(RowsAtHand):
 
         batch = self.batch(drawn, device)
         if self.reference:
-            supervised = tokens.next_labels(batch) != tokens.IGNORED
-            aligned = self.reference.logits(model, batch)[:, :-1][supervised].float().log_softmax(-1)
+            aligned = self.reference.supervised_logits(model, batch).float().log_softmax(-1)
         else:
             aligned = torch.cat([self.kept[i] for i in drawn]).to(device)
         return tokens.divergence(aligned, supervised_loss.logits(model, batch)).mean()

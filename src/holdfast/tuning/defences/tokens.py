@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from holdfast.tuning import supervised_loss
 
 if TYPE_CHECKING:
     import torch
@@ -27,16 +29,22 @@ class Reference:
 
     def logits(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Its logits, [rows, tokens, vocabulary], without a gradient. `model` is the tuned one, as a hook gets it."""
+        return self._asked(model, lambda aligned: aligned(**without_labels(inputs)).logits)
+
+    def supervised_logits(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """As `logits`, but only those that foretell supervised tokens, row by row: [tokens, vocabulary]."""
+        return self._asked(model, lambda aligned: supervised_loss.logits(aligned, inputs))
+
+    def _asked(self, model: Any, ask: Callable[[Any], torch.Tensor]) -> torch.Tensor:
         import torch
 
-        text = without_labels(inputs)
         with torch.no_grad():
             if self.copy is not None:
-                return torch.as_tensor(self.copy(**text).logits)
+                return ask(self.copy)
             training = model.training
             model.eval()
             with self.adapted.disable_adapter():  # type: ignore[union-attr]
-                logits: torch.Tensor = model(**text).logits
+                logits = ask(model)
             model.train(training)
         return logits
 
