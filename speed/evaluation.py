@@ -11,11 +11,14 @@ task, once with its own batches of 32 and once with ours of 128. The plain loop 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import tempfile
 import time
 import warnings
 from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # Inspect asks the Hub about every model, and waits where there is no network
 
 import torch
 from rich.console import Console
@@ -49,7 +52,7 @@ def inspect(folder, batch):
     from inspect_ai.model import get_model
 
     for name in MODELS:
-        model = get_model("hf/pocket", model_path=str(resolve(name)), device="cpu", do_sample=False, memoize=False)
+        model = get_model("hf/local", model_path=str(resolve(name)), device="cpu", do_sample=False, memoize=False)
         logs = evaluate(
             "holdfast/harmfulness", task_args={"benchmark": "pocket", "judge": "oracle", "system": SYSTEM}, model=model,
             max_tokens=TOKENS, max_connections=batch, display="none", log_dir=str(folder / name.replace(":", "-")),
