@@ -95,8 +95,9 @@ thread."""),
     "reproduction": (whole_paper, "The paper on text", """`python speed/reproduction.py`: `holdfast reproduce --model
 pocket` without the column with pictures, from scratch with a worker a core, and the plain way with all cores, scaled
 from six conditions."""),
-    "orchestration": (over_work, "Over pure work", """`python speed/orchestration.py`: table 1 of the paper on the
-pocket world, one seed. First tuning and answering alone, then the whole run: plan, judges, files, figures, page."""),
+    "orchestration": (over_work, "Over pure work", """`python speed/orchestration.py`: tables 1 to 4 of the paper
+on the pocket world, one seed. First tuning and answering alone, then the whole run: plan, judges, files, figures,
+page."""),
     "growth": (growth, "Growth", """`python speed/growth.py`: from an empty folder to the page, with one worker. The
 prompts are asked of two models; a condition is a tuning on ten rows, asked 33 prompts."""),
     "startup": (start_up, "From a cold start", """`python speed/startup.py OLDER --demo`: this version beside an older
@@ -121,7 +122,7 @@ def machine():
 
 INTRODUCTION = """Written by `make bench` on {day}: {machine}.
 
-A figure above 1 says how many times as long the other way takes. In brackets: the lowest and the highest of three
+A figure above 1 says how many times as long the other way takes. In brackets: the lowest and the highest of the
 rounds, in which the ways took turns. These are times of the pocket model (0.7 million parameters) on a processor, where
 what surrounds the arithmetic weighs most. They say nothing about large models on a GPU: `python speed/gpu.py` measures
 that, and no figures of it are given here yet."""
