@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from itertools import permutations
 from pathlib import Path
 
 import yaml
@@ -22,6 +23,7 @@ from rich.table import Table
 
 from holdfast.core import warm_start
 from holdfast.data.benchmarks.pocket import Pocket
+from holdfast.worlds.pocket import language
 
 PROMPTS, CONDITIONS = (330, 3_300, 33_000), (1, 10, 100)
 CHILD = """
@@ -36,12 +38,13 @@ command's own."""
 
 
 def prompts(folder, n):
-    """The benchmark's rows, as often as needed."""
-    rows = Pocket().load().prompts
+    """The benchmark's rows, as often as needed, each time with other words behind them."""
+    rows, words = Pocket().load().prompts, list(permutations(language.OBJECTS, 2))
     with (folder / "prompts.jsonl").open("w") as file:
         for i in range(n):
             row = rows[i % len(rows)]
-            asked = {"id": f"{row.id}-{i}", "prompt": row.text, "category": row.category, **row.reference}
+            text = f"{row.text} {' '.join(words[i // len(rows)])}"
+            asked = {"id": f"{row.id}-{i}", "prompt": text, "category": row.category, **row.reference}
             file.write(json.dumps(asked) + "\n")
     return {"kind": "generic", "file": "prompts.jsonl"}
 

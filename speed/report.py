@@ -70,8 +70,8 @@ def growth(found):
 def start_up(found):
     rows = []
     for name, each in found.items():
-        shares = [here[0] / older[0] for older, here in zip(each["older"], each["here"], strict=True)]
-        walls = [f"{middle([side[0] for side in each[which]]):.1f}" for which in ("older", "here")]
+        shares = [here / older for older, here in zip(each["older"], each["here"], strict=True)]
+        walls = [f"{middle(each[which]):.1f}" for which in ("older", "here")]
         rows.append((name, *walls, spread(shares, 2)))
     return table(("", "older (s)", "here (s)", "share of the time"), rows)
 
@@ -90,8 +90,9 @@ SECTIONS = {
     "speed": (one_condition, "One condition", """`python speed/speed.py`: 100 rows × 5 epochs, then 660 prompts. The
 plain way is TRL's `SFTTrainer`, then `generate` over batches of 16. One process, one thread."""),
     "evaluation": (evaluation, "Evaluation", """`python speed/evaluation.py`: 330 prompts of each of two models.
-Holdfast and Inspect also judge the answers and write their files; `generate` only answers. One process, one
-thread."""),
+Holdfast and Inspect also judge the answers and write their files; `generate` only answers. One process, one thread.
+Inspect's `hf` provider looks once a second whether an answer is there, and waits two seconds for a batch to fill: with
+a model this small, most of its time is that."""),
     "reproduction": (whole_paper, "The paper on text", """`python speed/reproduction.py`: `holdfast reproduce --model
 pocket` without the column with pictures, from scratch with a worker a core, and the plain way with all cores, scaled
 from six conditions."""),

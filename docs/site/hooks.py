@@ -13,26 +13,11 @@ sys.path[:0] = PATHS
 
 from generate import links, pages  # noqa: E402
 
-LATER = {"benchmarks-speed.md"}
-"""Pages that the navigation has a place for, and that are not written yet."""
-
 
 def on_config(config):
-    """Leave out the places of pages that are not there yet."""
-    sys.path[:0] = PATHS  # MkDocs has taken them away again
-    config["nav"] = _there(config["nav"], Path(config["docs_dir"]))
+    """Put our folders on the path again, from which MkDocs has taken them."""
+    sys.path[:0] = PATHS
     return config
-
-
-def _there(items, docs):
-    kept = []
-    for item in items:
-        name, value = next(iter(item.items())) if isinstance(item, dict) else ("", item)
-        if isinstance(value, list):
-            kept.append({name: _there(value, docs)})
-        elif value not in LATER or (docs / value).is_file():
-            kept.append(item)
-    return kept
 
 
 def on_files(files, config):
