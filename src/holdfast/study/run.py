@@ -108,8 +108,7 @@ def run(
     hosted_rules.check_cap(study, limits.max_usd)
     run_folder, budget = RunFolder(folder), FileBudget(folder / "spending.jsonl", limits.max_usd)
     if isinstance(workers, int) and workers > 1 and not run_folder.has_results():
-        tunes = any(condition.data is not None for condition in study.conditions.values())
-        warm_start.warm((*warm_start.TO_ASK, *warm_start.TO_TUNE) if tunes else warm_start.TO_ASK)
+        warm_start.warm(_libraries(study))
     with opened(study, source, run_folder, seeds, watcher, replace_results) as plan:
         missing = [job for job in plan.jobs if not is_finished(job, run_folder)]
         missing += [job for job in plan.jobs if job not in missing and not keep and is_left(job, run_folder)]
@@ -120,6 +119,13 @@ def run(
         results = summarise(plan, run_folder, budget, preflight.checks(plan, run_folder))
         results.write(folder)
     return Finished(plan, run_folder, results, changed=True)
+
+
+def _libraries(study: Study) -> tuple[str, ...]:
+    """What the workers of a study import: nothing large where a server answers and a provider tunes."""
+    tunes = any(each.data is not None and each.tune.kind == "local" for each in study.conditions.values())
+    asks = tunes or study.generate.kind == "local"
+    return (*(warm_start.TO_ASK if asks else ()), *(warm_start.TO_TUNE if tunes else ()))
 
 
 @contextmanager
